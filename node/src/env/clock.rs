@@ -1,0 +1,118 @@
+//! The two clocks of a node, and the rule that keeps a jump of the first from ending sessions early.
+
+use parking_lot::Mutex;
+use std::time::Duration;
+
+/// Wall clock for stamps, boot clock for leases and deadlines of waits; never one for the other.
+pub trait Clock: Send + Sync + 'static {
+    /// Milliseconds since the Unix epoch, as the machine believes; may jump.
+    fn wall_ms(&self) -> u64;
+
+    /// Time since boot, suspension included; never goes back.
+    fn boot(&self) -> Duration;
+}
+
+/// A wall clock that follows jumps slowly.
+///
+/// Stamps decide expiry, so an operator who sets the clock an hour ahead would end every session that was idle for the
+/// last hour. This reading starts at the machine's wall time and then advances with the boot clock, drawing nearer to
+/// the machine's wall clock by at most one part in [`SLEW_DIVISOR`] of the time that passed.
+pub struct SlewedClock {
+    state: Mutex<Option<Anchor>>,
+}
+
+#[derive(Clone, Copy)]
+struct Anchor {
+    boot_ms: u64,
+    slewed_ms: u64,
+}
+
+/// A jump of one minute is followed within ten.
+const SLEW_DIVISOR: u64 = 10;
+
+impl Default for SlewedClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SlewedClock {
+    /// A clock that takes the first reading as it is.
+    pub fn new() -> Self {
+        Self { state: Mutex::new(None) }
+    }
+
+    /// The slewed wall time in milliseconds since the Unix epoch.
+    pub fn read_ms(&self, clock: &dyn Clock) -> u64 {
+        let boot_ms = u64::try_from(clock.boot().as_millis()).unwrap_or(u64::MAX);
+        let wall_ms = clock.wall_ms();
+        let mut state = self.state.lock();
+        let next = match *state {
+            None => Anchor { boot_ms, slewed_ms: wall_ms },
+            Some(anchor) => {
+                let elapsed_ms = boot_ms.saturating_sub(anchor.boot_ms);
+                if elapsed_ms < SLEW_DIVISOR {
+                    return anchor.slewed_ms + elapsed_ms;
+                }
+                let expected_ms = anchor.slewed_ms + elapsed_ms;
+                let step_ms = elapsed_ms / SLEW_DIVISOR;
+                let slewed_ms = wall_ms.clamp(expected_ms - step_ms, expected_ms + step_ms);
+                Anchor { boot_ms, slewed_ms }
+            }
+        };
+        *state = Some(next);
+        next.slewed_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[derive(Default)]
+    struct Hands {
+        wall_ms: AtomicU64,
+        boot_ms: AtomicU64,
+    }
+
+    impl Hands {
+        fn pass(&self, ms: u64) {
+            self.wall_ms.fetch_add(ms, Ordering::Relaxed);
+            self.boot_ms.fetch_add(ms, Ordering::Relaxed);
+        }
+    }
+
+    impl Clock for Hands {
+        fn wall_ms(&self) -> u64 {
+            self.wall_ms.load(Ordering::Relaxed)
+        }
+        fn boot(&self) -> Duration {
+            Duration::from_millis(self.boot_ms.load(Ordering::Relaxed))
+        }
+    }
+
+    #[test]
+    fn an_hours_jump_moves_the_reading_by_a_tenth_of_the_time_passed() {
+        let hands = Hands::default();
+        hands.pass(1_000_000);
+        let slewed = SlewedClock::new();
+        let start = slewed.read_ms(&hands);
+        hands.wall_ms.fetch_add(3_600_000, Ordering::Relaxed);
+        hands.pass(1_000);
+        assert_eq!(slewed.read_ms(&hands) - start, 1_100);
+        hands.wall_ms.fetch_sub(7_200_000, Ordering::Relaxed);
+        hands.pass(1_000);
+        assert_eq!(slewed.read_ms(&hands) - start, 2_000);
+    }
+
+    #[test]
+    fn without_jumps_it_is_the_wall_clock() {
+        let hands = Hands::default();
+        let slewed = SlewedClock::new();
+        for step in [1, 3, 7, 50, 4_000] {
+            hands.pass(step);
+            assert_eq!(slewed.read_ms(&hands), hands.wall_ms());
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The disk as the log needs it: positioned reads and writes into files, and an honest sync.
+
+use std::{future::Future, io, path::Path, pin::Pin};
+
+/// Completes when the file's data is on stable storage, or says why not.
+pub type SyncFuture<'a> = Pin<Box<dyn Future<Output = io::Result<()>> + Send + 'a>>;
+
+/// A directory tree that files live in.
+pub trait Disk: Send + Sync + 'static {
+    /// Opens `path` for reading and writing, creating it empty if `create` and missing.
+    ///
+    /// # Errors
+    /// `NotFound` without `create`, and whatever the file system says.
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>>;
+
+    /// The names (not paths) in a directory, sorted.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// Makes a directory and its parents.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Renames atomically; durable after [`Disk::sync_directory`].
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file; durable after [`Disk::sync_directory`].
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes creations, renames and removals inside a directory durable.
+    ///
+    /// # Errors
+    /// Whatever the file system says; the caller must stop the node.
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+}
+
+/// One open file.
+pub trait DiskFile: Send + Sync + 'static {
+    /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`. Durable only after a later [`DiskFile::sync`].
+    ///
+    /// # Errors
+    /// Whatever the file system says; `StorageFull` when there is no room.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Reserves and zeroes the first `length` bytes, so that later writes inside need no new space.
+    ///
+    /// # Errors
+    /// `StorageFull` when there is no room.
+    fn allocate(&self, length: u64) -> io::Result<()>;
+
+    /// Cuts or extends (with zeroes) to `length` bytes.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn set_length(&self, length: u64) -> io::Result<()>;
+
+    /// The length in bytes.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Makes what was written durable (`fdatasync`). When real this blocks the calling thread.
+    fn sync(&self) -> SyncFuture<'_>;
+}

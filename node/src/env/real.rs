@@ -1,0 +1,153 @@
+//! The seams as the operating system provides them.
+
+use super::{Clock, Disk, DiskFile, Env, Random, Spawn, SyncFuture, Work};
+use rand::TryRngCore;
+use std::{
+    fs, io,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// Builds the [`Env`] of a real node.
+pub struct RealEnv;
+
+impl RealEnv {
+    /// Seams on the operating system; tasks run on the tokio runtime that calls this.
+    pub fn current() -> Env {
+        Env {
+            clock: Arc::new(RealClock),
+            disk: Arc::new(RealDisk),
+            spawn: Arc::new(TokioSpawn { handle: tokio::runtime::Handle::current() }),
+            random: Arc::new(OsRandom),
+        }
+    }
+}
+
+/// `CLOCK_REALTIME` and `CLOCK_BOOTTIME`.
+pub struct RealClock;
+
+impl Clock for RealClock {
+    fn wall_ms(&self) -> u64 {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn boot(&self) -> Duration {
+        let reading = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(reading.tv_sec).unwrap_or(0);
+        let nanoseconds = u32::try_from(reading.tv_nsec).unwrap_or(0);
+        Duration::new(seconds, nanoseconds)
+    }
+}
+
+struct OsRandom;
+
+impl Random for OsRandom {
+    fn next_u64(&self) -> u64 {
+        // A machine without randomness must not hand out session ids.
+        #[allow(clippy::expect_used)]
+        rand::rngs::OsRng.try_next_u64().expect("the operating system has no random numbers")
+    }
+}
+
+struct TokioSpawn {
+    handle: tokio::runtime::Handle,
+}
+
+impl Spawn for TokioSpawn {
+    fn spawn(&self, _name: &'static str, work: Work) {
+        drop(self.handle.spawn(work));
+    }
+
+    fn spawn_blocking(&self, name: &'static str, work: Work) {
+        let started =
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || futures::executor::block_on(work));
+        if let Err(error) = started {
+            tracing::error!(%error, name, "cannot start a thread; raise the process's thread limit");
+            std::process::abort();
+        }
+    }
+}
+
+/// Files of the operating system.
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
+        let file = fs::OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        fs::File::open(directory)?.sync_all()
+    }
+}
+
+struct RealFile(fs::File);
+
+impl DiskFile for RealFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        // Written, not only reserved: a write into an unwritten extent costs a journal commit at each sync.
+        const ZEROES: &[u8] = &[0; 1 << 16];
+        let mut offset = 0;
+        while offset < length {
+            let step = usize::try_from(length - offset).map_or(ZEROES.len(), |left| left.min(ZEROES.len()));
+            self.0.write_all_at(&ZEROES[..step], offset)?;
+            offset += step as u64;
+        }
+        self.0.sync_all()
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn sync(&self) -> SyncFuture<'_> {
+        Box::pin(async { self.0.sync_data() })
+    }
+}
