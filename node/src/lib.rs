@@ -3,3 +3,5 @@
 //! `ARCHITECTURE.md` has the map of the rooms below.
 
 pub mod env;
+pub mod gateway;
+pub mod region;

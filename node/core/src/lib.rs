@@ -1,1 +1,20 @@
-//! Placeholder while the workspace is laid out.
+//! The pure heart of Sojourn: session records and their laws.
+//!
+//! Nothing here does IO, reads a clock, draws a random number or logs: time, randomness and policy are arguments. What is
+//! replicated lives in ordered maps, so the same state and the same input always give the same output. One function
+//! changes sessions: [`State::apply`].
+
+pub mod command;
+pub mod glob;
+pub mod ids;
+pub mod policy;
+pub mod query;
+pub mod region;
+pub mod session;
+pub mod state;
+
+pub use command::{Command, Condition, Expiry, Op, Outcome, Refusal, Request, Rules};
+pub use ids::{Key, KeyError, NamespaceId, NodeId, RegionId, ShardId, Slot, SlotTable, Stamp};
+pub use query::{Answer, Projection, Query, View};
+pub use session::{Body, Fields, Incarnation, Kind, Life, Owner, Record, Version};
+pub use state::{Effect, Event, State};

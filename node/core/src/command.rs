@@ -1,0 +1,478 @@
+//! What a caller can ask of a session, and what it is told: the vocabulary of [`crate::State::apply`].
+//!
+//! A command carries everything that the decision needs (policy, defaults, randomness), so that every replica decides the
+//! same.
+
+use crate::{
+    ids::{Key, NamespaceId, Stamp},
+    query::{Projection, View},
+    session::{Fields, Kind, Owner, Version},
+};
+
+/// Names one write for retries: the same request applied twice answers the same and changes nothing the second time.
+///
+/// `origin` is a number that one sender drew at random when it started; `sequence` counts its writes from 1. Everything
+/// below `settled` was answered to whoever asked and will never be sent again, so that a shard forgets it at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Request {
+    /// The sender; 0 for writes that need no memory (a leader's own).
+    pub origin: u64,
+    /// Which write of the sender.
+    pub sequence: u64,
+    /// The lowest sequence that the sender may still repeat.
+    pub settled: u64,
+}
+
+/// The part of a namespace's policy that decides a write, resolved by the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The idle timeout of a session that is created without one; 0 for none.
+    pub idle_timeout_ms: u64,
+    /// The longest that a client may set as an idle timeout; 0 for no cap.
+    pub idle_timeout_ms_max: u64,
+    /// The absolute lifetime: from creation for minted ids, from the last write for foreign ones.
+    pub absolute_ms: u64,
+    /// Whether every write moves the absolute deadline on (foreign ids).
+    pub absolute_moves: bool,
+    /// Refuse above this size of all fields, as [`Fields::bytes`] counts.
+    pub size_bytes_max: u64,
+    /// Whether an id that was destroyed or expired may not be created again while its tombstone stands.
+    pub refuse_after_destroy: bool,
+    /// How long a tombstone is kept at least.
+    pub tombstone_ms: u64,
+}
+
+/// One write to one session, or several in one slot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// For retries.
+    pub request: Request,
+    /// The session; for [`Op::Exec`] any key of the slot.
+    pub key: Key,
+    /// Policy, resolved.
+    pub rules: Rules,
+    /// The idle deadline that the leader holds in memory when it is later than the logged one: applied first.
+    pub touched: Option<Stamp>,
+    /// What to do.
+    pub op: Op,
+}
+
+/// A deadline as a caller states it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// Leave what is there; a new session gets the namespace's default.
+    Keep,
+    /// Back to the namespace's default, as a plain `SET` does.
+    Default,
+    /// This long after the stamp of the write.
+    After {
+        /// Milliseconds, at least 1.
+        ms: u64,
+    },
+    /// At this time; a time that has passed ends the session.
+    At {
+        /// Milliseconds since the Unix epoch.
+        ms: Stamp,
+    },
+    /// Only the absolute deadline counts.
+    Never,
+}
+
+/// When a conditional write happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Always.
+    #[default]
+    Always,
+    /// Only where nothing lives (`NX`).
+    IfAbsent,
+    /// Only where something lives (`XX`).
+    IfPresent,
+}
+
+/// When `EXPIRE` and its kin take effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpireCondition {
+    /// Always.
+    #[default]
+    Always,
+    /// Only without a deadline so far.
+    IfNone,
+    /// Only with one.
+    IfSome,
+    /// Only if later than the one so far; none counts as infinitely late.
+    IfLater,
+    /// Only if earlier.
+    IfEarlier,
+}
+
+/// `ZADD`'s conditions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScoreRules {
+    /// `NX` or `XX`, per member.
+    pub condition: Condition,
+    /// Update only to a greater score.
+    pub only_greater: bool,
+    /// Update only to a lesser score.
+    pub only_less: bool,
+    /// Count changed members too, not only new ones.
+    pub count_changed: bool,
+}
+
+/// What to do with a session.
+///
+/// "Answers" names the [`Outcome`] of success; every operation may answer [`Outcome::Refused`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// Inserts a session; [`Refusal::Exists`] if one lives. Answers `Written`.
+    Create {
+        /// Its shape.
+        kind: Kind,
+        /// Its fields.
+        fields: Fields,
+        /// When it ends; [`Expiry::Default`] for the namespace's timeout.
+        expiry: Expiry,
+        /// Its absolute deadline, where the id states one.
+        absolute_deadline: Option<Stamp>,
+        /// Whose it is.
+        owner: Option<Box<Owner>>,
+    },
+    /// Replaces all fields of a living session; never creates. Answers `Written`.
+    Put {
+        /// All its fields from now on.
+        fields: Fields,
+        /// Only over this version, else [`Refusal::Conflict`].
+        if_version: Option<Version>,
+        /// The new idle deadline; [`Expiry::Keep`] moves it on by the idle timeout.
+        expiry: Expiry,
+        /// Whose it is; `None` leaves that.
+        owner: Option<Box<Owner>>,
+    },
+    /// Sets and removes fields of a living session; never creates. Answers `Written`.
+    Patch {
+        /// Fields to set.
+        set: Fields,
+        /// Fields to remove, after setting.
+        remove: Vec<Box<[u8]>>,
+        /// Only over this version, else [`Refusal::Conflict`].
+        if_version: Option<Version>,
+        /// The new idle deadline; [`Expiry::Keep`] moves it on by the idle timeout.
+        expiry: Expiry,
+        /// Whose it is; `None` leaves that.
+        owner: Option<Box<Owner>>,
+    },
+    /// Moves the idle deadline of a living session on by its idle timeout; changes no version. Answers `Written`.
+    Touch,
+    /// Gives a living session a new id in the same shard in one step. Answers `Count(1)`, or `Count(0)` if
+    /// `replace` is false and the new id lives; [`Refusal::Missing`] without a source.
+    Rename {
+        /// The new id.
+        to: Key,
+        /// Whether a living session under the new id is overwritten.
+        replace: bool,
+    },
+    /// Copies a living session in the same shard. Answers `Count(1)` or `Count(0)`.
+    Copy {
+        /// The copy's id.
+        to: Key,
+        /// Whether a living session under that id is overwritten.
+        replace: bool,
+    },
+    /// Ends a session for good. Answers `Count(1)`, `Count(0)` if none lived.
+    Destroy,
+    /// Ends a session whose deadline has passed; proposed by leaders only. Answers `Count`.
+    Expire {
+        /// The version that the leader saw.
+        version: Version,
+        /// The latest deadline that the leader knows; nothing happens before the entry's stamp reaches it.
+        deadline: Stamp,
+    },
+    /// `SET` and its kin: creates or replaces. Answers `Done`, `Nothing` if the condition failed; with `get`, `Bytes`
+    /// or `Nothing` of the old value in either case.
+    Set {
+        /// The value.
+        value: Box<[u8]>,
+        /// When it ends.
+        expiry: Expiry,
+        /// `NX`, `XX`.
+        condition: Condition,
+        /// Whether to answer the old value.
+        get: bool,
+        /// Whose it is, where the namespace reads that from values.
+        owner: Option<Box<Owner>>,
+    },
+    /// `APPEND`. Answers `Count` of the new length.
+    Append {
+        /// What to append.
+        value: Box<[u8]>,
+    },
+    /// `SETRANGE`. Answers `Count` of the new length.
+    SetRange {
+        /// Where, in bytes.
+        offset: u64,
+        /// What.
+        value: Box<[u8]>,
+    },
+    /// `INCRBY` and kin. Answers `Count` of the new value.
+    Increment {
+        /// The summand.
+        by: i64,
+    },
+    /// `INCRBYFLOAT`. Answers `Bytes` of the new value.
+    IncrementFloat {
+        /// The summand.
+        by: f64,
+    },
+    /// `GETDEL`. Answers `Bytes` or `Nothing`.
+    GetDelete,
+    /// `GETEX`. Answers `Bytes` or `Nothing`.
+    GetExpire {
+        /// The new deadline.
+        expiry: Expiry,
+    },
+    /// Destroys a string that has exactly this value: a lock's release. Answers `Count`.
+    CompareDelete {
+        /// The expected value.
+        value: Box<[u8]>,
+    },
+    /// Sets the deadline of a string that has exactly this value: a lock's extension. Answers `Count`.
+    CompareExpire {
+        /// The expected value.
+        value: Box<[u8]>,
+        /// The new deadline.
+        expiry: Expiry,
+    },
+    /// `HSET` and kin: creates where nothing lives. Answers `Count` of new fields.
+    HashSet {
+        /// Fields to set.
+        fields: Fields,
+        /// `HSETNX`: only those that are new.
+        only_new: bool,
+    },
+    /// `HDEL`; a hash without fields is destroyed. Answers `Count` of removed fields.
+    HashRemove {
+        /// Their names.
+        names: Vec<Box<[u8]>>,
+    },
+    /// `HINCRBY`. Answers `Count`.
+    HashIncrement {
+        /// The field.
+        name: Box<[u8]>,
+        /// The summand.
+        by: i64,
+    },
+    /// `HINCRBYFLOAT`. Answers `Bytes`.
+    HashIncrementFloat {
+        /// The field.
+        name: Box<[u8]>,
+        /// The summand.
+        by: f64,
+    },
+    /// `SADD`. Answers `Count` of new members.
+    SetAdd {
+        /// The members.
+        members: Vec<Box<[u8]>>,
+    },
+    /// `SREM`; an empty set is destroyed. Answers `Count` of removed members.
+    SetRemove {
+        /// The members.
+        members: Vec<Box<[u8]>>,
+    },
+    /// `SPOP`. Answers `Members`.
+    SetPop {
+        /// How many at most.
+        count: u64,
+        /// Randomness to choose by.
+        seed: u64,
+    },
+    /// `ZADD`. Answers `Count`.
+    SortedAdd {
+        /// Members and scores; no score is NaN.
+        members: Vec<(Box<[u8]>, f64)>,
+        /// Its conditions.
+        rules: ScoreRules,
+    },
+    /// `ZINCRBY` and `ZADD INCR`. Answers `Score`, or `Nothing` if a condition failed.
+    SortedIncrement {
+        /// The member.
+        member: Box<[u8]>,
+        /// The summand.
+        by: f64,
+        /// `ZADD`'s conditions.
+        rules: ScoreRules,
+    },
+    /// `ZREM`; an empty sorted set is destroyed. Answers `Count`.
+    SortedRemove {
+        /// The members.
+        members: Vec<Box<[u8]>>,
+    },
+    /// `ZREMRANGEBYSCORE`. Answers `Count`.
+    SortedRemoveByScore {
+        /// The lowest score and whether it is excluded.
+        low: (f64, bool),
+        /// The highest score and whether it is excluded.
+        high: (f64, bool),
+    },
+    /// `ZREMRANGEBYRANK`. Answers `Count`.
+    SortedRemoveByRank {
+        /// First rank, negative from the end.
+        start: i64,
+        /// Last rank, inclusive.
+        stop: i64,
+    },
+    /// `ZPOPMIN`, `ZPOPMAX`. Answers `Scored`.
+    SortedPop {
+        /// How many at most.
+        count: u64,
+        /// From the top rather than from the bottom.
+        highest: bool,
+    },
+    /// `EXPIRE` and kin, when logged. Answers `Count`.
+    SetExpiry {
+        /// The new deadline; one that has passed destroys.
+        expiry: Expiry,
+        /// Its condition.
+        condition: ExpireCondition,
+    },
+    /// `RESTORE`. Answers `Done`; [`Refusal::Busy`] if something lives and `replace` is false.
+    Restore {
+        /// Its shape.
+        kind: Kind,
+        /// Its fields.
+        fields: Fields,
+        /// When it ends.
+        expiry: Expiry,
+        /// Whether to overwrite.
+        replace: bool,
+    },
+    /// A read inside `MULTI`. Answers `Record`.
+    Read {
+        /// What of it.
+        projection: Projection,
+    },
+    /// `EXEC`: all steps or, when a watched version changed, none. Answers `Many`, or `Nothing` if none.
+    Exec {
+        /// Watched keys and the versions that were seen; `None` for "nothing lived".
+        watched: Vec<(Key, Option<Version>)>,
+        /// The steps, all in this shard.
+        steps: Vec<(Key, Op)>,
+    },
+    /// Raises a user's revocation epoch and destroys all sessions of the user in this shard. Answers `Count`.
+    Revoke {
+        /// The user.
+        user: Box<[u8]>,
+        /// The new epoch; lower ones change nothing.
+        epoch: u64,
+    },
+    /// Destroys sessions of a namespace in this shard, the first `count_max` of those created before `before`. Answers
+    /// `Count`: fewer than `count_max` means that none is left.
+    Clear {
+        /// Whose.
+        namespace: NamespaceId,
+        /// Only incarnations older than this stamp.
+        before: Stamp,
+        /// How many at most in this entry.
+        count_max: u64,
+    },
+}
+
+/// What a caller is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It happened.
+    Done,
+    /// Nothing there, or a condition failed.
+    Nothing,
+    /// A number.
+    Count(i64),
+    /// A value.
+    Bytes(Box<[u8]>),
+    /// A score.
+    Score(f64),
+    /// Members.
+    Members(Vec<Box<[u8]>>),
+    /// Members with their scores.
+    Scored(Vec<(Box<[u8]>, f64)>),
+    /// A session was written: its version and when it now ends.
+    Written {
+        /// The version after the write.
+        version: Version,
+        /// The earlier of its deadlines.
+        deadline: Stamp,
+    },
+    /// A session as it is, or none.
+    Record(Option<Box<View>>),
+    /// One outcome for each step.
+    Many(Vec<Outcome>),
+    /// Nothing changed, and why.
+    Refused(Refusal),
+}
+
+/// Why a command changed nothing.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// `create` found a living session.
+    #[error("a session with this id exists")]
+    Exists,
+    /// `RENAME` and kin found no source.
+    #[error("no session with this id")]
+    Missing,
+    /// An update found a session destroyed, expired or never created.
+    #[error("the session is gone: it was destroyed, has expired, or never existed; an update never creates one")]
+    Gone,
+    /// A write over a version that is not current.
+    #[error("the session was changed meanwhile; read the current record that came with this and try again")]
+    Conflict {
+        /// The record as it is.
+        current: Box<View>,
+    },
+    /// A `RESTORE` over something that lives.
+    #[error("the target id is in use")]
+    Busy,
+    /// An operation on a session of another kind.
+    #[error("the operation does not fit a session of this kind")]
+    WrongKind,
+    /// A value that should be an integer is none, or out of range.
+    #[error("the value is not an integer or out of range")]
+    NotInteger,
+    /// A value that should be a float is none.
+    #[error("the value is not a valid float")]
+    NotFloat,
+    /// A hash's value that should be an integer is none.
+    #[error("the hash value is not an integer")]
+    HashNotInteger,
+    /// A hash's value that should be a float is none.
+    #[error("the hash value is not a float")]
+    HashNotFloat,
+    /// An increment beyond 64 bits.
+    #[error("the increment would overflow")]
+    Overflow,
+    /// A float result that is no number.
+    #[error("the result would be NaN or infinite")]
+    NotFinite,
+    /// More bytes than the namespace allows.
+    #[error("the session would have {bytes} bytes, the namespace allows {bytes_max}")]
+    TooLarge {
+        /// The size it would have.
+        bytes: u64,
+        /// The limit.
+        bytes_max: u64,
+        /// The largest fields and their sizes, at most five, largest first.
+        largest: Vec<(Box<[u8]>, u64)>,
+    },
+    /// The login read a revocation epoch that is below the user's.
+    #[error("the user's sessions were revoked after this login began; log in again")]
+    Revoked {
+        /// The user's epoch.
+        epoch: u64,
+    },
+    /// The namespace refuses ids that were destroyed.
+    #[error("a session with this id was destroyed and the namespace refuses to create it again")]
+    Destroyed,
+    /// Keys of one command lie in several shards.
+    #[error("the keys of one atomic command must hash to the same slot")]
+    CrossSlot,
+    /// A read for another shard than the one asked, after slots moved.
+    #[error("the slot is not held by this shard")]
+    NotHere,
+}

@@ -1,0 +1,293 @@
+//! What a region agrees on beside sessions: its members, its slot table, its namespaces. Kept by the system group.
+
+use crate::{
+    ids::{NamespaceId, NodeId, RegionId, SlotTable},
+    policy::{Namespace, Policy},
+};
+use std::collections::BTreeMap;
+
+/// Where a node can be reached, each as `host:port`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Other nodes of the region.
+    pub peers: String,
+    /// Redis clients.
+    pub resp: String,
+    /// gRPC clients.
+    pub grpc: String,
+    /// Probes, metrics, dashboard.
+    pub http: String,
+}
+
+/// A node of the region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its number, never used again.
+    pub id: NodeId,
+    /// Its name, such as `na-1`.
+    pub name: String,
+    /// Where to reach it.
+    pub addresses: Addresses,
+    /// Whether leaders and replicas are being moved away from it.
+    pub draining: bool,
+}
+
+/// The region's agreed state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionState {
+    /// Drawn when the world was founded; nodes of another world are refused.
+    pub world: u128,
+    /// Which region of the world.
+    pub region: RegionId,
+    /// Its name, such as `na`.
+    pub name: String,
+    /// Which shard holds each slot.
+    pub slots: SlotTable,
+    /// Nodes, by number.
+    pub members: BTreeMap<NodeId, Member>,
+    /// Namespaces, by number.
+    pub namespaces: BTreeMap<NamespaceId, Namespace>,
+    /// The lowest node number that was never given out.
+    pub next_node: u64,
+    /// The lowest namespace number that was never given out.
+    pub next_namespace: u32,
+}
+
+/// The namespace that exists from the start.
+pub const DEFAULT_NAMESPACE: NamespaceId = NamespaceId(0);
+
+/// Its name.
+pub const DEFAULT_NAMESPACE_NAME: &str = "default";
+
+impl Default for RegionState {
+    /// A region that nobody has founded.
+    fn default() -> Self {
+        let policy = Policy { database: Some(0), ..Policy::default() };
+        let default = Namespace { id: DEFAULT_NAMESPACE, name: DEFAULT_NAMESPACE_NAME.to_owned(), policy };
+        Self {
+            world: 0,
+            region: RegionId(0),
+            name: String::new(),
+            slots: SlotTable::even(1),
+            members: BTreeMap::new(),
+            namespaces: BTreeMap::from([(DEFAULT_NAMESPACE, default)]),
+            next_node: 1,
+            next_namespace: 1,
+        }
+    }
+}
+
+/// A change of what the region agrees on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegionCommand {
+    /// The first entry of a region. Refused if there is another.
+    Found {
+        /// The world.
+        world: u128,
+        /// The region's number.
+        region: RegionId,
+        /// The region's name.
+        name: String,
+        /// How many shards share the slots.
+        shard_count: u32,
+        /// The founding members, numbered by the caller.
+        members: Vec<Member>,
+    },
+    /// Adds a node, or answers its number if the name and the peers address are those of a member.
+    AddMember {
+        /// Its name.
+        name: String,
+        /// Where to reach it.
+        addresses: Addresses,
+    },
+    /// Changes where a node is reached.
+    MoveMember {
+        /// Which.
+        id: NodeId,
+        /// Where from now on.
+        addresses: Addresses,
+    },
+    /// Starts or stops draining.
+    DrainMember {
+        /// Which.
+        id: NodeId,
+        /// Whether to.
+        draining: bool,
+    },
+    /// Forgets a node.
+    RemoveMember {
+        /// Which.
+        id: NodeId,
+    },
+    /// Creates a namespace.
+    CreateNamespace {
+        /// Its name: 1 to 64 of `a-z A-Z 0-9 _ -`.
+        name: String,
+        /// What holds in it.
+        policy: Policy,
+    },
+    /// Replaces a namespace's policy.
+    SetNamespace {
+        /// Which.
+        name: String,
+        /// What holds from now on.
+        policy: Policy,
+    },
+    /// Forgets a namespace; the default one cannot go.
+    DropNamespace {
+        /// Which.
+        name: String,
+    },
+}
+
+/// What a change of the region answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegionOutcome {
+    /// It happened.
+    Done,
+    /// The node's number.
+    Node(NodeId),
+    /// The namespace's number.
+    Namespace(NamespaceId),
+    /// Nothing changed, and why.
+    Refused(RegionRefusal),
+}
+
+/// Why a change of the region was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegionRefusal {
+    /// It was founded before.
+    #[error("the region was founded already, as {name}")]
+    Founded {
+        /// Its name.
+        name: String,
+    },
+    /// No such node.
+    #[error("no node {0:?} in this region; `sojourn cluster members` lists them")]
+    UnknownNode(NodeId),
+    /// Another node has the name.
+    #[error("the node name {0} is taken; give the new node another one")]
+    NodeNameTaken(String),
+    /// No such namespace.
+    #[error("no namespace {0}; `sojourn namespace list` shows them")]
+    UnknownNamespace(String),
+    /// There is one of that name.
+    #[error("the namespace {0} exists; change it with `sojourn namespace set`")]
+    NamespaceExists(String),
+    /// Not a name.
+    #[error("{0:?} is no namespace name: 1 to 64 letters, digits, `_` or `-`")]
+    BadNamespaceName(String),
+    /// Two namespaces cannot answer to one number.
+    #[error("the namespace {owner} already has database {database}")]
+    DatabaseTaken {
+        /// The number for `SELECT`.
+        database: u32,
+        /// Who has it.
+        owner: String,
+    },
+    /// The default namespace stays.
+    #[error("the default namespace cannot be dropped")]
+    DefaultNamespace,
+}
+
+impl RegionState {
+    /// Applies one change.
+    pub fn apply(&mut self, command: RegionCommand) -> RegionOutcome {
+        self.change(command).unwrap_or_else(RegionOutcome::Refused)
+    }
+
+    fn change(&mut self, command: RegionCommand) -> Result<RegionOutcome, RegionRefusal> {
+        match command {
+            RegionCommand::Found { world, region, name, shard_count, members } => {
+                if self.world != 0 {
+                    return Err(RegionRefusal::Founded { name: self.name.clone() });
+                }
+                self.world = world;
+                self.region = region;
+                self.name = name;
+                self.slots = SlotTable::even(shard_count);
+                self.next_node = members.iter().map(|member| member.id.0 + 1).max().unwrap_or(1);
+                self.members = members.into_iter().map(|member| (member.id, member)).collect();
+                Ok(RegionOutcome::Done)
+            }
+            RegionCommand::AddMember { name, addresses } => self.add_member(name, addresses),
+            RegionCommand::MoveMember { id, addresses } => {
+                self.member(id)?.addresses = addresses;
+                Ok(RegionOutcome::Done)
+            }
+            RegionCommand::DrainMember { id, draining } => {
+                self.member(id)?.draining = draining;
+                Ok(RegionOutcome::Done)
+            }
+            RegionCommand::RemoveMember { id } => {
+                self.members.remove(&id).ok_or(RegionRefusal::UnknownNode(id))?;
+                Ok(RegionOutcome::Done)
+            }
+            RegionCommand::CreateNamespace { name, policy } => self.create_namespace(name, policy),
+            RegionCommand::SetNamespace { name, policy } => {
+                let id = self.namespace(&name)?;
+                self.check_database(id, &policy)?;
+                self.namespaces.insert(id, Namespace { id, name, policy });
+                Ok(RegionOutcome::Namespace(id))
+            }
+            RegionCommand::DropNamespace { name } => {
+                let id = self.namespace(&name)?;
+                if id == DEFAULT_NAMESPACE {
+                    return Err(RegionRefusal::DefaultNamespace);
+                }
+                self.namespaces.remove(&id);
+                Ok(RegionOutcome::Namespace(id))
+            }
+        }
+    }
+
+    fn add_member(&mut self, name: String, addresses: Addresses) -> Result<RegionOutcome, RegionRefusal> {
+        if let Some(member) = self.members.values().find(|member| member.name == name) {
+            if member.addresses.peers == addresses.peers {
+                return Ok(RegionOutcome::Node(member.id));
+            }
+            return Err(RegionRefusal::NodeNameTaken(name));
+        }
+        let id = NodeId(self.next_node);
+        self.next_node += 1;
+        self.members.insert(id, Member { id, name, addresses, draining: false });
+        Ok(RegionOutcome::Node(id))
+    }
+
+    fn create_namespace(&mut self, name: String, policy: Policy) -> Result<RegionOutcome, RegionRefusal> {
+        let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+        if name.is_empty() || name.len() > 64 || !letters {
+            return Err(RegionRefusal::BadNamespaceName(name));
+        }
+        if self.namespace(&name).is_ok() {
+            return Err(RegionRefusal::NamespaceExists(name));
+        }
+        let id = NamespaceId(self.next_namespace);
+        self.check_database(id, &policy)?;
+        self.next_namespace += 1;
+        self.namespaces.insert(id, Namespace { id, name, policy });
+        Ok(RegionOutcome::Namespace(id))
+    }
+
+    fn check_database(&self, id: NamespaceId, policy: &Policy) -> Result<(), RegionRefusal> {
+        let Some(database) = policy.database else { return Ok(()) };
+        let taken = self.namespaces.values().find(|other| other.id != id && other.policy.database == Some(database));
+        match taken {
+            Some(owner) => Err(RegionRefusal::DatabaseTaken { database, owner: owner.name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn member(&mut self, id: NodeId) -> Result<&mut Member, RegionRefusal> {
+        self.members.get_mut(&id).ok_or(RegionRefusal::UnknownNode(id))
+    }
+
+    /// The number of the namespace called `name`.
+    ///
+    /// # Errors
+    /// There may be none.
+    pub fn namespace(&self, name: &str) -> Result<NamespaceId, RegionRefusal> {
+        let found = self.namespaces.values().find(|namespace| namespace.name == name);
+        found.map(|namespace| namespace.id).ok_or_else(|| RegionRefusal::UnknownNamespace(name.to_owned()))
+    }
+}

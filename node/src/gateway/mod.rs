@@ -1,0 +1,1 @@
+//! Protocols: each handler decodes, calls the region, encodes. Nothing is decided here.

@@ -1,0 +1,3 @@
+//! One region as its gateways see it.
+
+pub mod backend;
