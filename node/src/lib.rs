@@ -4,4 +4,5 @@
 
 pub mod env;
 pub mod gateway;
+pub mod peers;
 pub mod region;

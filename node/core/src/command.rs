@@ -1,4 +1,4 @@
-//! What a caller can ask of a session, and what it is told: the vocabulary of [`crate::State::apply`].
+//! What a caller can ask of a session, and what it is told: the vocabulary of `State::apply`.
 //!
 //! A command carries everything that the decision needs (policy, defaults, randomness), so that every replica decides the
 //! same.

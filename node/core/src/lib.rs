@@ -2,7 +2,7 @@
 //!
 //! Nothing here does IO, reads a clock, draws a random number or logs: time, randomness and policy are arguments. What is
 //! replicated lives in ordered maps, so the same state and the same input always give the same output. One function
-//! changes sessions: [`State::apply`].
+//! changes sessions: `State::apply`.
 
 pub mod command;
 pub mod glob;

@@ -1,14 +1,7 @@
 //! A shard's sessions, and the one function that changes them.
 
-use crate::{
-    command::{Command, Outcome},
-    ids::{Key, NamespaceId, RegionId, Stamp},
-    session::Record,
-};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use crate::{ids::Key, session::Record};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What happened to a session, for watchers, keyspace events and change streams. Named as Redis names its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +24,7 @@ pub enum Event {
     RenameTo,
 }
 
-/// One change that [`State::apply`] made.
+/// One change that `apply` made.
 #[derive(Clone, Debug)]
 pub struct Effect {
     /// Which session.
@@ -45,16 +38,12 @@ pub struct Effect {
 /// A shard's replicated state.
 #[derive(Debug, Default)]
 pub struct State {
-    region: RegionId,
-    last_stamp: Stamp,
     sessions: BTreeMap<Key, Arc<Record>>,
-    deadlines: BTreeSet<(Stamp, Key)>,
-    usage: BTreeMap<NamespaceId, u64>,
 }
 
 impl State {
-    /// Applies one command stamped `stamp` and reports what changed through `effects`.
-    pub fn apply(&mut self, _stamp: Stamp, _command: Command, _effects: &mut Vec<Effect>) -> Outcome {
-        Outcome::Nothing
+    /// The record under `key`, tombstones included.
+    pub fn record(&self, key: &Key) -> Option<&Arc<Record>> {
+        self.sessions.get(key)
     }
 }
