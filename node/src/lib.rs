@@ -4,5 +4,7 @@
 
 pub mod env;
 pub mod gateway;
+pub mod log;
 pub mod peers;
+pub mod raft;
 pub mod region;

@@ -1,1 +1,9 @@
-//! Placeholder while the workspace is laid out.
+//! What Sojourn says on the wire and writes to disk.
+
+pub mod wire;
+
+/// Calls between the nodes of a region.
+pub mod peers {
+    #![allow(missing_docs, clippy::all)]
+    tonic::include_proto!("sojourn.peers.v1");
+}

@@ -16,7 +16,7 @@ pub trait Clock: Send + Sync + 'static {
 ///
 /// Stamps decide expiry, so an operator who sets the clock an hour ahead would end every session that was idle for the
 /// last hour. This reading starts at the machine's wall time and then advances with the boot clock, drawing nearer to
-/// the machine's wall clock by at most one part in [`SLEW_DIVISOR`] of the time that passed.
+/// the machine's wall clock by at most one part in ten of the time that passed.
 pub struct SlewedClock {
     state: Mutex<Option<Anchor>>,
 }

@@ -5,8 +5,11 @@
 //! real over gRPC streams, simulated in the simulation.
 
 mod frame;
+mod link;
 mod rpc;
+pub mod simulated;
 
+pub use link::{AddressBook, FRAME_FORMAT, GrpcNetwork, Identity, PeersService};
 pub use rpc::{CallError, Reply, Rpc, RpcOptions, Service};
 
 use bytes::Bytes;

@@ -1,0 +1,124 @@
+//! The simulated network: frames are delayed, lost and held back by seed, and connections can be cut one way.
+
+use super::{FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, Receiver};
+use crate::raft::{simulated_u64, spawn};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use sojourn_core::NodeId;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// How a simulated network treats frames.
+#[derive(Clone, Debug)]
+pub struct Weather {
+    /// The shortest way, in microseconds.
+    pub delay_us_min: u64,
+    /// The longest, most of the time.
+    pub delay_us_max: u64,
+    /// One frame in so many breaks its connection and is lost; 0 for none.
+    pub lose_one_in: u64,
+    /// One frame in so many takes twenty times as long; 0 for none. Frames of one lane stay in order.
+    pub stall_one_in: u64,
+}
+
+impl Default for Weather {
+    fn default() -> Self {
+        Self { delay_us_min: 50, delay_us_max: 500, lose_one_in: 0, stall_one_in: 0 }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    weather: Weather,
+    receivers: BTreeMap<NodeId, Arc<dyn Receiver>>,
+    cut: BTreeSet<(NodeId, NodeId)>,
+}
+
+/// A network that all nodes of a simulation share. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct SimulatedNetwork {
+    state: Arc<Mutex<State>>,
+}
+
+impl SimulatedNetwork {
+    /// The network as one node sees it.
+    pub fn node(&self, node: NodeId) -> SimulatedNode {
+        SimulatedNode { network: self.clone(), node }
+    }
+
+    /// Frames for `node` go to `receiver` from now on; `None` while it is down.
+    pub fn attach(&self, node: NodeId, receiver: Option<Arc<dyn Receiver>>) {
+        let mut state = self.state.lock();
+        match receiver {
+            Some(receiver) => state.receivers.insert(node, receiver),
+            None => state.receivers.remove(&node),
+        };
+    }
+
+    /// Cuts or mends the way from one node to another; the way back is its own.
+    pub fn cut(&self, from: NodeId, to: NodeId, cut: bool) {
+        let mut state = self.state.lock();
+        if cut { state.cut.insert((from, to)) } else { state.cut.remove(&(from, to)) };
+    }
+
+    /// Mends all ways.
+    pub fn heal(&self) {
+        self.state.lock().cut.clear();
+    }
+
+    /// Changes how frames are treated.
+    pub fn set_weather(&self, weather: Weather) {
+        self.state.lock().weather = weather;
+    }
+
+    /// How long the next frame takes; `None` if it is lost.
+    fn fate(&self, from: NodeId, to: NodeId) -> Option<Duration> {
+        let state = self.state.lock();
+        let Weather { delay_us_min, delay_us_max, lose_one_in, stall_one_in } = state.weather;
+        let one_in = |chance: u64| chance != 0 && simulated_u64().unwrap_or(1).is_multiple_of(chance);
+        if state.cut.contains(&(from, to)) || one_in(lose_one_in) {
+            return None;
+        }
+        let spread = delay_us_max.saturating_sub(delay_us_min) + 1;
+        let delay_us = delay_us_min + simulated_u64().unwrap_or(0) % spread;
+        Some(Duration::from_micros(if one_in(stall_one_in) { delay_us * 20 } else { delay_us }))
+    }
+
+    fn receiver(&self, from: NodeId, to: NodeId) -> Option<Arc<dyn Receiver>> {
+        let state = self.state.lock();
+        if state.cut.contains(&(from, to)) { None } else { state.receivers.get(&to).cloned() }
+    }
+}
+
+/// One node's side of a [`SimulatedNetwork`].
+pub struct SimulatedNode {
+    network: SimulatedNetwork,
+    node: NodeId,
+}
+
+impl Network for SimulatedNode {
+    fn open(&self, peer: NodeId, lane: Lane, receiver: Arc<dyn Receiver>) -> mpsc::Sender<Bytes> {
+        let (sender, mut frames) = mpsc::channel::<Bytes>(FRAMES_IN_FLIGHT_MAX);
+        let (network, node) = (self.network.clone(), self.node);
+        drop(spawn(async move {
+            while let Some(bytes) = frames.recv().await {
+                let arrived = match network.fate(node, peer) {
+                    None => None,
+                    Some(delay) => {
+                        tokio::time::sleep(delay).await;
+                        network.receiver(node, peer)
+                    }
+                };
+                match arrived {
+                    Some(there) => there.receive(Inbound::Frame { from: node, lane, bytes }),
+                    None => receiver.receive(Inbound::Lost { to: peer, lane }),
+                }
+            }
+        }));
+        sender
+    }
+}

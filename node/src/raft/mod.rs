@@ -1,0 +1,22 @@
+//! The only room that knows openraft: its types, its log storage, its network, its groups.
+//!
+//! What comes out are [`RunningGroup`]s: propose bytes, have them applied on a quorum, read what was acknowledged.
+
+mod group;
+mod inbox;
+mod log_store;
+mod machine;
+mod network;
+mod runtime;
+mod snapshot;
+mod types;
+
+pub use group::{Group, GroupOptions, GroupParts, RunningGroup};
+pub use inbox::Inbox;
+pub use machine::{Adapter, Frozen, Machine, SnapshotPlace};
+pub use runtime::{Runtime, simulate, simulated_u64, spawn};
+pub use snapshot::{Incoming, PIECE_BYTES, SnapshotFile};
+pub use types::{
+    Applied, LogEntry, LogId, Proposal, StoredMembership, Types, Vote, decode_entry, encode_entry, malformed,
+    payload_bytes,
+};

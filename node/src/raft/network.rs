@@ -1,0 +1,217 @@
+//! openraft's network over calls between nodes: appends are pipelined, and all groups share one stream per peer.
+
+use super::{
+    snapshot::SnapshotFile,
+    types::{LogId, Types, Vote, decode_entry, encode_entry, malformed},
+};
+use crate::{
+    log::GroupId,
+    peers::{CallError, Lane, Rpc},
+};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
+use openraft::{
+    EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2,
+    alias::SnapshotOf,
+    errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
+    network::RPCOption,
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+        VoteRequest, VoteResponse, TransferLeaderResponse,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+use sojourn_core::NodeId;
+use std::{future::Future, io, time::Duration};
+
+/// The kinds of calls between nodes that are Raft's.
+pub mod service {
+    /// `AppendEntries`.
+    pub const APPEND: u8 = 1;
+    /// `RequestVote`.
+    pub const VOTE: u8 = 2;
+    /// The question before a vote.
+    pub const PRE_VOTE: u8 = 3;
+    /// A leader hands over.
+    pub const TRANSFER: u8 = 4;
+    /// A piece of a snapshot.
+    pub const SNAPSHOT: u8 = 5;
+}
+
+/// Appends under way to one follower of one group.
+const APPENDS_IN_FLIGHT_MAX: usize = 64;
+
+/// How long an append may go unanswered: longer than a slow sync, so that a busy disk is not taken for a dead peer.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Makes links to the other replicas of one group.
+#[derive(Clone)]
+pub struct Links {
+    rpc: Rpc,
+    group: GroupId,
+}
+
+impl Links {
+    /// Links for `group` over `rpc`.
+    pub fn new(rpc: Rpc, group: GroupId) -> Self {
+        Self { rpc, group }
+    }
+}
+
+impl RaftNetworkFactory<Types> for Links {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Link {
+        Link { rpc: self.rpc.clone(), group: self.group, target: NodeId(target) }
+    }
+}
+
+/// The way to one replica.
+#[derive(Clone)]
+pub struct Link {
+    pub(super) rpc: Rpc,
+    pub(super) group: GroupId,
+    pub(super) target: NodeId,
+}
+
+impl Link {
+    fn append(
+        &self,
+        request: &AppendEntriesRequest<Types>,
+    ) -> impl Future<Output = Result<StreamAppendResult<Types>, RPCError<Types>>> + Send + use<> {
+        let call = encode_append(self.group, request).map(|body| {
+            self.rpc.call(self.target, Lane::Fast, service::APPEND, &[&body], APPEND_TIMEOUT)
+        });
+        async move {
+            let body = call.map_err(|error| network_error(&error))?.await.map_err(rpc_error)?;
+            decode(&body).map_err(|error| network_error(&error))
+        }
+    }
+
+    async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        service: u8,
+        question: &Q,
+        option: &RPCOption,
+    ) -> Result<A, RPCError<Types>> {
+        let body = postcard::to_stdvec(question).map_err(|error| network_error(&error))?;
+        let group = self.group.to_le_bytes();
+        let answer = self.rpc.call(self.target, Lane::Fast, service, &[&group, &body], option.soft_ttl()).await;
+        decode(&answer.map_err(rpc_error)?).map_err(|error| network_error(&error))
+    }
+}
+
+impl RaftNetworkV2<Types> for Link {
+    type SnapshotData = SnapshotFile;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        self.append(&request).await.map(AppendEntriesResponse::from)
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        let link = self.clone();
+        // `append` posts the request before it returns its future: the order of the input is the order on the wire.
+        let answers = input.map(move |request| link.append(&request)).buffered(APPENDS_IN_FLIGHT_MAX);
+        Box::pin(async move { Ok(answers.boxed()) })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask(service::VOTE, &request, &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask(service::PRE_VOTE, &request, &option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: SnapshotOf<Types, SnapshotFile>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        super::snapshot::send(self, vote, snapshot, cancel).await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        self.ask(service::TRANSFER, &request, &option).await
+    }
+}
+
+/// The answer of a call as openraft wants its failures: a broken connection backs off, anything else is tried again.
+pub(super) fn rpc_error(error: CallError) -> RPCError<Types> {
+    match error {
+        CallError::Unreachable(_) => RPCError::Unreachable(Unreachable::new(&error)),
+        CallError::TimedOut(_) | CallError::Overloaded { .. } | CallError::Refused(_) => network_error(&error),
+    }
+}
+
+pub(super) fn network_error<E: std::error::Error + 'static>(error: &E) -> RPCError<Types> {
+    RPCError::Network(NetworkError::new(error))
+}
+
+/// Reads a postcard value.
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> io::Result<T> {
+    postcard::from_bytes(body).map_err(io::Error::other)
+}
+
+/// `group u32 | postcard(vote, previous, committed) | (length u32 | entry)*`.
+fn encode_append(group: GroupId, request: &AppendEntriesRequest<Types>) -> io::Result<Bytes> {
+    let mut out = BytesMut::with_capacity(256);
+    out.put_u32_le(group);
+    let head = (&request.vote, &request.prev_log_id, &request.leader_commit);
+    let head = postcard::to_stdvec(&head).map_err(io::Error::other)?;
+    out.put_u32_le(u32::try_from(head.len()).map_err(io::Error::other)?);
+    out.put_slice(&head);
+    for entry in &request.entries {
+        let bytes = encode_entry(entry)?;
+        out.put_u32_le(u32::try_from(bytes.len()).map_err(io::Error::other)?);
+        out.put_slice(&bytes);
+    }
+    Ok(out.freeze())
+}
+
+/// Reads what `encode_append` wrote, the group already taken off; entries share `body`.
+pub(super) fn decode_append(body: &mut Bytes) -> io::Result<AppendEntriesRequest<Types>> {
+    let head = take_sized(body)?;
+    let (vote, prev_log_id, leader_commit): (Vote, Option<LogId>, Option<LogId>) = decode(&head)?;
+    let mut entries = Vec::new();
+    while !body.is_empty() {
+        entries.push(decode_entry(&take_sized(body)?)?);
+    }
+    Ok(AppendEntriesRequest { vote, prev_log_id, entries, leader_commit })
+}
+
+fn take_sized(body: &mut Bytes) -> io::Result<Bytes> {
+    if body.len() < 4 {
+        return Err(malformed("a cut message between nodes"));
+    }
+    let length = body.get_u32_le() as usize;
+    if body.len() < length {
+        return Err(malformed("a cut message between nodes"));
+    }
+    Ok(body.split_to(length))
+}

@@ -1,0 +1,206 @@
+//! Snapshots: a file on the sender, sent in pieces from where the receiver says it is.
+//!
+//! The receiver keeps what it has of a snapshot under the snapshot's name, so that a transfer that was cut goes on at its
+//! offset. One piece is under way at a time and travels on the bulk lane: appends never wait behind a snapshot.
+
+use super::{
+    network::{Link, decode, network_error, rpc_error, service},
+    types::{Types, Vote},
+};
+use crate::{
+    env::{Disk, DiskFile},
+    peers::Lane,
+};
+use openraft::{
+    alias::{SnapshotMetaOf, SnapshotOf},
+    errors::{RPCError, ReplicationClosed, StreamingError},
+    raft::SnapshotResponse,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Bytes in one piece.
+pub const PIECE_BYTES: usize = 1 << 20;
+
+/// How long one piece, or the installation after the last, may take.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A whole snapshot on this node's disk.
+#[derive(Clone)]
+pub struct SnapshotFile {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+    length: u64,
+}
+
+impl std::fmt::Debug for SnapshotFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SnapshotFile({}, {} bytes)", self.inner.path.display(), self.inner.length)
+    }
+}
+
+impl SnapshotFile {
+    /// Opens the complete snapshot at `path`.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    pub fn open(disk: &Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
+        let file = disk.open(path, false)?;
+        let length = file.length()?;
+        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), file, length }) })
+    }
+
+    /// Its name, the same on sender and receiver.
+    pub fn name(&self) -> String {
+        self.inner.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// Its length in bytes.
+    pub fn length(&self) -> u64 {
+        self.inner.length
+    }
+
+    /// Up to `bytes_max` bytes from `offset` on; fewer only at the end.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    pub fn read(&self, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
+        let mut buffer = vec![0; bytes_max];
+        let read = self.inner.file.read_at(offset, &mut buffer)?;
+        buffer.truncate(read);
+        Ok(buffer)
+    }
+}
+
+/// What comes with each piece.
+#[derive(Serialize, Deserialize)]
+pub struct PieceHead {
+    /// The sender's vote.
+    pub vote: Vote,
+    /// What the snapshot holds.
+    pub meta: SnapshotMetaOf<Types>,
+    /// The snapshot's name.
+    pub name: String,
+    /// Its length.
+    pub length: u64,
+    /// Where this piece goes; an empty piece asks where to go on.
+    pub offset: u64,
+}
+
+/// What a receiver answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum PieceAnswer {
+    /// Go on at this offset.
+    Continue(u64),
+    /// Installed, or refused for a higher vote, which this carries.
+    Finished(Vote),
+}
+
+/// Sends a snapshot and waits until it is installed.
+pub(super) async fn send(
+    link: &Link,
+    vote: Vote,
+    snapshot: SnapshotOf<Types, SnapshotFile>,
+    cancel: impl Future<Output = ReplicationClosed>,
+) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+    let transfer = async {
+        let mut offset = None;
+        loop {
+            match send_piece(link, &vote, &snapshot, offset).await.map_err(StreamingError::from)? {
+                PieceAnswer::Continue(next) => offset = Some(next),
+                PieceAnswer::Finished(vote) => return Ok(SnapshotResponse::new(vote)),
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        closed = cancel => Err(StreamingError::Closed(closed)),
+        result = transfer => result,
+    }
+}
+
+async fn send_piece(
+    link: &Link,
+    vote: &Vote,
+    snapshot: &SnapshotOf<Types, SnapshotFile>,
+    offset: Option<u64>,
+) -> Result<PieceAnswer, RPCError<Types>> {
+    let file = &snapshot.snapshot;
+    let piece = match offset {
+        None => Vec::new(),
+        Some(offset) => file.read(offset, PIECE_BYTES).map_err(|error| network_error(&error))?,
+    };
+    let head = PieceHead {
+        vote: *vote,
+        meta: snapshot.meta.clone(),
+        name: file.name(),
+        length: file.length(),
+        offset: offset.unwrap_or(0),
+    };
+    let head = postcard::to_stdvec(&head).map_err(|error| network_error(&error))?;
+    let group = link.group.to_le_bytes();
+    let head_length = u32::try_from(head.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let parts: [&[u8]; 4] = [&group, &head_length, &head, &piece];
+    let answer = link.rpc.call(link.target, Lane::Bulk, service::SNAPSHOT, &parts, PIECE_TIMEOUT).await;
+    decode(&answer.map_err(rpc_error)?).map_err(|error| network_error(&error))
+}
+
+/// Collects one group's incoming snapshot.
+pub struct Incoming {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    partial: Option<Partial>,
+}
+
+struct Partial {
+    name: String,
+    file: Box<dyn DiskFile>,
+    received: u64,
+}
+
+impl Incoming {
+    /// Keeps pieces in `directory`, which exists.
+    pub fn new(disk: Arc<dyn Disk>, directory: PathBuf) -> Self {
+        Self { disk, directory, partial: None }
+    }
+
+    /// Takes a piece. Returns where to go on, or the whole snapshot.
+    ///
+    /// # Errors
+    /// Whatever the disk says; a name with a path in it is refused.
+    pub async fn take(&mut self, head: &PieceHead, piece: &[u8]) -> io::Result<Result<SnapshotFile, u64>> {
+        if head.name.is_empty() || head.name.contains(['/', '\\']) || head.name.starts_with('.') {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a snapshot with an impossible name"));
+        }
+        let path = self.directory.join(format!("{}.partial", head.name));
+        let mut partial = match self.partial.take() {
+            Some(partial) if partial.name == head.name => partial,
+            Some(_) | None => Partial { name: head.name.clone(), file: self.disk.open(&path, true)?, received: 0 },
+        };
+        if head.offset == partial.received && !piece.is_empty() {
+            partial.file.write_at(partial.received, piece)?;
+            partial.received += piece.len() as u64;
+        }
+        if partial.received < head.length {
+            let next = partial.received;
+            self.partial = Some(partial);
+            return Ok(Err(next));
+        }
+        partial.file.set_length(head.length)?;
+        partial.file.sync().await?;
+        let whole = self.directory.join(&head.name);
+        self.disk.rename(&path, &whole)?;
+        self.disk.sync_directory(&self.directory)?;
+        SnapshotFile::open(&self.disk, &whole).map(Ok)
+    }
+}

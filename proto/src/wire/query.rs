@@ -1,0 +1,36 @@
+//! Reads and what they are told.
+
+use crate::{wire_enum, wire_struct};
+use sojourn_core::{
+    Answer, Projection, Query, View,
+    query::{Cursor, Filter, Line},
+};
+
+wire_enum!(Projection { 0 => Whole, 1 => Summary, 2 => Fields[names] });
+wire_struct!(View {
+    kind,
+    incarnation,
+    version,
+    written,
+    idle_timeout_ms,
+    idle_deadline,
+    absolute_deadline,
+    owner,
+    field_count,
+    bytes,
+    fields,
+});
+wire_struct!(Filter { user, label, expiring_before, kind, pattern });
+wire_struct!(Cursor { slot, hash });
+wire_struct!(Line { id, view });
+
+wire_enum!(Query {
+    0 => Get { key, projection },
+    1 => Scan { namespace, filter, from, count },
+    2 => Count { namespace, filter },
+    3 => CountSlot { slot, namespace },
+    4 => RevocationEpoch { namespace, user },
+    5 => Random { namespace, seed },
+});
+
+wire_enum!(Answer { 0 => Record[view], 1 => Page { lines, next }, 2 => Total { sessions, bytes }, 3 => Epoch[epoch] });

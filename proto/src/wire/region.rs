@@ -1,0 +1,79 @@
+//! What a region agrees on.
+
+use super::{Reader, Wire, WireError};
+use crate::{wire_enum, wire_struct};
+use sojourn_core::{
+    SlotTable,
+    policy::{AfterDestroy, FieldsFormat, Namespace, Policy},
+    region::{Addresses, Member, RegionCommand, RegionOutcome, RegionRefusal, RegionState},
+};
+
+impl Wire for SlotTable {
+    fn put(&self, out: &mut Vec<u8>) {
+        let ranges: Vec<_> = self.ranges().into_iter().map(|(_, last, shard)| (last, shard)).collect();
+        ranges.put(out);
+    }
+    fn take(input: &mut Reader<'_>) -> Result<Self, WireError> {
+        let ranges: Vec<(u16, sojourn_core::ShardId)> = Wire::take(input)?;
+        let mut shards = Vec::new();
+        for (last, shard) in ranges {
+            let length = usize::from(last) + 1;
+            if length <= shards.len() || length > usize::from(sojourn_core::ids::SLOTS) {
+                return Err(WireError::Invalid("a slot table"));
+            }
+            shards.resize(length, shard);
+        }
+        Self::from_shards(shards).ok_or(WireError::Invalid("a slot table"))
+    }
+}
+
+wire_struct!(Addresses { peers, resp, grpc, http });
+wire_struct!(Member { id, name, addresses, draining });
+wire_struct!(Namespace { id, name, policy });
+wire_enum!(AfterDestroy { 0 => Create, 1 => Refuse });
+wire_enum!(FieldsFormat { 0 => Opaque, 1 => Json });
+wire_struct!(Policy {
+    idle_timeout_ms,
+    idle_timeout_ms_max,
+    absolute_ms,
+    foreign_absolute_ms,
+    touch_interval_ms,
+    foreign_ids,
+    after_destroy,
+    size_warn_bytes,
+    size_error_bytes,
+    size_bytes_max,
+    sessions_max,
+    bytes_max,
+    password_hash,
+    database,
+    fields,
+    user_path,
+    label_paths,
+    redact,
+});
+wire_struct!(RegionState { world, region, name, slots, members, namespaces, next_node, next_namespace });
+
+wire_enum!(RegionCommand {
+    0 => Found { world, region, name, shard_count, members },
+    1 => AddMember { name, addresses },
+    2 => MoveMember { id, addresses },
+    3 => DrainMember { id, draining },
+    4 => RemoveMember { id },
+    5 => CreateNamespace { name, policy },
+    6 => SetNamespace { name, policy },
+    7 => DropNamespace { name },
+});
+
+wire_enum!(RegionOutcome { 0 => Done, 1 => Node[node], 2 => Namespace[namespace], 3 => Refused[refusal] });
+
+wire_enum!(RegionRefusal {
+    0 => Founded { name },
+    1 => UnknownNode[node],
+    2 => NodeNameTaken[name],
+    3 => UnknownNamespace[name],
+    4 => NamespaceExists[name],
+    5 => BadNamespaceName[name],
+    6 => DatabaseTaken { database, owner },
+    7 => DefaultNamespace,
+});
