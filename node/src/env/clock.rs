@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn an_hours_jump_moves_the_reading_by_a_tenth_of_the_time_passed() {
         let hands = Hands::default();
-        hands.pass(1_000_000);
+        hands.pass(100_000_000);
         let slewed = SlewedClock::new();
         let start = slewed.read_ms(&hands);
         hands.wall_ms.fetch_add(3_600_000, Ordering::Relaxed);

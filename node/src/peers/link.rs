@@ -178,7 +178,11 @@ const FORMAT: &str = "sojourn-format";
 const LANE: &str = "sojourn-lane";
 
 impl Identity {
-    fn write(&self, metadata: &mut MetadataMap, lane: Lane) -> Result<(), tonic::metadata::errors::InvalidMetadataValue> {
+    fn write(
+        &self,
+        metadata: &mut MetadataMap,
+        lane: Lane,
+    ) -> Result<(), tonic::metadata::errors::InvalidMetadataValue> {
         let lane = match lane {
             Lane::Fast => "fast",
             Lane::Bulk => "bulk",

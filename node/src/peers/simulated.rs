@@ -62,7 +62,11 @@ impl SimulatedNetwork {
     /// Cuts or mends the way from one node to another; the way back is its own.
     pub fn cut(&self, from: NodeId, to: NodeId, cut: bool) {
         let mut state = self.state.lock();
-        if cut { state.cut.insert((from, to)) } else { state.cut.remove(&(from, to)) };
+        if cut {
+            state.cut.insert((from, to))
+        } else {
+            state.cut.remove(&(from, to))
+        };
     }
 
     /// Mends all ways.

@@ -18,18 +18,12 @@ use openraft::{
     alias::SnapshotOf,
     errors::{Fatal, RaftError},
     raft::{
-        AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest, VoteRequest, VoteResponse,
-        TransferLeaderResponse,
+        AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse,
+        VoteRequest, VoteResponse,
     },
 };
 use sojourn_core::NodeId;
-use std::{
-    collections::BTreeMap,
-    io,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 
 /// Times and sizes of Raft groups.
@@ -45,6 +39,8 @@ pub struct GroupOptions {
     pub snapshot_entries: u64,
     /// Entries kept behind a snapshot for followers that are a little late.
     pub keep_entries: u64,
+    /// Room that the log must have beyond an append's entries before it is taken.
+    pub log_room_bytes_min: u64,
 }
 
 impl Default for GroupOptions {
@@ -55,6 +51,7 @@ impl Default for GroupOptions {
             election_max: Duration::from_millis(300),
             snapshot_entries: 100_000,
             keep_entries: 10_000,
+            log_room_bytes_min: 4 << 20,
         }
     }
 }
@@ -94,15 +91,13 @@ pub struct GroupParts {
     pub options: GroupOptions,
 }
 
-/// Room that the log must have beyond an append's entries before it is taken.
-const ROOM_SPARE_BYTES: u64 = 4 << 20;
-
 /// A running group and its machine.
 pub struct RunningGroup<M: Machine> {
     raft: Raft<Types, Adapter<M>>,
     machine: Arc<M>,
     incoming: Mutex<Incoming>,
     log: Log,
+    log_room_bytes_min: u64,
 }
 
 impl<M: Machine> RunningGroup<M> {
@@ -118,9 +113,9 @@ impl<M: Machine> RunningGroup<M> {
         let adapter = Adapter::new(machine.clone(), place);
         let store = LogStore::new(log.group(group));
         let config = options.config(group)?;
-        let raft =
-            Raft::new(node.0, config, Links::new(rpc, group), store, adapter).await.map_err(io::Error::other)?;
-        let running = Arc::new(Self { raft, machine, incoming: Mutex::new(incoming), log });
+        let raft = Raft::new(node.0, config, Links::new(rpc, group), store, adapter).await.map_err(io::Error::other)?;
+        let log_room_bytes_min = options.log_room_bytes_min;
+        let running = Arc::new(Self { raft, machine, incoming: Mutex::new(incoming), log, log_room_bytes_min });
         inbox.add(group, running.clone());
         Ok(running)
     }
@@ -211,7 +206,7 @@ impl<M: Machine> Group for RunningGroup<M> {
             return true;
         }
         let bytes: usize = request.entries.iter().map(payload_bytes).sum();
-        self.log.room_bytes() > bytes as u64 + ROOM_SPARE_BYTES
+        self.log.room_bytes() > bytes as u64 + self.log_room_bytes_min
     }
 
     fn stream_append(

@@ -275,10 +275,8 @@ impl<M: Machine> RaftStateMachine<Types> for Adapter<M> {
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
         let position = self.position.lock();
-        let meta = SnapshotMetaOf::<Types> {
-            last_log_id: position.applied,
-            last_membership: position.membership.clone(),
-        };
+        let meta =
+            SnapshotMetaOf::<Types> { last_log_id: position.applied, last_membership: position.membership.clone() };
         Builder { meta, frozen: self.machine.freeze(), place: self.place.clone(), machine: std::marker::PhantomData }
     }
 

@@ -9,6 +9,8 @@ mod machine;
 mod network;
 mod runtime;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use group::{Group, GroupOptions, GroupParts, RunningGroup};

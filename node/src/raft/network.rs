@@ -17,7 +17,7 @@ use openraft::{
     network::RPCOption,
     raft::{
         AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
-        VoteRequest, VoteResponse, TransferLeaderResponse,
+        TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -79,9 +79,8 @@ impl Link {
         &self,
         request: &AppendEntriesRequest<Types>,
     ) -> impl Future<Output = Result<StreamAppendResult<Types>, RPCError<Types>>> + Send + use<> {
-        let call = encode_append(self.group, request).map(|body| {
-            self.rpc.call(self.target, Lane::Fast, service::APPEND, &[&body], APPEND_TIMEOUT)
-        });
+        let call = encode_append(self.group, request)
+            .map(|body| self.rpc.call(self.target, Lane::Fast, service::APPEND, &[&body], APPEND_TIMEOUT));
         async move {
             let body = call.map_err(|error| network_error(&error))?.await.map_err(rpc_error)?;
             decode(&body).map_err(|error| network_error(&error))
@@ -161,11 +160,14 @@ impl RaftNetworkV2<Types> for Link {
     }
 }
 
-/// The answer of a call as openraft wants its failures: a broken connection backs off, anything else is tried again.
+/// The failure of a call as openraft wants it: a peer that cannot be reached or has no room is left alone for a while, what
+/// was only late is tried again.
 pub(super) fn rpc_error(error: CallError) -> RPCError<Types> {
     match error {
-        CallError::Unreachable(_) => RPCError::Unreachable(Unreachable::new(&error)),
-        CallError::TimedOut(_) | CallError::Overloaded { .. } | CallError::Refused(_) => network_error(&error),
+        CallError::Unreachable(_) | CallError::Overloaded { .. } | CallError::Refused(_) => {
+            RPCError::Unreachable(Unreachable::new(&error))
+        }
+        CallError::TimedOut(_) => network_error(&error),
     }
 }
 

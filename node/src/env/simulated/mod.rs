@@ -1,0 +1,5 @@
+//! Seams that lie on purpose: what a machine may do to a node, decided by a seed.
+
+mod disk;
+
+pub use disk::{SimulatedDisk, SimulatedDiskCounts, SyncDelay};

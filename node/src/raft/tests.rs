@@ -1,0 +1,230 @@
+//! Three replicas in one process, in virtual time, over the real log, adapter and calls.
+
+use super::{
+    Applied, Frozen, GroupOptions, GroupParts, Inbox, Machine, Proposal, RunningGroup, SnapshotPlace, simulate,
+    simulated_u64,
+};
+use crate::{
+    env::{Clock, Env, Plants, Random, Spawn, Work, simulated::SimulatedDisk},
+    log::{Log, LogOptions},
+    peers::{Reply, Rpc, RpcOptions, Service, simulated::SimulatedNetwork},
+};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use sojourn_core::NodeId;
+use std::{io, sync::Arc, time::Duration};
+
+struct Virtual {
+    start: tokio::time::Instant,
+}
+
+impl Clock for Virtual {
+    fn wall_ms(&self) -> u64 {
+        1_000_000 + u64::try_from(self.boot().as_millis()).expect("a short test")
+    }
+    fn boot(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+impl Random for Virtual {
+    fn next_u64(&self) -> u64 {
+        simulated_u64().expect("a simulation")
+    }
+}
+
+impl Spawn for Virtual {
+    fn spawn(&self, _name: &'static str, work: Work) {
+        drop(super::spawn(work));
+    }
+    fn spawn_blocking(&self, _name: &'static str, work: Work) {
+        drop(super::spawn(work));
+    }
+}
+
+/// Keeps every proposal in order.
+#[derive(Default)]
+struct Lines(Mutex<Vec<Bytes>>);
+
+impl Machine for Lines {
+    fn apply(&self, _index: u64, proposal: &Proposal) -> Applied {
+        self.0.lock().push(proposal.0.clone());
+        Applied::Nothing
+    }
+    fn freeze(&self) -> Box<dyn Frozen> {
+        Box::new(FrozenLines(self.0.lock().clone()))
+    }
+    fn restore(&self, source: &mut dyn io::Read) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        source.read_to_end(&mut bytes)?;
+        let lines: Vec<Vec<u8>> = postcard::from_bytes(&bytes).map_err(io::Error::other)?;
+        *self.0.lock() = lines.into_iter().map(Bytes::from).collect();
+        Ok(())
+    }
+}
+
+struct FrozenLines(Vec<Bytes>);
+
+impl Frozen for FrozenLines {
+    fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let lines: Vec<&[u8]> = self.0.iter().map(|line| &line[..]).collect();
+        out.write_all(&postcard::to_stdvec(&lines).map_err(io::Error::other)?)
+    }
+}
+
+struct Door(Inbox);
+
+impl Service for Door {
+    fn handle(&self, from: NodeId, service: u8, body: Bytes, reply: Reply) {
+        if let Some((_, reply)) = self.0.handle(from, service, body, reply) {
+            reply.refuse("only Raft here");
+        }
+    }
+    fn lost(&self, peer: NodeId) {
+        self.0.lost(peer);
+    }
+}
+
+struct Node {
+    id: NodeId,
+    group: Arc<RunningGroup<Lines>>,
+    log: Log,
+    _rpc: Rpc,
+}
+
+const GROUP: u32 = 1;
+
+async fn start(network: &SimulatedNetwork, disk: &SimulatedDisk, id: u64, snapshot_entries: u64) -> Node {
+    let id = NodeId(id);
+    let seams = Arc::new(Virtual { start: tokio::time::Instant::now() });
+    let env = Env {
+        clock: seams.clone(),
+        disk: Arc::new(disk.clone()),
+        spawn: seams.clone(),
+        random: seams,
+        plants: Plants::default(),
+    };
+    let options = LogOptions { segment_bytes: 256 << 10, log_bytes_max: 8 << 20, ..LogOptions::new("/log") };
+    let on_fatal = Arc::new(|failure| panic!("{failure}"));
+    let log = Log::open(&env, options, on_fatal).await.expect("a log");
+    let rpc = Rpc::new(env.clone(), Arc::new(network.node(id)), RpcOptions::default());
+    let door = Arc::new(Door(Inbox::default()));
+    rpc.serve(door.clone());
+    network.attach(id, Some(rpc.receiver()));
+    let place = SnapshotPlace { disk: env.disk.clone(), directory: "/snapshots".into(), group: GROUP };
+    let options =
+        GroupOptions { snapshot_entries, keep_entries: 5, log_room_bytes_min: 64 << 10, ..GroupOptions::default() };
+    let parts = GroupParts { node: id, group: GROUP, log: log.clone(), rpc: rpc.clone(), place, options };
+    let group = RunningGroup::start(parts, Arc::new(Lines::default()), &door.0).await.expect("a group");
+    Node { id, group, log, _rpc: rpc }
+}
+
+impl Node {
+    async fn stop(self, network: &SimulatedNetwork) {
+        network.attach(self.id, None);
+        self.group.raft().shutdown().await.expect("a clean end");
+        self.log.close().await;
+    }
+
+    fn lines(&self) -> Vec<Bytes> {
+        self.group.machine().0.lock().clone()
+    }
+}
+
+fn line(number: u64) -> Proposal {
+    Proposal(Bytes::from(number.to_be_bytes().to_vec()))
+}
+
+/// Proposes at whoever leads until it is applied there.
+async fn write(nodes: &[Node], number: u64) -> usize {
+    for _ in 0..10_000 {
+        for (position, node) in nodes.iter().enumerate() {
+            if node.group.raft().is_leader() {
+                let proposed = tokio::time::timeout(Duration::from_secs(1), node.group.propose(line(number))).await;
+                if let Ok(Ok(Some(_))) = proposed {
+                    return position;
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("no leader took line {number} in 100 s of virtual time");
+}
+
+async fn all_have(nodes: &[Node], number: u64) {
+    for _ in 0..10_000 {
+        if nodes.iter().all(|node| node.lines().last() == Some(&line(number).0)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not all replicas came to have line {number}");
+}
+
+async fn three(seed: u64, snapshot_entries: u64) -> (SimulatedNetwork, Vec<SimulatedDisk>, Vec<Node>) {
+    simulate(seed);
+    let network = SimulatedNetwork::default();
+    let disks: Vec<_> = (1..=3).map(|id| SimulatedDisk::new(seed * 10 + id)).collect();
+    let mut nodes = Vec::new();
+    for (id, disk) in (1..).zip(&disks) {
+        nodes.push(start(&network, disk, id, snapshot_entries).await);
+    }
+    for node in &nodes {
+        node.group.found((1..=3).map(NodeId)).await.expect("founded");
+    }
+    (network, disks, nodes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_acknowledged_survives_the_loss_of_the_leader() {
+    let (network, disks, mut nodes) = three(1, 1000).await;
+    for number in 0..20 {
+        write(&nodes, number).await;
+    }
+    let leader = write(&nodes, 20).await;
+    let lost = nodes.remove(leader);
+    let id = lost.id;
+    lost.stop(&network).await;
+    let started = tokio::time::Instant::now();
+    let new_leader = write(&nodes, 21).await;
+    assert!(started.elapsed() < Duration::from_secs(3), "took {:?}", started.elapsed());
+    assert!(nodes[new_leader].group.confirm_read().await.expect("a running group"));
+    assert_eq!(nodes[new_leader].lines(), (0..=21).map(|number| line(number).0).collect::<Vec<_>>());
+    nodes.push(start(&network, &disks[id.0 as usize - 1], id.0, 1000).await);
+    write(&nodes, 22).await;
+    all_have(&nodes, 22).await;
+    assert_eq!(nodes[2].lines(), nodes[0].lines());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_was_away_for_long_is_caught_up_by_snapshot() {
+    let (network, disks, mut nodes) = three(2, 20).await;
+    write(&nodes, 0).await;
+    let away = nodes.remove(2);
+    away.stop(&network).await;
+    for number in 1..=200 {
+        write(&nodes, number).await;
+    }
+    nodes.push(start(&network, &disks[2], 3, 20).await);
+    write(&nodes, 201).await;
+    all_have(&nodes, 201).await;
+    assert_eq!(nodes[2].lines(), nodes[0].lines());
+    let purged = nodes.iter().any(|node| node.log.group(GROUP).state().first_index > Some(100));
+    assert!(purged, "the log was never purged: nothing was shown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_without_its_quorum_confirms_no_read() {
+    let (network, _disks, nodes) = three(3, 1000).await;
+    let leader = write(&nodes, 0).await;
+    let id = nodes[leader].id;
+    for other in nodes.iter().filter(|node| node.id != id) {
+        network.cut(id, other.id, true);
+        network.cut(other.id, id, true);
+    }
+    let confirmed = tokio::time::timeout(Duration::from_secs(5), nodes[leader].group.confirm_read()).await;
+    assert!(!matches!(confirmed, Ok(Ok(true))), "{confirmed:?}");
+    network.heal();
+    write(&nodes, 1).await;
+    all_have(&nodes, 1).await;
+}
