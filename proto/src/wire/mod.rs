@@ -1,6 +1,6 @@
 //! The binary form of core types, for the log, snapshots and messages between nodes.
 //!
-//! Integers are LEB128 varints, bytes are length-prefixed, enums carry explicit tags. [`wire_struct!`] and [`wire_enum!`]
+//! Integers are LEB128 varints, bytes are length-prefixed, enums carry explicit tags. `wire_struct!` and `wire_enum!`
 //! take types apart field by field, so that a new field or variant in the core breaks the build here, and a tag on disk never
 //! moves by accident. Containers (log record, snapshot, frame) carry [`FORMAT_VERSION`]; values do not.
 
