@@ -3,3 +3,4 @@
 //! `ARCHITECTURE.md` has the map of the rooms below.
 
 pub mod env;
+pub mod log;

@@ -1,9 +1,12 @@
 //! The disk as the log needs it: positioned reads and writes into files, and an honest sync.
 
-use std::{future::Future, io, path::Path, pin::Pin};
+use std::{any::Any, future::Future, io, path::Path, pin::Pin};
 
 /// Completes when the file's data is on stable storage, or says why not.
 pub type SyncFuture<'a> = Pin<Box<dyn Future<Output = io::Result<()>> + Send + 'a>>;
+
+/// Held for as long as a directory is in use; dropping it lets others in.
+pub type DiskLock = Box<dyn Any + Send + Sync>;
 
 /// A directory tree that files live in.
 pub trait Disk: Send + Sync + 'static {
@@ -42,6 +45,12 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// Whatever the file system says; the caller must stop the node.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+
+    /// Takes the lock file `path` for this holder alone, creating it if missing.
+    ///
+    /// # Errors
+    /// `WouldBlock` while another holder has it, in this process or another.
+    fn lock(&self, path: &Path) -> io::Result<DiskLock>;
 }
 
 /// One open file.

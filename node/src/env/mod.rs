@@ -6,10 +6,13 @@
 
 mod clock;
 mod disk;
+mod plants;
 mod real;
+pub mod simulated;
 
 pub use clock::{Clock, SlewedClock};
-pub use disk::{Disk, DiskFile, SyncFuture};
+pub use disk::{Disk, DiskFile, DiskLock, SyncFuture};
+pub use plants::Plants;
 pub use real::{RealClock, RealDisk, RealEnv};
 
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -48,6 +51,8 @@ pub struct Env {
     pub spawn: Arc<dyn Spawn>,
     /// Unguessable numbers.
     pub random: Arc<dyn Random>,
+    /// Bugs planted on purpose; none outside of simulations.
+    pub plants: Plants,
 }
 
 impl Env {

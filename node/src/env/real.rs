@@ -1,6 +1,6 @@
 //! The seams as the operating system provides them.
 
-use super::{Clock, Disk, DiskFile, Env, Random, Spawn, SyncFuture, Work};
+use super::{Clock, Disk, DiskFile, DiskLock, Env, Plants, Random, Spawn, SyncFuture, Work};
 use rand::TryRngCore;
 use std::{
     fs, io,
@@ -21,6 +21,7 @@ impl RealEnv {
             disk: Arc::new(RealDisk),
             spawn: Arc::new(TokioSpawn { handle: tokio::runtime::Handle::current() }),
             random: Arc::new(OsRandom),
+            plants: Plants::default(),
         }
     }
 }
@@ -104,6 +105,12 @@ impl Disk for RealDisk {
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         fs::File::open(directory)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<DiskLock> {
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Box::new(file))
     }
 }
 

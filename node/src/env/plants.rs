@@ -1,0 +1,29 @@
+//! Bugs that a simulation plants on purpose, to prove that its oracles would notice them.
+
+/// Which bugs are planted. All off by default, and nothing outside of a simulation may turn one on.
+///
+/// An oracle that has never been seen to fail proves nothing: each plant is one way in which a session store was, or
+/// could have been, wrong, and some invariant of the simulation must catch it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plants {
+    /// The log calls an operation durable when it is written, before the sync.
+    pub acknowledge_before_sync: bool,
+    /// The log takes a failed sync for a successful one and goes on.
+    pub go_on_after_failed_sync: bool,
+    /// Recovery keeps what it can read of a torn last frame, unchecked.
+    pub keep_torn_tail: bool,
+    /// A change stream's cursor is logged in another entry than the data it covers.
+    pub cursor_apart_from_data: bool,
+    /// An update of a session that is gone creates it again.
+    pub update_creates: bool,
+    /// Replicas decide expiry by their own clocks instead of the leader's stamps.
+    pub expiry_by_local_clock: bool,
+    /// A leader answers reads without asking its quorum whether it still leads.
+    pub read_without_read_index: bool,
+    /// Snapshots leave out the remembered answers of retried requests.
+    pub forget_requests_at_snapshot: bool,
+    /// The log is purged beyond what the engine made durable.
+    pub purge_ahead_of_engine: bool,
+    /// A touch moves the idle deadline past the absolute one.
+    pub touch_past_absolute: bool,
+}
