@@ -20,6 +20,7 @@ mod group;
 mod memory;
 mod options;
 mod recovery;
+mod replay;
 mod state;
 mod steward;
 #[cfg(test)]

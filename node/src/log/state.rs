@@ -245,9 +245,7 @@ impl State {
             }
             Kind::Remove => {
                 self.durable_purged.remove(&record.group);
-                for segment in self.segments.values_mut() {
-                    segment.highest.remove(&record.group);
-                }
+                self.segments.values_mut().for_each(|segment| segment.forget_group(record.group));
             }
             Kind::Vote | Kind::Committed | Kind::TruncateAfter | Kind::TruncateAll | Kind::State => {}
         }
@@ -289,6 +287,11 @@ impl Segment {
     pub fn note_entry(&mut self, group: GroupId, index: u64) {
         let highest = self.highest.entry(group).or_insert(index);
         *highest = index.max(*highest);
+    }
+
+    /// A removed group holds no segment back.
+    pub fn forget_group(&mut self, group: GroupId) {
+        self.highest.remove(&group);
     }
 }
 

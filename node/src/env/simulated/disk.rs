@@ -1,344 +1,417 @@
-//! A disk in memory that keeps only what was synced, tears what was not, and fails on request.
+//! A disk in memory that keeps, at a crash, what was synced and whatever it likes of the rest.
+//!
+//! - Written data is durable after a `sync` that began after the write; before, a crash keeps or loses each 512-byte
+//!   sector by itself. A file's length likewise.
+//! - Creations, renames and removals are durable after `sync_directory`; before, a crash keeps some prefix of them, as
+//!   a journaling file system does. Directories themselves are durable at once.
+//! - A failed sync loses an arbitrary part of the data and counts it as clean: the next sync succeeds and proves nothing.
+//!
+//! All choices come from the seed, so a run can be repeated.
 
+use super::sectors::Content;
 use crate::env::{Disk, DiskFile, DiskLock, SyncFuture};
 use parking_lot::Mutex;
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::Future,
     io,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::Arc,
-    time::Duration,
 };
 
-/// How long each sync takes, in virtual time.
-pub type SyncDelay = Box<dyn Fn() -> Duration + Send + Sync>;
+/// Called with the number of a sync, returns a wait in virtual time.
+pub type SyncDelay = Arc<dyn Fn(u64) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-/// What was done to the disk so far, over all crashes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SimulatedDiskCounts {
-    /// Syncs asked for, of files.
-    pub syncs: u64,
-    /// Syncs that were made to fail.
-    pub failed_syncs: u64,
-    /// Crashes.
-    pub crashes: u64,
-    /// Sectors that a crash lost.
-    pub sectors_lost: u64,
-    /// Sectors that survived a crash although nobody had synced them.
-    pub sectors_kept: u64,
-}
-
-/// What survives a crash or not, as a whole.
-const SECTOR_BYTES: usize = 512;
-
-/// A disk that a simulation crashes. Clones share it.
+/// A handle on the disk for one life of the machine; clones are of the same life.
 #[derive(Clone)]
 pub struct SimulatedDisk {
-    inner: Arc<Mutex<Inner>>,
-    delay: Arc<Mutex<Option<SyncDelay>>>,
+    machine: Arc<Mutex<Machine>>,
+    life: u64,
 }
 
-type FileRef = Arc<Mutex<Content>>;
+/// How often what happened, so that a run can prove that it tested something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SimulatedDiskCounts {
+    /// Syncs that succeeded.
+    pub syncs: u64,
+    /// Syncs that were made to fail.
+    pub syncs_failed: u64,
+    /// Writes and allocations refused because the disk was full.
+    pub full: u64,
+    /// Crashes.
+    pub crashes: u64,
+    /// Unsynced sectors that crashes lost.
+    pub sectors_lost: u64,
+    /// Unsynced changes of directories that crashes lost.
+    pub names_lost: u64,
+}
 
-struct Inner {
-    random: u64,
-    /// Raised by each crash: handles from before are dead.
+type FileId = u64;
+type Names = BTreeMap<PathBuf, FileId>;
+
+struct Machine {
+    random: StdRng,
     life: u64,
-    names: BTreeMap<PathBuf, FileRef>,
-    durable_names: BTreeMap<PathBuf, FileRef>,
+    files: BTreeMap<FileId, Content>,
+    next_file: FileId,
+    names: Names,
+    durable_names: Names,
+    /// Changes of names that are not durable, in order, each with its directory.
+    name_changes: Vec<(PathBuf, NameChange)>,
+    directories: BTreeSet<PathBuf>,
     locks: BTreeSet<PathBuf>,
     capacity_bytes: u64,
-    fail_sync_in: Option<u64>,
-    crash_in: Option<u64>,
+    sync_delay: Option<SyncDelay>,
+    syncs_begun: u64,
+    fail_sync_at: Option<u64>,
     counts: SimulatedDiskCounts,
 }
 
-#[derive(Default)]
-struct Content {
-    durable: Vec<u8>,
-    current: Vec<u8>,
-    /// Sectors that differ from what is durable.
-    dirty: BTreeSet<usize>,
+#[derive(Clone)]
+enum NameChange {
+    Add(PathBuf, FileId),
+    Remove(PathBuf),
+    Rename(PathBuf, PathBuf),
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut Names) {
+        match self {
+            Self::Add(path, file) => drop(names.insert(path.clone(), *file)),
+            Self::Remove(path) => drop(names.remove(path)),
+            Self::Rename(from, to) => {
+                if let Some(file) = names.remove(from) {
+                    names.insert(to.clone(), file);
+                }
+            }
+        }
+    }
 }
 
 impl SimulatedDisk {
-    /// An empty disk whose crashes follow `seed`.
+    /// An empty disk without a limit, on a machine that is on.
     pub fn new(seed: u64) -> Self {
-        let inner = Inner {
-            random: seed,
+        let machine = Machine {
+            random: StdRng::seed_from_u64(seed),
             life: 0,
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
+            files: BTreeMap::new(),
+            next_file: 0,
+            names: Names::new(),
+            durable_names: Names::new(),
+            name_changes: Vec::new(),
+            directories: BTreeSet::new(),
             locks: BTreeSet::new(),
             capacity_bytes: u64::MAX,
-            fail_sync_in: None,
-            crash_in: None,
+            sync_delay: None,
+            syncs_begun: 0,
+            fail_sync_at: None,
             counts: SimulatedDiskCounts::default(),
         };
-        Self { inner: Arc::new(Mutex::new(inner)), delay: Arc::default() }
+        Self { machine: Arc::new(Mutex::new(machine)), life: 0 }
     }
 
-    /// Power off and on: what was not synced survives sector by sector as chance has it; open handles are dead.
-    pub fn crash(&self) {
-        let mut inner = self.inner.lock();
-        inner.life += 1;
-        inner.counts.crashes += 1;
-        inner.locks.clear();
-        inner.fail_sync_in = None;
-        inner.crash_in = None;
-        if inner.next_random().is_multiple_of(2) {
-            inner.names = inner.durable_names.clone();
-        } else {
-            inner.durable_names = inner.names.clone();
-        }
-        let files: Vec<FileRef> = inner.names.values().cloned().collect();
-        for file in files {
-            let old = std::mem::take(&mut *file.lock());
-            let kept = inner.tear(old);
-            *file.lock() = kept;
-        }
+    /// Cuts the power and starts the machine again. Handles and files from before return errors from now on; the
+    /// returned handle sees what the disk kept.
+    #[must_use]
+    pub fn crash(&self) -> Self {
+        self.machine.lock().crash();
+        self.reopen()
     }
 
-    fn power_goes(&self) -> bool {
-        let mut inner = self.inner.lock();
-        let now = inner.crash_in == Some(0);
-        inner.crash_in = inner.crash_in.and_then(|more| more.checked_sub(1));
-        now
+    /// Ends every process but not the machine: handles and files from before are dead, but nothing is lost, not even
+    /// what only the page cache has.
+    #[must_use]
+    pub fn kill(&self) -> Self {
+        let mut machine = self.machine.lock();
+        machine.life += 1;
+        machine.locks.clear();
+        drop(machine);
+        self.reopen()
     }
 
-    /// Makes the sync after `more` further ones fail, and what it should have kept be lost.
-    pub fn fail_sync_after(&self, more: u64) {
-        self.inner.lock().fail_sync_in = Some(more);
+    /// A handle for the current life.
+    #[must_use]
+    pub fn reopen(&self) -> Self {
+        Self { machine: self.machine.clone(), life: self.machine.lock().life }
     }
 
-    /// Crashes at the sync after `more` further ones, before it takes effect.
-    pub fn crash_at_sync(&self, more: u64) {
-        self.inner.lock().crash_in = Some(more);
+    /// Makes the `nth` sync from now on fail; 1 is the next.
+    pub fn fail_sync(&self, nth: u64) {
+        let mut machine = self.machine.lock();
+        machine.fail_sync_at = Some(machine.syncs_begun + nth);
     }
 
-    /// Bounds what all files together may take.
-    pub fn set_capacity(&self, bytes: u64) {
-        self.inner.lock().capacity_bytes = bytes;
+    /// Limits the bytes of all files together; those there stay.
+    pub fn set_capacity_bytes(&self, capacity_bytes: u64) {
+        self.machine.lock().capacity_bytes = capacity_bytes;
     }
 
-    /// Makes each sync take this long.
+    /// Makes each sync wait; it promises only what was written before it began.
     pub fn set_sync_delay(&self, delay: Option<SyncDelay>) {
-        *self.delay.lock() = delay;
+        self.machine.lock().sync_delay = delay;
     }
 
-    /// What was done so far.
+    /// Bytes of all files together.
+    pub fn used_bytes(&self) -> u64 {
+        self.machine.lock().used_bytes()
+    }
+
+    /// What happened so far, over all lives.
     pub fn counts(&self) -> SimulatedDiskCounts {
-        self.inner.lock().counts
+        self.machine.lock().counts
     }
 
-    /// The bytes of a file as they are now, if it is there.
-    pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
-        self.inner.lock().names.get(path).map(|file| file.lock().current.clone())
+    /// The whole content of a file as programs see it.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn content(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut machine = self.machine.lock();
+        let file = machine.file_named(path)?;
+        Ok(machine.content(file)?.visible.clone())
     }
 
-    /// Replaces a file by `bytes`, durable at once: damage on purpose.
-    pub fn set_bytes(&self, path: &Path, bytes: Vec<u8>) {
-        let content = Content { durable: bytes.clone(), current: bytes, dirty: BTreeSet::new() };
-        let file = Arc::new(Mutex::new(content));
-        let mut inner = self.inner.lock();
-        inner.names.insert(path.to_owned(), file.clone());
-        inner.durable_names.insert(path.to_owned(), file);
-    }
-}
-
-impl Inner {
-    /// SplitMix64.
-    fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    /// Replaces a file's content, durably, behind everybody's back.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn tamper(&self, path: &Path, change: impl Fn(&mut Vec<u8>)) -> io::Result<()> {
+        let mut machine = self.machine.lock();
+        let file = machine.file_named(path)?;
+        machine.content(file)?.tamper(change);
+        Ok(())
     }
 
-    fn tear(&mut self, old: Content) -> Content {
-        let Content { mut durable, current, dirty } = old;
-        for sector in dirty {
-            if self.next_random().is_multiple_of(2) {
-                self.counts.sectors_lost += 1;
-                continue;
+    /// An independent disk with the same files as programs see them, all durable: for trying many kinds of damage.
+    #[must_use]
+    pub fn copy(&self, seed: u64) -> Self {
+        let copy = Self::new(seed);
+        {
+            let (from, mut to) = (self.machine.lock(), copy.machine.lock());
+            to.next_file = from.next_file;
+            to.names = from.names.clone();
+            to.durable_names = from.names.clone();
+            to.directories = from.directories.clone();
+            for (id, content) in &from.files {
+                to.files.entry(*id).or_default().tamper(|bytes| bytes.clone_from(&content.visible));
             }
-            self.counts.sectors_kept += 1;
-            let start = sector * SECTOR_BYTES;
-            let end = current.len().min(start + SECTOR_BYTES);
-            if durable.len() < end {
-                durable.resize(end, 0);
-            }
-            durable[start..end].copy_from_slice(&current[start..end]);
         }
-        Content { current: durable.clone(), durable, dirty: BTreeSet::new() }
+        copy
     }
 
-    fn used_bytes(&self) -> u64 {
-        self.names.values().map(|file| file.lock().current.len() as u64).sum()
-    }
-
-    fn alive(&self, life: u64) -> io::Result<()> {
-        if self.life == life { Ok(()) } else { Err(io::Error::other("the machine has crashed since")) }
+    fn alive<T>(&self, action: impl FnOnce(&mut Machine) -> io::Result<T>) -> io::Result<T> {
+        let mut machine = self.machine.lock();
+        if machine.life != self.life {
+            return Err(io::Error::other("simulated: this machine was switched off"));
+        }
+        action(&mut machine)
     }
 }
 
-fn not_found(path: &Path) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("{} is not there", path.display()))
+impl Machine {
+    fn crash(&mut self) {
+        self.life += 1;
+        self.locks.clear();
+        self.counts.crashes += 1;
+        let changes = std::mem::take(&mut self.name_changes);
+        let kept = self.random.random_range(0..=changes.len());
+        changes[..kept].iter().for_each(|(_, change)| change.apply(&mut self.durable_names));
+        self.counts.names_lost += (changes.len() - kept) as u64;
+        self.names.clone_from(&self.durable_names);
+        for content in self.files.values_mut() {
+            self.counts.sectors_lost += content.crash(&mut self.random);
+        }
+        let named: BTreeSet<FileId> = self.names.values().copied().collect();
+        self.files.retain(|file, _| named.contains(file));
+    }
+
+    fn change_names(&mut self, path: &Path, change: NameChange) {
+        change.apply(&mut self.names);
+        self.name_changes.push((path.parent().unwrap_or(path).to_owned(), change));
+    }
+
+    fn file_named(&self, path: &Path) -> io::Result<FileId> {
+        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn content(&mut self, file: FileId) -> io::Result<&mut Content> {
+        self.files.get_mut(&file).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Removed files that are still open take no space here, which is kinder than a real disk.
+    fn used_bytes(&self) -> u64 {
+        self.names.values().filter_map(|file| self.files.get(file)).map(|content| content.visible.len() as u64).sum()
+    }
+
+    fn reserve(&mut self, file: FileId, length: u64) -> io::Result<()> {
+        let more = length.saturating_sub(self.content(file)?.visible.len() as u64);
+        if more > 0 && self.used_bytes() + more > self.capacity_bytes {
+            self.counts.full += 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
 }
 
 impl Disk for SimulatedDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
-        let mut inner = self.inner.lock();
-        if !create && !inner.names.contains_key(path) {
-            return Err(not_found(path));
-        }
-        let content = inner.names.entry(path.to_owned()).or_default().clone();
-        Ok(Box::new(SimulatedFile { disk: self.clone(), life: inner.life, content }))
+        self.alive(|machine| {
+            let file = match machine.file_named(path) {
+                Ok(file) => file,
+                Err(error) if !create => return Err(error),
+                Err(_) => {
+                    let file = machine.next_file;
+                    machine.next_file += 1;
+                    machine.files.insert(file, Content::default());
+                    machine.change_names(path, NameChange::Add(path.to_owned(), file));
+                    file
+                }
+            };
+            Ok(Box::new(SimulatedFile { disk: self.clone(), file }) as Box<dyn DiskFile>)
+        })
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        let inner = self.inner.lock();
-        let inside = inner.names.keys().filter(|path| path.parent() == Some(directory));
-        Ok(inside.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+        self.alive(|machine| {
+            if !machine.directories.contains(directory) {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            let inside = machine.names.keys().filter(|path| path.parent() == Some(directory));
+            Ok(inside.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+        })
     }
 
-    fn create_directory(&self, _path: &Path) -> io::Result<()> {
-        Ok(())
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        self.alive(|machine| {
+            machine.directories.extend(path.ancestors().map(Path::to_owned));
+            Ok(())
+        })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut inner = self.inner.lock();
-        let file = inner.names.remove(from).ok_or_else(|| not_found(from))?;
-        inner.names.insert(to.to_owned(), file);
-        Ok(())
+        self.alive(|machine| {
+            machine.file_named(from)?;
+            machine.change_names(to, NameChange::Rename(from.to_owned(), to.to_owned()));
+            Ok(())
+        })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.inner.lock().names.remove(path).map(drop).ok_or_else(|| not_found(path))
+        self.alive(|machine| {
+            machine.file_named(path)?;
+            machine.change_names(path, NameChange::Remove(path.to_owned()));
+            Ok(())
+        })
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        let mut inner = self.inner.lock();
-        let Inner { names, durable_names, .. } = &mut *inner;
-        durable_names.retain(|path, _| path.parent() != Some(directory));
-        let inside = names.iter().filter(|(path, _)| path.parent() == Some(directory));
-        durable_names.extend(inside.map(|(path, file)| (path.clone(), file.clone())));
-        Ok(())
+        self.alive(|machine| {
+            let changes = std::mem::take(&mut machine.name_changes);
+            for (inside, change) in changes {
+                if inside == directory {
+                    change.apply(&mut machine.durable_names);
+                } else {
+                    machine.name_changes.push((inside, change));
+                }
+            }
+            Ok(())
+        })
     }
 
     fn lock(&self, path: &Path) -> io::Result<DiskLock> {
-        let mut inner = self.inner.lock();
-        if !inner.locks.insert(path.to_owned()) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(Box::new(Held { disk: self.clone(), life: inner.life, path: path.to_owned() }))
+        self.alive(|machine| {
+            if !machine.locks.insert(path.to_owned()) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(Box::new(SimulatedLock { disk: self.clone(), path: path.to_owned() }) as DiskLock)
+        })
     }
 }
 
-struct Held {
+struct SimulatedLock {
     disk: SimulatedDisk,
-    life: u64,
     path: PathBuf,
 }
 
-impl Drop for Held {
+impl Drop for SimulatedLock {
     fn drop(&mut self) {
-        let mut inner = self.disk.inner.lock();
-        if inner.life == self.life {
-            inner.locks.remove(&self.path);
-        }
+        // A lock of an earlier life has gone with it.
+        let _ = self.disk.alive(|machine| Ok(machine.locks.remove(&self.path)));
     }
 }
 
 struct SimulatedFile {
     disk: SimulatedDisk,
-    life: u64,
-    content: FileRef,
+    file: FileId,
 }
 
 impl DiskFile for SimulatedFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.disk.inner.lock().alive(self.life)?;
-        let content = self.content.lock();
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.current.len());
-        let length = buffer.len().min(content.current.len() - start);
-        buffer[..length].copy_from_slice(&content.current[start..start + length]);
-        Ok(length)
+        self.disk.alive(|machine| {
+            let visible = &machine.content(self.file)?.visible;
+            let start = usize::try_from(offset).map_or(visible.len(), |offset| offset.min(visible.len()));
+            let length = buffer.len().min(visible.len() - start);
+            buffer[..length].copy_from_slice(&visible[start..start + length]);
+            Ok(length)
+        })
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let inner = self.disk.inner.lock();
-        inner.alive(self.life)?;
-        let start = usize::try_from(offset).map_err(io::Error::other)?;
-        let end = start + bytes.len();
-        let grows = end.saturating_sub(self.content.lock().current.len()) as u64;
-        if grows > 0 && inner.used_bytes().saturating_add(grows) > inner.capacity_bytes {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let mut content = self.content.lock();
-        if content.current.len() < end {
-            content.current.resize(end, 0);
-        }
-        content.current[start..end].copy_from_slice(bytes);
-        if !bytes.is_empty() {
-            content.dirty.extend(start / SECTOR_BYTES..=(end - 1) / SECTOR_BYTES);
-        }
-        Ok(())
+        self.disk.alive(|machine| {
+            machine.reserve(self.file, offset + bytes.len() as u64)?;
+            machine.content(self.file)?.write(usize::try_from(offset).map_err(io::Error::other)?, bytes);
+            Ok(())
+        })
     }
 
     fn allocate(&self, length: u64) -> io::Result<()> {
-        let length = usize::try_from(length).map_err(io::Error::other)?;
-        self.write_at(0, &vec![0; length])?;
-        let mut content = self.content.lock();
-        content.durable = content.current.clone();
-        content.dirty.clear();
-        Ok(())
+        self.disk.alive(|machine| {
+            machine.reserve(self.file, length)?;
+            let content = machine.content(self.file)?;
+            content.write(0, &vec![0; usize::try_from(length).map_err(io::Error::other)?]);
+            let pending = content.begin_sync();
+            content.finish_sync(pending);
+            Ok(())
+        })
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {
-        self.disk.inner.lock().alive(self.life)?;
-        let mut content = self.content.lock();
-        content.current.resize(usize::try_from(length).map_err(io::Error::other)?, 0);
-        content.durable = content.current.clone();
-        content.dirty.clear();
-        Ok(())
+        self.disk.alive(|machine| {
+            machine.reserve(self.file, length)?;
+            machine.content(self.file)?.set_length(usize::try_from(length).map_err(io::Error::other)?);
+            Ok(())
+        })
     }
 
     fn length(&self) -> io::Result<u64> {
-        self.disk.inner.lock().alive(self.life)?;
-        Ok(self.content.lock().current.len() as u64)
+        self.disk.alive(|machine| Ok(machine.content(self.file)?.visible.len() as u64))
     }
 
     fn sync(&self) -> SyncFuture<'_> {
         Box::pin(async {
-            let pause = self.disk.delay.lock().as_ref().map(|delay| delay());
-            if let Some(pause) = pause {
-                tokio::time::sleep(pause).await;
+            let (pending, delay, fails) = self.disk.alive(|machine| {
+                machine.syncs_begun += 1;
+                let fails = machine.fail_sync_at == Some(machine.syncs_begun);
+                let delay = machine.sync_delay.as_ref().map(|delay| delay(machine.syncs_begun));
+                Ok((machine.content(self.file)?.begin_sync(), delay, fails))
+            })?;
+            if let Some(delay) = delay {
+                delay.await;
             }
-            if self.disk.power_goes() {
-                self.disk.crash();
-            }
-            let mut inner = self.disk.inner.lock();
-            inner.alive(self.life)?;
-            inner.counts.syncs += 1;
-            let fails = inner.fail_sync_in == Some(0);
-            inner.fail_sync_in = inner.fail_sync_in.and_then(|more| more.checked_sub(1));
-            let mut content = self.content.lock();
-            if fails {
-                inner.counts.failed_syncs += 1;
-                // As Linux does: the pages count as clean from here on, whatever became of them.
-                content.dirty.clear();
-                return Err(io::Error::other("the disk failed a sync"));
-            }
-            let Content { durable, current, dirty } = &mut *content;
-            durable.resize(current.len(), 0);
-            for sector in std::mem::take(dirty) {
-                let start = sector * SECTOR_BYTES;
-                let end = current.len().min(start + SECTOR_BYTES);
-                durable[start..end].copy_from_slice(&current[start..end]);
-            }
-            Ok(())
+            self.disk.alive(|machine| {
+                let Machine { files, random, counts, .. } = machine;
+                let content = files.get_mut(&self.file).ok_or(io::ErrorKind::NotFound)?;
+                if fails {
+                    counts.syncs_failed += 1;
+                    content.fail_sync(pending, random);
+                    return Err(io::Error::other("simulated: input/output error"));
+                }
+                counts.syncs += 1;
+                content.finish_sync(pending);
+                Ok(())
+            })
         })
     }
 }
