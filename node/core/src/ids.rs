@@ -63,12 +63,26 @@ fn hash_tag(id: &[u8]) -> &[u8] {
     }
 }
 
-/// A session's name: slot, namespace and id. Ordered by slot first, so that a slot is one range.
+/// Bits of an id's hash in a [`Key`] and in a scan's cursor.
+pub const HASH_BITS: u32 = 38;
+
+/// Bits of the namespace's number that take part in the order of keys before the hash does.
+const NAMESPACE_BITS: u32 = 12;
+
+/// Bytes of the namespace's number in front of the id.
+const NAMESPACE_BYTES: usize = 4;
+
+/// A session's name: slot, namespace and id.
+///
+/// Ordered by slot, then by the low bits of the namespace, then by a hash of the id: a slot is one range, a namespace one
+/// range of it, and a scan's order is the order of keys. Nearly every comparison is decided by one number without
+/// following the pointer. The hash is not meant to withstand people who look for collisions: those cost time, not truth.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    slot: Slot,
-    namespace: NamespaceId,
-    id: Arc<[u8]>,
+    /// Slot, low bits of the namespace, hash of the id, from the high end.
+    position: u64,
+    /// The namespace, big-endian, and the id.
+    name: Arc<[u8]>,
 }
 
 /// Why some bytes are not a session id.
@@ -97,29 +111,80 @@ impl Key {
         if id.len() > ID_BYTES_MAX {
             return Err(KeyError::TooLong { bytes: id.len() });
         }
-        Ok(Self { slot: Slot::of(id), namespace, id: id.into() })
+        let position = position(Slot::of(id), namespace, hash(id));
+        let mut name = [0; NAMESPACE_BYTES + ID_BYTES_MAX];
+        name[..NAMESPACE_BYTES].copy_from_slice(&namespace.0.to_be_bytes());
+        name[NAMESPACE_BYTES..NAMESPACE_BYTES + id.len()].copy_from_slice(id);
+        Ok(Self { position, name: name[..NAMESPACE_BYTES + id.len()].into() })
+    }
+
+    /// A key that no session has, at or before all of this position: the begin of a range.
+    pub(crate) fn lowest(position: u64) -> Self {
+        Self { position, name: Arc::default() }
     }
 
     /// The slot that the id hashes to.
     pub fn slot(&self) -> Slot {
-        self.slot
+        Slot((self.position >> (HASH_BITS + NAMESPACE_BITS)) as u16)
     }
 
     /// The namespace.
     pub fn namespace(&self) -> NamespaceId {
-        self.namespace
+        let number = self.name.first_chunk().map_or(0, |bytes: &[u8; NAMESPACE_BYTES]| u32::from_be_bytes(*bytes));
+        NamespaceId(number)
     }
 
     /// The id: a bearer credential, not for logs.
     pub fn id(&self) -> &[u8] {
-        &self.id
+        self.name.get(NAMESPACE_BYTES..).unwrap_or_default()
     }
+
+    /// The hash of the id that orders keys within a slot and a namespace, below 2^[`HASH_BITS`].
+    pub fn hash(&self) -> u64 {
+        self.position & ((1 << HASH_BITS) - 1)
+    }
+
+    /// The low bits of a namespace's number that order keys within a slot.
+    pub(crate) fn bits_of(namespace: NamespaceId) -> u64 {
+        u64::from(namespace.0) & ((1 << NAMESPACE_BITS) - 1)
+    }
+
+    /// Those of this key.
+    pub(crate) fn namespace_bits(&self) -> u64 {
+        (self.position >> HASH_BITS) & ((1 << NAMESPACE_BITS) - 1)
+    }
+
+    /// Where the key stands in the order of keys, but for those that share slot, hash and low namespace bits with it.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+}
+
+/// The place in the order of keys of ids that hash to `hash`.
+pub(crate) fn position(slot: Slot, namespace: NamespaceId, hash: u64) -> u64 {
+    let namespace = Key::bits_of(namespace);
+    u64::from(slot.0) << (HASH_BITS + NAMESPACE_BITS) | namespace << HASH_BITS | hash & ((1 << HASH_BITS) - 1)
+}
+
+/// Mixes eight bytes at a time, then as MurmurHash3's 64-bit finalizer does.
+fn hash(id: &[u8]) -> u64 {
+    let mut hash = id.len() as u64;
+    for chunk in id.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^= hash >> 32;
+    }
+    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
+    }
+    (hash ^ (hash >> 33)) >> (64 - HASH_BITS)
 }
 
 impl std::fmt::Debug for Key {
     /// Ids are credentials: the debug form shows where a session is, not what it is called.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Key(namespace {}, slot {}, {} bytes)", self.namespace.0, self.slot.0, self.id.len())
+        write!(f, "Key(namespace {}, slot {}, {} bytes)", self.namespace().0, self.slot().0, self.id().len())
     }
 }
 
@@ -189,6 +254,26 @@ mod tests {
         assert_eq!(Key::new(namespace, b""), Err(KeyError::Empty));
         assert!(Key::new(namespace, &[7; 512]).is_ok());
         assert_eq!(Key::new(namespace, &[7; 513]), Err(KeyError::TooLong { bytes: 513 }));
+    }
+
+    #[test]
+    fn a_key_gives_back_what_it_was_made_of() {
+        for (namespace, id) in [(0, "a"), (4_096, "sess:1"), (u32::MAX, "a-much-longer-id-of-a-session")] {
+            let key = Key::new(NamespaceId(namespace), id.as_bytes()).expect("a key");
+            assert_eq!(key.namespace(), NamespaceId(namespace));
+            assert_eq!(key.id(), id.as_bytes());
+            assert_eq!(key.slot(), Slot::of(id.as_bytes()));
+            assert!(Key::lowest(key.position()) < key);
+            assert_eq!(key.position(), position(key.slot(), key.namespace(), key.hash()));
+        }
+    }
+
+    #[test]
+    fn keys_are_ordered_by_slot_first() {
+        let keys = (0..200).map(|i: u32| Key::new(NamespaceId(i * 977), format!("id{i}").as_bytes()).expect("a key"));
+        let mut keys: Vec<Key> = keys.collect();
+        keys.sort();
+        assert!(keys.is_sorted_by_key(|key| (key.slot(), key.namespace().0 & 0xfff, key.hash())));
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! replicated lives in ordered maps, so the same state and the same input always give the same output. One function
 //! changes sessions: `State::apply`.
 
+pub mod clock;
 pub mod command;
+mod fields;
 pub mod glob;
 pub mod ids;
 pub mod policy;
@@ -17,4 +19,4 @@ pub use command::{Command, Condition, Expiry, Op, Outcome, Refusal, Request, Rul
 pub use ids::{Key, KeyError, NamespaceId, NodeId, RegionId, ShardId, Slot, SlotTable, Stamp};
 pub use query::{Answer, Projection, Query, View};
 pub use session::{Body, Fields, Incarnation, Kind, Life, Owner, Record, Version};
-pub use state::{Effect, Event, State};
+pub use state::{Effect, Event, Plants, State};

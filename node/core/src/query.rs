@@ -122,7 +122,7 @@ pub struct Cursor {
 }
 
 /// Bits of an id's hash in a cursor.
-pub const CURSOR_HASH_BITS: u32 = 38;
+pub const CURSOR_HASH_BITS: u32 = crate::ids::HASH_BITS;
 
 impl Cursor {
     /// The number that a client sees; never 0, which means "begin" and "ended" to clients.

@@ -9,6 +9,7 @@ mod command;
 mod query;
 mod region;
 mod session;
+mod state;
 
 #[cfg(test)]
 mod tests;

@@ -76,7 +76,7 @@ wire_struct!(Incarnation { stamp, region });
 wire_struct!(Owner { user, revocation_epoch, labels });
 wire_enum!(Kind { 0 => String, 1 => Hash, 2 => Set, 3 => SortedSet });
 wire_enum!(Life { 0 => Live, 1 => Dead { at, collect_at, expired } });
-wire_enum!(Body { 0 => Hot[fields], 1 => Cold { bytes } });
+wire_enum!(Body { 0 => Hot[fields], 1 => Cold { bytes, field_count } });
 wire_struct!(Record {
     incarnation,
     version,

@@ -1,0 +1,51 @@
+//! Everything of a shard but its records: the way out and in for snapshots.
+
+use super::{Answers, State, index::Index};
+use crate::{
+    ids::{Key, NamespaceId, RegionId, Slot, Stamp},
+    session::Record,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What a snapshot says beside the records.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Meta {
+    /// The region.
+    pub region: RegionId,
+    /// The region epoch it writes under.
+    pub epoch: u32,
+    /// The last stamp.
+    pub last_stamp: Stamp,
+    /// The last version sequence of each slot.
+    pub sequences: BTreeMap<Slot, u64>,
+    /// Revocation epochs.
+    pub revocations: BTreeMap<NamespaceId, BTreeMap<Box<[u8]>, u64>>,
+    /// What was answered.
+    pub answers: Answers,
+}
+
+impl State {
+    /// Everything but the records.
+    pub fn meta(&self) -> Meta {
+        let answers = if self.plants.forget_requests_at_snapshot { Answers::default() } else { self.answers.clone() };
+        Meta {
+            region: self.region,
+            epoch: self.epoch,
+            last_stamp: self.last_stamp,
+            sequences: self.sequences.clone(),
+            revocations: self.revocations.clone(),
+            answers,
+        }
+    }
+
+    /// The state that [`State::meta`] and [`State::records`] came from.
+    pub fn restore(meta: Meta, records: impl IntoIterator<Item = (Key, Record)>) -> Self {
+        let Meta { region, epoch, last_stamp, sequences, revocations, answers } = meta;
+        let records: BTreeMap<Key, Arc<Record>> =
+            records.into_iter().map(|(key, record)| (key, Arc::new(record))).collect();
+        let mut index = Index::default();
+        records.iter().for_each(|(key, record)| index.insert(key, record));
+        let (collected, plants) = Default::default();
+        Self { region, epoch, last_stamp, records, sequences, revocations, answers, index, collected, plants }
+    }
+}

@@ -1,0 +1,224 @@
+//! A shard's sessions, and the one function that changes them.
+//!
+//! Start at [`State::apply`]: it settles time, tombstones and repeated requests, then hands the operation to a
+//! [`turn::Turn`], whose few mutators are the only code that touches records. One file for each family of operations;
+//! `index` keeps what can be looked up beside the key, `answers` what was answered, `meta` is the way out and in for
+//! checkpoints and snapshots.
+
+mod answers;
+mod deadlines;
+mod exec;
+mod hashes;
+mod index;
+mod life;
+mod meta;
+mod number;
+mod read;
+mod sessions;
+mod sets;
+mod sorted;
+mod strings;
+#[cfg(test)]
+mod tests;
+mod turn;
+mod users;
+
+pub use answers::{ANSWER_MS_MAX, Answers, Origin, Remembered};
+pub use index::Usage;
+pub use meta::Meta;
+pub use sorted::{decode_score, encode_score, ordered, rank_range};
+
+use crate::{
+    command::{Command, Outcome, Refusal},
+    ids::{Key, NamespaceId, RegionId, Slot, Stamp},
+    session::Record,
+};
+use answers::Recall;
+use index::Index;
+use std::{collections::BTreeMap, sync::Arc};
+use turn::Turn;
+
+/// What happened to a session, for watchers, keyspace events and change streams. Named as Redis names its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Event {
+    /// A string was set.
+    Set,
+    /// Something else changed its fields; the name is Redis's event name.
+    Changed(&'static str),
+    /// Its deadline was moved.
+    Expire,
+    /// It lost its deadline.
+    Persist,
+    /// It was destroyed.
+    Del,
+    /// It expired.
+    Expired,
+    /// It got another id: this is the old one.
+    RenameFrom,
+    /// It got this id.
+    RenameTo,
+}
+
+/// One change that [`State::apply`] made.
+#[derive(Clone, Debug)]
+pub struct Effect {
+    /// Which session.
+    pub key: Key,
+    /// What happened.
+    pub event: Event,
+    /// The record after it.
+    pub record: Arc<Record>,
+}
+
+/// Bugs that the simulation plants to prove that its oracles see them. All off outside the simulation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plants {
+    /// `put` and `patch` create what is gone.
+    pub update_creates: bool,
+    /// [`State::meta`] leaves out what was answered.
+    pub forget_requests_at_snapshot: bool,
+    /// A touch moves the absolute deadline too.
+    pub touch_past_absolute: bool,
+}
+
+/// How many tombstones one entry collects at most, so that no entry takes long.
+pub const COLLECTED_PER_APPLY_MAX: usize = 16;
+
+/// The most bytes of fields in one session, whatever the namespace allows: the longest string of Redis.
+pub const SESSION_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// A shard's replicated state.
+#[derive(Debug, Default)]
+pub struct State {
+    region: RegionId,
+    epoch: u32,
+    last_stamp: Stamp,
+    records: BTreeMap<Key, Arc<Record>>,
+    /// The last version sequence given out in each slot.
+    sequences: BTreeMap<Slot, u64>,
+    /// The revocation epoch of each user that has one.
+    revocations: BTreeMap<NamespaceId, BTreeMap<Box<[u8]>, u64>>,
+    answers: Answers,
+    /// Derived from `records`, always.
+    index: Index,
+    /// Whose tombstones the last entry collected; not replicated.
+    collected: Vec<Key>,
+    /// Simulation only.
+    pub plants: Plants,
+}
+
+impl State {
+    /// A shard of `region` without sessions, writing under region epoch `epoch`.
+    pub fn new(region: RegionId, epoch: u32) -> Self {
+        Self { region, epoch, ..Self::default() }
+    }
+
+    /// Applies one command and reports what changed through `effects`.
+    ///
+    /// Time is `stamp`, or the latest stamp so far if that is later. Repeating a request answers what it answered at
+    /// first and changes nothing; one that was settled meanwhile is refused with [`Refusal::Gone`], since whoever asked
+    /// was answered long ago. No input panics.
+    pub fn apply(&mut self, stamp: Stamp, command: Command, effects: &mut Vec<Effect>) -> Outcome {
+        let stamp = stamp.max(self.last_stamp);
+        self.last_stamp = stamp;
+        self.collect_tombstones(stamp);
+        self.answers.sweep(stamp);
+        let Command { request, key, rules, touched, op } = command;
+        match self.answers.recall(request) {
+            Recall::Known(outcome) => return outcome,
+            Recall::Settled => return Outcome::Refused(Refusal::Gone),
+            Recall::New => {}
+        }
+        let touched = touched.map(|deadline| (key.clone(), deadline));
+        let mut turn = Turn { state: self, stamp, rules, touched, effects };
+        let outcome = turn.run(&key, op).unwrap_or_else(Outcome::Refused);
+        self.answers.remember(request, key.slot(), stamp, &outcome);
+        outcome
+    }
+
+    /// The record under `key`: alive, overdue or a tombstone.
+    pub fn record(&self, key: &Key) -> Option<&Arc<Record>> {
+        self.records.get(key)
+    }
+
+    /// All records in the order of keys, those after `after` or from the first.
+    pub fn records(&self, after: Option<&Key>) -> impl Iterator<Item = (&Key, &Arc<Record>)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.records.range((after.map_or(Unbounded, Excluded), Unbounded))
+    }
+
+    /// How many records there are, tombstones included.
+    pub fn record_count(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The stamp of the last entry.
+    pub fn last_stamp(&self) -> Stamp {
+        self.last_stamp
+    }
+
+    /// The region that the shard is in.
+    pub fn region(&self) -> RegionId {
+        self.region
+    }
+
+    /// The region epoch that it writes under.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The keys that the last [`State::apply`] forgot altogether, at most [`COLLECTED_PER_APPLY_MAX`]: their tombstones
+    /// were due, and the engine drops them too.
+    pub fn collected(&self) -> &[Key] {
+        &self.collected
+    }
+
+    /// Living sessions of a namespace and their size, those past their deadline but not yet expired included.
+    pub fn usage(&self, namespace: NamespaceId) -> Usage {
+        self.index.usage(namespace)
+    }
+
+    /// Namespaces that have living sessions.
+    pub fn namespaces(&self) -> impl Iterator<Item = (NamespaceId, Usage)> {
+        self.index.usages()
+    }
+
+    /// Living records whose logged deadline is at or before `now`, in the order of `(deadline, key)`, after `after`, at
+    /// most `max`. The leader knows which of them were touched since, and proposes to expire the others.
+    pub fn due(&self, now: Stamp, after: Option<&(Stamp, Key)>, max: usize) -> Vec<(Key, Arc<Record>)> {
+        let from = after.map(|(stamp, key)| (*stamp, key.position()));
+        let due = self.index.live.until(now, from).flat_map(|entry| self.at(entry, true));
+        let due =
+            due.filter(|(key, record)| after.is_none_or(|(stamp, last)| (record.deadline(), *key) > (*stamp, last)));
+        due.take(max).map(|(key, record)| (key.clone(), record.clone())).collect()
+    }
+
+    fn collect_tombstones(&mut self, stamp: Stamp) {
+        self.collected.clear();
+        let due = self.index.dead.until(stamp, None).flat_map(|entry| self.at(entry, false));
+        let due: Vec<Key> = due.take(COLLECTED_PER_APPLY_MAX).map(|(key, _)| key.clone()).collect();
+        for key in &due {
+            if let Some(record) = self.records.remove(key) {
+                self.index.remove(key, &record);
+            }
+        }
+        self.collected = due;
+    }
+
+    /// The records that an index entry `(stamp, position)` stands for: one, but for ids whose hashes collide.
+    fn at(&self, (stamp, position): (Stamp, u64), live: bool) -> impl Iterator<Item = (&Key, &Arc<Record>)> {
+        let here = self.records.range(Key::lowest(position)..).take_while(move |(key, _)| key.position() == position);
+        here.filter(move |(_, record)| index::due(record) == (live, stamp))
+    }
+
+    /// The next version sequence of a slot, above `above`.
+    fn next_sequence(&mut self, slot: Slot, above: u64) -> u64 {
+        let last = self.sequences.entry(slot).or_default();
+        *last = (*last).max(above).saturating_add(1);
+        *last
+    }
+
+    fn revocation_epoch(&self, namespace: NamespaceId, user: &[u8]) -> u64 {
+        self.revocations.get(&namespace).and_then(|users| users.get(user)).copied().unwrap_or(0)
+    }
+}
