@@ -2,9 +2,13 @@
 //!
 //! `ARCHITECTURE.md` has the map of the rooms below.
 
+pub mod cli;
+pub mod config;
 pub mod env;
 pub mod gateway;
 pub mod log;
 pub mod peers;
 pub mod raft;
 pub mod region;
+pub mod run;
+pub mod shard;

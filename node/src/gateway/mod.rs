@@ -1,1 +1,3 @@
 //! Protocols: each handler decodes, calls the region, encodes. Nothing is decided here.
+
+pub mod http;

@@ -1,0 +1,67 @@
+//! The keys of the configuration, once: the file, the environment, the flags and the help are made from this table.
+
+use super::ConfigError;
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its dotted name in the file.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// What holds without it.
+    pub default: Option<&'static str>,
+}
+
+const fn key(name: &'static str, default: Option<&'static str>, help: &'static str) -> Key {
+    Key { name, help, default }
+}
+
+/// All keys.
+pub const KEYS: &[Key] = &[
+    key("node.id", Some("1"), "this node's number in the region"),
+    key("node.name", None, "its name; the founders' list has one otherwise"),
+    key("node.data_dir", Some("data"), "where it keeps its data"),
+    key("region.id", Some("0"), "the region's number in the world"),
+    key("region.name", Some("na"), "the region's name"),
+    key("region.world", Some("1"), "the world's number in hexadecimal, the same on every node"),
+    key("region.shards", Some("4"), "how many Raft groups share the sessions, fixed when the region is founded"),
+    key(
+        "region.founders",
+        Some("1:na-0=127.0.0.1:7403/127.0.0.1:7401/127.0.0.1:7400/127.0.0.1:7402"),
+        "the nodes that found the region: number:name=peers/resp/grpc/http, ...",
+    ),
+    key("listen.resp", Some("127.0.0.1:7401"), "where Redis clients connect"),
+    key("listen.http", Some("127.0.0.1:7402"), "where probes and metrics are"),
+    key("listen.peers", Some("127.0.0.1:7403"), "where other nodes connect"),
+    key("resp.cluster", Some("false"), "send Redis clients to leaders with -MOVED instead of forwarding"),
+    key("limits.log_bytes_max", Some("4294967296"), "the most bytes that the log may take"),
+    key("insecure", Some("false"), "listen beyond the loopback without TLS"),
+];
+
+/// The environment variable of a key: `SOJOURN_LISTEN_RESP` for `listen.resp`.
+pub fn environment_name(key: &str) -> String {
+    format!("SOJOURN_{}", key.replace('.', "_").to_uppercase())
+}
+
+/// The flag of a key, without its dashes: `listen-resp` for `listen.resp`.
+pub fn flag_name(key: &str) -> String {
+    key.replace(['.', '_'], "-")
+}
+
+/// How alike a suggestion must be, from 0 to 1.
+const SUGGESTION_LIKENESS_MIN: f64 = 0.7;
+
+/// Refuses a key that there is not.
+pub(super) fn check(key: &str, source_name: &str) -> Result<(), ConfigError> {
+    if KEYS.iter().any(|known| known.name == key) {
+        return Ok(());
+    }
+    let nearest = KEYS
+        .iter()
+        .map(|known| (strsim::jaro_winkler(known.name, key), known.name))
+        .filter(|(likeness, _)| *likeness >= SUGGESTION_LIKENESS_MIN)
+        .max_by(|left, right| left.0.total_cmp(&right.0));
+    let suggestion = nearest.map(|(_, name)| name.to_owned());
+    Err(ConfigError::UnknownKey { key: key.to_owned(), source_name: source_name.to_owned(), suggestion })
+}

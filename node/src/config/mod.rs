@@ -1,0 +1,300 @@
+//! A node's configuration: one TOML file, every key also by environment and by flag.
+//!
+//! Precedence: flag, environment, file, default. An unknown key is an error that names the nearest known one.
+
+mod keys;
+
+pub use keys::{KEYS, Key, environment_name, flag_name};
+
+use sojourn_core::{
+    NodeId, RegionId,
+    region::{Addresses, Member},
+};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+/// What a node needs to know at its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Its number in the region.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where it keeps its data.
+    pub data_dir: PathBuf,
+    /// The region's number and name.
+    pub region: (RegionId, String),
+    /// The world's number; 0 to derive it from the founding members.
+    pub world: u128,
+    /// How many shards share the slots, when the region is founded.
+    pub shard_count: u32,
+    /// The members that found the region.
+    pub founders: Vec<Member>,
+    /// Where it listens.
+    pub listen: Listen,
+    /// Whether the Redis endpoint sends clients to leaders with `-MOVED`.
+    pub resp_cluster: bool,
+    /// The most bytes that the log may take.
+    pub log_bytes_max: u64,
+    /// Whether to listen beyond the loopback without TLS.
+    pub insecure: bool,
+}
+
+/// Where a node listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Redis clients.
+    pub resp: SocketAddr,
+    /// Probes and metrics.
+    pub http: SocketAddr,
+    /// Other nodes.
+    pub peers: SocketAddr,
+}
+
+/// Why a configuration is refused: what, and the mend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not there or not readable.
+    #[error("cannot read the configuration {file}: {reason}")]
+    Unreadable {
+        /// Which.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// A key that there is not.
+    #[error("unknown key `{key}` in {source_name}{}", suggestion.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// Where it was.
+        source_name: String,
+        /// The nearest known one.
+        suggestion: Option<String>,
+    },
+    /// A value that does not fit.
+    #[error("`{key}` is {value:?}; {mend}")]
+    BadValue {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What would do.
+        mend: String,
+    },
+    /// Open to strangers without protection.
+    #[error(
+        "{key} listens on {address}, beyond the loopback, without TLS: listen on 127.0.0.1, or say `--insecure true` if \
+         another layer protects it"
+    )]
+    Insecure {
+        /// Which listener.
+        key: &'static str,
+        /// Where.
+        address: SocketAddr,
+    },
+}
+
+/// Texts by key, before they are understood.
+pub type Texts = BTreeMap<String, String>;
+
+/// Reads a TOML file into texts by dotted key.
+///
+/// # Errors
+/// Unreadable or malformed files and unknown keys.
+pub fn read_file(path: &std::path::Path) -> Result<Texts, ConfigError> {
+    let file = path.display().to_string();
+    let unreadable = |reason: String| ConfigError::Unreadable { file: file.clone(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| unreadable(error.to_string()))?;
+    let mut texts = Texts::new();
+    flatten("", table, &mut texts);
+    for key in texts.keys() {
+        keys::check(key, &file)?;
+    }
+    Ok(texts)
+}
+
+fn flatten(prefix: &str, table: toml::Table, texts: &mut Texts) {
+    for (name, value) in table {
+        let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+        match value {
+            toml::Value::Table(inner) => flatten(&key, inner, texts),
+            toml::Value::String(text) => drop(texts.insert(key, text)),
+            toml::Value::Array(items) => {
+                let items: Vec<String> =
+                    items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect();
+                texts.insert(key, items.join(","));
+            }
+            other => drop(texts.insert(key, other.to_string())),
+        }
+    }
+}
+
+/// Texts from environment variables such as `SOJOURN_LISTEN_RESP`.
+pub fn read_environment(variables: impl Iterator<Item = (String, String)>) -> Texts {
+    let names: BTreeMap<String, &str> = KEYS.iter().map(|key| (environment_name(key.name), key.name)).collect();
+    variables.filter_map(|(name, value)| Some(((*names.get(&name)?).to_owned(), value))).collect()
+}
+
+impl NodeConfig {
+    /// Understands texts, earlier sources before later ones.
+    ///
+    /// # Errors
+    /// Values that do not fit, and listeners open to strangers.
+    pub fn from_texts(sources: &[&Texts]) -> Result<Self, ConfigError> {
+        let source = Source(sources);
+        let founders = source.founders()?;
+        let id = NodeId(source.number("node.id")?);
+        let own = founders.iter().find(|member| member.id == id);
+        let name = source.text("node.name").map_or_else(|| own.map(|member| member.name.clone()), Some);
+        let config = Self {
+            id,
+            name: name.unwrap_or_else(|| format!("node-{}", id.0)),
+            data_dir: source.text("node.data_dir").unwrap_or_default().into(),
+            region: (RegionId(source.number("region.id")?), source.text("region.name").unwrap_or_default()),
+            world: source.world()?,
+            shard_count: source.number("region.shards")?,
+            founders,
+            listen: Listen {
+                resp: source.address("listen.resp")?,
+                http: source.address("listen.http")?,
+                peers: source.address("listen.peers")?,
+            },
+            resp_cluster: source.flag("resp.cluster")?,
+            log_bytes_max: source.number("limits.log_bytes_max")?,
+            insecure: source.flag("insecure")?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let listeners =
+            [("listen.resp", self.listen.resp), ("listen.http", self.listen.http), ("listen.peers", self.listen.peers)];
+        for (key, address) in listeners {
+            if !address.ip().is_loopback() && !self.insecure {
+                return Err(ConfigError::Insecure { key, address });
+            }
+        }
+        if !(1..=256).contains(&self.shard_count) {
+            let value = self.shard_count.to_string();
+            return Err(ConfigError::BadValue { key: "region.shards", value, mend: "use 1 to 256".to_owned() });
+        }
+        if !self.founders.iter().any(|member| member.id == self.id) {
+            let mend = "give a number that `region.founders` lists".to_owned();
+            return Err(ConfigError::BadValue { key: "node.id", value: self.id.0.to_string(), mend });
+        }
+        Ok(())
+    }
+}
+
+struct Source<'a>(&'a [&'a Texts]);
+
+impl Source<'_> {
+    fn text(&self, key: &'static str) -> Option<String> {
+        let given = self.0.iter().find_map(|texts| texts.get(key).cloned());
+        let default = || KEYS.iter().find(|known| known.name == key).and_then(|known| known.default.map(str::to_owned));
+        given.or_else(default)
+    }
+
+    fn parse<T: std::str::FromStr>(&self, key: &'static str, mend: &str) -> Result<T, ConfigError> {
+        let value = self.text(key).unwrap_or_default();
+        value.parse().map_err(|_| ConfigError::BadValue { key, value, mend: mend.to_owned() })
+    }
+
+    fn number<T: std::str::FromStr>(&self, key: &'static str) -> Result<T, ConfigError> {
+        self.parse(key, "use a whole number")
+    }
+
+    fn flag(&self, key: &'static str) -> Result<bool, ConfigError> {
+        self.parse(key, "use true or false")
+    }
+
+    fn address(&self, key: &'static str) -> Result<SocketAddr, ConfigError> {
+        self.parse(key, "use an address and a port, such as 127.0.0.1:7401")
+    }
+
+    fn world(&self) -> Result<u128, ConfigError> {
+        let value = self.text("region.world").unwrap_or_default();
+        u128::from_str_radix(&value, 16).map_err(|_| ConfigError::BadValue {
+            key: "region.world",
+            value,
+            mend: "use up to 32 hexadecimal digits, the same on every node".to_owned(),
+        })
+    }
+
+    /// `id=host:port/host:port/host:port/host:port` for peers, Redis, gRPC and HTTP, separated by commas.
+    fn founders(&self) -> Result<Vec<Member>, ConfigError> {
+        let value = self.text("region.founders").unwrap_or_default();
+        let refuse = || ConfigError::BadValue {
+            key: "region.founders",
+            value: value.clone(),
+            mend: "list `number:name=peers/resp/grpc/http` with an address and a port for each".to_owned(),
+        };
+        value.split(',').map(|one| founder(one.trim()).ok_or_else(refuse)).collect()
+    }
+}
+
+fn founder(text: &str) -> Option<Member> {
+    let (who, places) = text.split_once('=')?;
+    let (id, name) = who.split_once(':')?;
+    let mut places = places.split('/').map(str::to_owned);
+    let (peers, resp, grpc, http) = (places.next()?, places.next()?, places.next()?, places.next()?);
+    let id = NodeId(id.parse().ok()?);
+    let complete = [&peers, &resp, &grpc, &http].iter().all(|place| place.contains(':')) && places.next().is_none();
+    let addresses = Addresses { peers, resp, grpc, http };
+    complete.then(|| Member { id, name: name.to_owned(), addresses, draining: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FOUNDERS: &str = "1:na-0=127.0.0.1:7403/127.0.0.1:7401/127.0.0.1:7400/127.0.0.1:7402";
+
+    fn texts(pairs: &[(&str, &str)]) -> Texts {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_over_the_file_over_defaults() {
+        let file = texts(&[("region.founders", FOUNDERS), ("listen.resp", "127.0.0.1:1"), ("region.shards", "8")]);
+        let environment =
+            [("SOJOURN_LISTEN_RESP".to_owned(), "127.0.0.1:2".to_owned()), ("HOME".to_owned(), "/".to_owned())];
+        let environment = read_environment(environment.into_iter());
+        let flags = texts(&[("listen.resp", "127.0.0.1:3")]);
+        let config = NodeConfig::from_texts(&[&flags, &environment, &file]).expect("a good configuration");
+        assert_eq!((config.listen.resp.port(), config.shard_count, config.name.as_str()), (3, 8, "na-0"));
+        let config = NodeConfig::from_texts(&[&environment, &file]).expect("a good configuration");
+        assert_eq!((config.listen.resp.port(), config.listen.http.port()), (2, 7402));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_the_nearest_known_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("node.toml");
+        std::fs::write(&path, "[listen]\nrespp = \"127.0.0.1:1\"\n").expect("written");
+        let error = read_file(&path).expect_err("an unknown key").to_string();
+        assert!(
+            error.contains("unknown key `listen.respp`") && error.contains("did you mean `listen.resp`?"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn bad_values_name_the_key_and_the_mend() {
+        for (key, value, mend) in [
+            ("region.shards", "many", "use a whole number"),
+            ("region.shards", "300", "use 1 to 256"),
+            ("listen.http", "7402", "an address and a port"),
+            ("node.id", "9", "`region.founders` lists"),
+            ("region.founders", "1=x", "list `number:name=peers/resp/grpc/http`"),
+            ("listen.peers", "0.0.0.0:7403", "beyond the loopback"),
+        ] {
+            let given = texts(&[(key, value)]);
+            let base = texts(&[("region.founders", FOUNDERS)]);
+            let error = NodeConfig::from_texts(&[&given, &base]).expect_err(key).to_string();
+            assert!(error.contains(key) && error.contains(mend), "{key} = {value}: {error}");
+        }
+    }
+}

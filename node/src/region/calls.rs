@@ -1,0 +1,71 @@
+//! What nodes of a region ask each other beside Raft, and how it looks on the wire.
+
+use crate::shard::NotProposed;
+use bytes::{Buf, Bytes};
+use sojourn_core::ShardId;
+use sojourn_proto::wire::{Wire, WireError, decode_all, encode};
+
+/// A bundle of writes for a shard that the other node leads.
+pub const WRITE: u8 = 10;
+/// Reads, likewise.
+pub const READ: u8 = 11;
+/// A message to subscribers.
+pub const PUBLISH: u8 = 12;
+/// A change of what the region agrees on, for the leader of the system group.
+pub const CHANGE: u8 = 13;
+
+/// The first bytes of a forwarded call.
+pub fn shard_head(shard: ShardId) -> [u8; 4] {
+    shard.0.to_le_bytes()
+}
+
+/// Takes a little-endian number off the front.
+pub fn take_u32(body: &mut Bytes) -> Option<u32> {
+    (body.len() >= 4).then(|| body.get_u32_le())
+}
+
+const DONE: u8 = 0;
+const NOT_LEADER: u8 = 1;
+const NO_ROOM: u8 = 2;
+const OVERLOADED: u8 = 3;
+const STOPPED: u8 = 4;
+
+/// The bytes of an answer: a status and, after [`DONE`], the value.
+pub fn encode_answer<T: Wire>(answer: &Result<T, NotProposed>) -> Vec<u8> {
+    let status = match answer {
+        Ok(value) => {
+            let mut out = vec![DONE];
+            value.put(&mut out);
+            return out;
+        }
+        Err(NotProposed::NotLeader) => NOT_LEADER,
+        Err(NotProposed::NoRoom) => NO_ROOM,
+        Err(NotProposed::Overloaded) => OVERLOADED,
+        Err(NotProposed::Stopped) => STOPPED,
+    };
+    vec![status]
+}
+
+/// Reads back what [`encode_answer`] wrote.
+///
+/// # Errors
+/// Bytes of another version.
+pub fn decode_answer<T: Wire>(bytes: &[u8]) -> Result<Result<T, NotProposed>, WireError> {
+    let (status, rest) = bytes.split_first().ok_or(WireError::Cut)?;
+    match *status {
+        DONE => decode_all(rest).map(Ok),
+        NOT_LEADER => Ok(Err(NotProposed::NotLeader)),
+        NO_ROOM => Ok(Err(NotProposed::NoRoom)),
+        OVERLOADED => Ok(Err(NotProposed::Overloaded)),
+        STOPPED => Ok(Err(NotProposed::Stopped)),
+        tag => Err(WireError::UnknownTag { of: "an answer", tag: u64::from(tag) }),
+    }
+}
+
+/// A published message: namespace, channel, message.
+pub type Published = (sojourn_core::NamespaceId, (Box<[u8]>, Box<[u8]>));
+
+/// The bytes of a published message.
+pub fn encode_published(published: &Published) -> Vec<u8> {
+    encode(published)
+}

@@ -1,0 +1,89 @@
+//! Puts a node together from its configuration and runs it until it is told to stop.
+
+use crate::{
+    config::NodeConfig,
+    env::RealEnv,
+    gateway,
+    log::{Log, LogOptions},
+    peers::{AddressBook, GrpcNetwork, Identity, PeersService, Rpc, RpcOptions},
+    raft::GroupOptions,
+    region::{NodeOptions, RegionNode},
+    shard::ProposerOptions,
+};
+use anyhow::Context;
+use std::{net::SocketAddr, sync::Arc};
+use tokio::{net::TcpListener, sync::watch};
+
+/// Runs a node until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from starting, with the mend.
+pub async fn serve(config: NodeConfig) -> anyhow::Result<()> {
+    let env = RealEnv::current();
+    let log_options =
+        LogOptions { log_bytes_max: config.log_bytes_max, ..LogOptions::new(config.data_dir.join("log")) };
+    let on_fatal = Arc::new(|failure| {
+        tracing::error!(error = %failure, "the log failed; the node stops at once");
+        std::process::exit(74);
+    });
+    let log = Log::open(&env, log_options, on_fatal).await?;
+    let identity = Identity { world: config.world, region: config.region.1.clone(), node: config.id };
+    let book = Arc::new(AddressBook::default());
+    for member in &config.founders {
+        book.set(member.id, member.addresses.peers.clone());
+    }
+    let network = Arc::new(GrpcNetwork::new(identity.clone(), book));
+    let rpc = Rpc::new(env.clone(), network, RpcOptions::default());
+    let (stop, stopped) = watch::channel(false);
+    let stop_signal = move || {
+        let mut stopped = stopped.clone();
+        async move {
+            // The sender lives as long as this function runs.
+            let _closed = stopped.wait_for(|stop| *stop).await;
+        }
+    };
+    let peers = bind("listen.peers", config.listen.peers).await?;
+    let http = bind("listen.http", config.listen.http).await?;
+    let incoming = tokio_stream::wrappers::TcpListenerStream::new(peers);
+    let peers_server = PeersService::transport()
+        .add_service(PeersService::server(identity, rpc.receiver()))
+        .serve_with_incoming_shutdown(incoming, stop_signal());
+    let peers_server = tokio::spawn(peers_server);
+    let options = NodeOptions {
+        world: config.world,
+        region: config.region.0,
+        region_name: config.region.1.clone(),
+        node: config.id,
+        founders: config.founders.clone(),
+        shard_count: config.shard_count,
+        snapshots: config.data_dir.join("snapshots"),
+        group: GroupOptions::default(),
+        proposer: ProposerOptions::default(),
+    };
+    let node = RegionNode::start(env, log, rpc, options).await?;
+    let http_server = tokio::spawn(gateway::http::serve(http, node.clone(), stop_signal()));
+    tracing::info!(node = %config.name, resp = %config.listen.resp, http = %config.listen.http, "serving");
+    told_to_stop().await?;
+    tracing::info!("stopping: handing leaderships over");
+    node.shut_down().await;
+    stop.send_replace(true);
+    http_server.await??;
+    peers_server.abort();
+    Ok(())
+}
+
+async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: is another node running there? Change `{key}`"))
+}
+
+async fn told_to_stop() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! One shard of the region on this node: its sessions, its proposer, its reads.
+//!
+//! Writes wait in the proposer until they share an entry with what waits beside them; reads wait until one question to a
+//! quorum answers for all that came before it.
+
+mod batch;
+mod machine;
+mod proposer;
+mod reads;
+
+pub use batch::Bundle;
+pub use machine::Sessions;
+pub use proposer::{NotProposed, Proposer, ProposerOptions};
+pub use reads::Reads;

@@ -1,0 +1,227 @@
+//! Collects the writes of a shard into few log entries.
+//!
+//! While earlier entries are on their way to a quorum, what arrives waits; the next entry takes all of it. So the busier the
+//! shard, the more sessions share one sync.
+
+use super::{
+    Sessions,
+    batch::{self, Bundle},
+};
+use crate::{
+    env::{Env, SlewedClock},
+    log::Log,
+    raft::{Applied, RunningGroup, spawn},
+};
+use openraft::{errors::ClientWriteError, impls::ProgressResponder};
+use sojourn_core::{Outcome, Stamp};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+/// Bounds of one proposer.
+#[derive(Clone, Debug)]
+pub struct ProposerOptions {
+    /// Entries proposed and not yet applied.
+    pub entries_in_flight_max: usize,
+    /// Commands in one entry, unless one bundle has more.
+    pub commands_per_entry_max: usize,
+    /// Bytes in one entry, unless one bundle has more.
+    pub entry_bytes_max: usize,
+    /// Commands that wait or are under way.
+    pub commands_waiting_max: u64,
+    /// Room that the log must have beyond an entry before it is proposed.
+    pub log_room_bytes_min: u64,
+}
+
+impl Default for ProposerOptions {
+    fn default() -> Self {
+        Self {
+            entries_in_flight_max: 4,
+            commands_per_entry_max: 1024,
+            entry_bytes_max: 1 << 20,
+            commands_waiting_max: 65_536,
+            log_room_bytes_min: 8 << 20,
+        }
+    }
+}
+
+/// Why a bundle has no outcomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotProposed {
+    /// This node does not lead the shard, or lost the lead before it knew the outcome: ask the new leader with the same
+    /// requests.
+    #[error("this node does not lead the shard")]
+    NotLeader,
+    /// The log has no room; nothing was written.
+    #[error("no room in the log")]
+    NoRoom,
+    /// Too much waits; nothing was written.
+    #[error("too many writes wait")]
+    Overloaded,
+    /// The node is stopping.
+    #[error("the shard is stopping")]
+    Stopped,
+}
+
+/// A bundle and who waits for its outcomes.
+struct Waiting {
+    bundle: Bundle,
+    answer: oneshot::Sender<Result<Vec<Outcome>, NotProposed>>,
+}
+
+/// The way into one shard's log. Cheap to clone.
+#[derive(Clone)]
+pub struct Proposer {
+    queue: mpsc::UnboundedSender<Waiting>,
+    waiting: Arc<AtomicU64>,
+    commands_waiting_max: u64,
+}
+
+impl Proposer {
+    /// Starts proposing to `group`.
+    pub fn start(
+        env: Env,
+        clock: Arc<SlewedClock>,
+        log: Log,
+        group: Arc<RunningGroup<Sessions>>,
+        options: ProposerOptions,
+    ) -> Self {
+        // Bounded by `commands_waiting_max`.
+        let (queue, arrivals) = mpsc::unbounded_channel();
+        let waiting = Arc::new(AtomicU64::new(0));
+        let commands_waiting_max = options.commands_waiting_max;
+        let permits = Arc::new(Semaphore::new(options.entries_in_flight_max));
+        let run = Run { env, clock, log, group, options, waiting: waiting.clone(), permits, last_stamp: 0 };
+        drop(spawn(run.run(arrivals)));
+        Self { queue, waiting, commands_waiting_max }
+    }
+
+    /// Proposes a bundle and waits for the outcomes of its commands.
+    ///
+    /// # Errors
+    /// See [`NotProposed`].
+    pub async fn write(&self, bundle: Bundle) -> Result<Vec<Outcome>, NotProposed> {
+        self.enqueue(bundle).await
+    }
+
+    /// As [`Proposer::write`], but queued before this returns: bundles keep the order of the calls.
+    pub fn enqueue(&self, bundle: Bundle) -> impl Future<Output = Result<Vec<Outcome>, NotProposed>> + Send + use<> {
+        let queued = self.push(bundle);
+        async move { queued?.await.unwrap_or(Err(NotProposed::Stopped)) }
+    }
+
+    fn push(&self, bundle: Bundle) -> Result<Answered, NotProposed> {
+        let count = u64::from(bundle.count());
+        if self.waiting.fetch_add(count, Ordering::Relaxed) + count > self.commands_waiting_max {
+            self.waiting.fetch_sub(count, Ordering::Relaxed);
+            return Err(NotProposed::Overloaded);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Waiting { bundle, answer }).map_err(|_| NotProposed::Stopped)?;
+        Ok(answered)
+    }
+}
+
+type Answered = oneshot::Receiver<Result<Vec<Outcome>, NotProposed>>;
+
+struct Run {
+    env: Env,
+    clock: Arc<SlewedClock>,
+    log: Log,
+    group: Arc<RunningGroup<Sessions>>,
+    options: ProposerOptions,
+    waiting: Arc<AtomicU64>,
+    permits: Arc<Semaphore>,
+    last_stamp: Stamp,
+}
+
+/// Those who wait for one entry, with the number of their commands.
+type Waiters = Vec<(usize, oneshot::Sender<Result<Vec<Outcome>, NotProposed>>)>;
+
+impl Run {
+    async fn run(mut self, mut arrivals: mpsc::UnboundedReceiver<Waiting>) {
+        let mut held: VecDeque<Waiting> = VecDeque::new();
+        loop {
+            if held.is_empty() {
+                let Some(bundle) = arrivals.recv().await else { return };
+                held.push_back(bundle);
+            }
+            let Ok(permit) = self.permits.clone().acquire_owned().await else { return };
+            while let Ok(bundle) = arrivals.try_recv() {
+                held.push_back(bundle);
+            }
+            let (bundles, waiters) = self.take_entry(&mut held);
+            self.propose(&bundles, waiters, permit).await;
+        }
+    }
+
+    /// Takes as many whole bundles as one entry holds.
+    fn take_entry(&self, held: &mut VecDeque<Waiting>) -> (Vec<Bundle>, Waiters) {
+        let (mut bundles, mut waiters, mut commands, mut bytes) = (Vec::new(), Vec::new(), 0, 0);
+        while let Some(next) = held.front() {
+            let (more, more_bytes) = (next.bundle.count() as usize, next.bundle.bytes().len());
+            let full = commands + more > self.options.commands_per_entry_max
+                || bytes + more_bytes > self.options.entry_bytes_max;
+            if full && !bundles.is_empty() {
+                break;
+            }
+            let Some(Waiting { bundle, answer }) = held.pop_front() else { break };
+            commands += more;
+            bytes += more_bytes;
+            waiters.push((more, answer));
+            bundles.push(bundle);
+        }
+        (bundles, waiters)
+    }
+
+    async fn propose(&mut self, bundles: &[Bundle], waiters: Waiters, permit: OwnedSemaphorePermit) {
+        let count: u64 = bundles.iter().map(|bundle| u64::from(bundle.count())).sum();
+        let bytes: u64 = bundles.iter().map(|bundle| bundle.bytes().len() as u64).sum();
+        if self.log.room_bytes() < bytes + self.options.log_room_bytes_min {
+            self.waiting.fetch_sub(count, Ordering::Relaxed);
+            return answer_all(waiters, Err(NotProposed::NoRoom));
+        }
+        let wall_ms = self.clock.read_ms(&*self.env.clock);
+        let previous = self.last_stamp.max(self.group.machine().last_stamp());
+        self.last_stamp = sojourn_core::clock::stamp(previous, wall_ms);
+        let proposal = batch::encode(self.last_stamp, bundles);
+        let (responder, response) = ProgressResponder::complete_only();
+        if self.group.raft().client_write_ff(proposal, Some(responder)).await.is_err() {
+            self.waiting.fetch_sub(count, Ordering::Relaxed);
+            return answer_all(waiters, Err(NotProposed::Stopped));
+        }
+        let waiting = self.waiting.clone();
+        drop(spawn(async move {
+            let result = match response.await {
+                Ok(Ok(response)) => match response.data {
+                    Applied::Sessions(outcomes) => Ok(outcomes),
+                    Applied::Nothing | Applied::Region(_) => Err(NotProposed::Stopped),
+                },
+                Ok(Err(ClientWriteError::ForwardToLeader(_) | ClientWriteError::LogEntryDiscarded(_))) => {
+                    Err(NotProposed::NotLeader)
+                }
+                Ok(Err(_)) | Err(_) => Err(NotProposed::NotLeader),
+            };
+            waiting.fetch_sub(count, Ordering::Relaxed);
+            drop(permit);
+            answer_all(waiters, result);
+        }));
+    }
+}
+
+fn answer_all(waiters: Waiters, result: Result<Vec<Outcome>, NotProposed>) {
+    let mut outcomes = result.map(Vec::into_iter);
+    for (count, waiter) in waiters {
+        let own = match &mut outcomes {
+            Ok(outcomes) => Ok(outcomes.by_ref().take(count).collect()),
+            Err(error) => Err(*error),
+        };
+        // A caller that gave up is answered by nobody.
+        let _gone = waiter.send(own);
+    }
+}
