@@ -65,7 +65,7 @@ impl State {
     }
 
     pub fn save_vote(&mut self, group: GroupId, vote: Bytes, options: &LogOptions) -> io::Result<Queue<'_>> {
-        let overhead = self.check_small(vote.len(), options.reserve_bytes() / 4, options)?;
+        let overhead = self.check_small(vote.len(), options.reserve_bytes() / 2, options)?;
         self.groups.entry(group).or_default().vote = Some(vote.clone());
         Ok(Queue { state: self, record: Record { group, kind: Kind::Vote, index: 0, payload: vote }, overhead })
     }
@@ -84,7 +84,7 @@ impl State {
     }
 
     pub fn truncate_after(&mut self, id: GroupId, index: Option<u64>, options: &LogOptions) -> io::Result<Queue<'_>> {
-        let overhead = self.check_small(0, options.reserve_bytes() / 4, options)?;
+        let overhead = self.check_small(0, options.reserve_bytes() / 2, options)?;
         let group = self.groups.entry(id).or_default();
         if let (Some(index), Some((purged, _))) = (index, &group.purged)
             && index < *purged
@@ -98,7 +98,7 @@ impl State {
     }
 
     pub fn remove(&mut self, group: GroupId, options: &LogOptions) -> io::Result<Queue<'_>> {
-        let overhead = self.check_small(0, options.reserve_bytes() / 4, options)?;
+        let overhead = self.check_small(0, options.reserve_bytes() / 2, options)?;
         if let Some(removed) = self.groups.remove(&group) {
             self.cached_bytes -= removed.cached_bytes();
         }

@@ -138,8 +138,8 @@ impl Log {
 
     /// Bytes that can still be appended inside reserved space and inside the queue's bound, less what is queued.
     ///
-    /// An append of `n` entries of `b` bytes in all counts as `b + 24 n + 8 KiB`, and 8 KiB more for each full
-    /// `batch_bytes_max`. Zero while the log is failed.
+    /// An append of `n` entries of `b` bytes in all counts as `b + 24 n + 5 KiB`, and 10 KiB more for each full
+    /// `batch_bytes_max`; the largest entry is needed once more for each segment ahead. Zero while the log is failed.
     pub fn room_bytes(&self) -> u64 {
         let shared = &self.handle.shared;
         let state = shared.state.lock();

@@ -16,7 +16,7 @@ use std::{
 pub struct LogOptions {
     /// Where the segments are; nothing else should be there.
     pub directory: PathBuf,
-    /// Size of a segment file, a multiple of 4096 from 64 KiB to below 4 GiB; an entry may take up to half of it.
+    /// Size of a segment file, a multiple of 4096 from 128 KiB to below 4 GiB; an entry may take up to half of it.
     pub segment_bytes: u64,
     /// How many segments are kept ready beyond the current one, so that no append waits for the file system.
     pub segments_ahead: usize,
@@ -45,8 +45,8 @@ impl LogOptions {
     }
 
     pub(super) fn check(&self) -> Result<(), OpenError> {
-        let fault = if self.segment_bytes < 64 << 10 || self.segment_bytes >= 1 << 32 {
-            "segment_bytes must be from 64 KiB to below 4 GiB"
+        let fault = if self.segment_bytes < 128 << 10 || self.segment_bytes >= 1 << 32 {
+            "segment_bytes must be from 128 KiB to below 4 GiB"
         } else if !self.segment_bytes.is_multiple_of(ALIGNMENT) {
             "segment_bytes must be a multiple of 4096"
         } else if self.log_bytes_max < 2 * self.segment_bytes {
@@ -63,7 +63,8 @@ impl LogOptions {
         Err(OpenError::Options(fault))
     }
 
-    /// Room that appends leave to votes, truncations and purges, so that a full log can still make itself room.
+    /// Room that appends leave to votes, truncations and purges, so that a full log can still make itself room; half
+    /// of it is for purges alone. Each costs a frame, so the defaults leave a thousand votes to a full log.
     pub(super) fn reserve_bytes(&self) -> u64 {
         ((self.segment_bytes - SEGMENT_HEADER_BYTES) / 8).min(8 << 20)
     }

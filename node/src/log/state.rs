@@ -110,7 +110,7 @@ impl State {
     pub fn room(&self, largest_bytes: u64) -> u64 {
         let groups = self.groups.len() as u64 + self.removes + 1;
         let largest = align(FRAME_HEADER_BYTES + largest_bytes.max(self.queue_largest));
-        let lost = SEGMENT_HEADER_BYTES + align(FRAME_HEADER_BYTES + groups * STATE_RECORD_BYTES_MAX) + largest;
+        let lost = SEGMENT_HEADER_BYTES + groups * STATE_RECORD_BYTES_MAX + FRAME_COST_BYTES + largest;
         let ahead: u64 = self.ahead.iter().map(|segment| segment.header.capacity_bytes.saturating_sub(lost)).sum();
         (self.tail_bytes() + ahead).saturating_sub(self.queue_charge)
     }
@@ -299,7 +299,12 @@ fn state_record(group: GroupId, written: &Written) -> Record {
     Record { group, kind: Kind::State, index: 0, payload: written.encode() }
 }
 
-/// Bytes that frames around an operation of `bytes` may cost at most: one where it starts, one for each time it is cut.
+/// Header and padding of a frame, at most.
+const FRAME_COST_BYTES: u64 = ALIGNMENT + FRAME_HEADER_BYTES;
+
+/// Bytes that frames around an operation of `bytes` may cost at most: the one it ends in, and those that lie wholly
+/// inside it because a batch is bounded, of which any two neighbours together exceed the bound. Frames that end with
+/// their segment are accounted for by [`State::room`].
 pub(super) fn frame_overhead(bytes: u64, options: &LogOptions) -> u64 {
-    ALIGNMENT * (2 + 2 * bytes / options.batch_bytes_max as u64)
+    FRAME_COST_BYTES * (1 + 2 * bytes / options.batch_bytes_max as u64)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Done, LogFailure, Shared, TaskGuard,
-    format::{FrameBuilder, Kind},
+    format::{FrameBuilder, Kind, SEGMENT_HEADER_BYTES},
     state::{Batch, Plan},
 };
 use std::{
@@ -36,7 +36,12 @@ fn next(shared: &Shared) -> Next {
         return Next::End;
     }
     match state.plan(shared.options.batch_bytes_max as u64) {
-        Plan::Batch(batch) => Next::Commit(batch),
+        Plan::Batch(batch) => {
+            if batch.offset == SEGMENT_HEADER_BYTES {
+                shared.steward_wake.notify_one();
+            }
+            Next::Commit(batch)
+        }
         Plan::Nothing if state.closing => Next::End,
         Plan::Nothing => Next::Wait,
         Plan::Stuck => {
@@ -68,7 +73,9 @@ async fn commit(shared: &Shared, builder: &mut FrameBuilder, mut batch: Batch) {
         return fail(shared, LogFailure::new("sync", &batch.path, &error), batch);
     }
     count(shared, &batch, bytes, shared.env.clock.boot().saturating_sub(started));
-    if let Some(failure) = shared.state.lock().failure.clone() {
+    // Not in the condition itself: its lock would be held while `fail` takes it again.
+    let failed_meanwhile = shared.state.lock().failure.clone();
+    if let Some(failure) = failed_meanwhile {
         return fail(shared, failure, batch);
     }
     let (waiting, retired) = shared.state.lock().finish(batch, shared.options.cache_bytes_max);

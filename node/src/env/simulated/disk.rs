@@ -153,6 +153,12 @@ impl SimulatedDisk {
         self.machine.lock().sync_delay = delay;
     }
 
+    /// Takes back every fault that was asked for and has not happened yet: limit, delay, failing sync.
+    pub fn clear_faults(&self) {
+        let mut machine = self.machine.lock();
+        (machine.capacity_bytes, machine.sync_delay, machine.fail_sync_at) = (u64::MAX, None, None);
+    }
+
     /// Bytes of all files together.
     pub fn used_bytes(&self) -> u64 {
         self.machine.lock().used_bytes()
