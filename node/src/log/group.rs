@@ -103,7 +103,9 @@ impl GroupLog {
     /// Saves how far the group has committed. It is written with whatever is written next, at the latest on close.
     pub fn save_committed(&self, committed: Bytes) {
         let shared = self.shared();
-        shared.state.lock().save_committed(self.group, committed, &shared.options);
+        let mut state = shared.state.lock();
+        state.queue_owed_purges(&shared.options);
+        state.save_committed(self.group, committed, &shared.options);
     }
 
     /// Drops the entries above `index`, all if `None`.
@@ -217,7 +219,12 @@ impl GroupLog {
     /// Hands `done` to the operation, or tells it why not once the lock is released.
     fn queue(&self, done: Done, operation: impl FnOnce(&mut State, Done) -> Result<(), (io::Error, Done)>) {
         let shared = self.shared();
-        let refused = operation(&mut shared.state.lock(), done);
+        let refused = {
+            let mut state = shared.state.lock();
+            // Nothing overtakes a purge that waits for room: what a purge needs is less than anything else needs.
+            state.queue_owed_purges(&shared.options);
+            operation(&mut state, done)
+        };
         match refused {
             Ok(()) => shared.writer_wake.notify_one(),
             Err((error, done)) => done(Err(error)),
