@@ -2,8 +2,10 @@
 //!
 //! What comes out are [`RunningGroup`]s: propose bytes, have them applied on a quorum, read what was acknowledged.
 
+mod figures;
 mod group;
 mod inbox;
+mod lead;
 mod log_store;
 mod machine;
 mod network;
@@ -13,8 +15,10 @@ mod snapshot;
 mod tests;
 mod types;
 
+pub use figures::{FollowerFigures, GroupFigures, Role};
 pub use group::{Group, GroupOptions, GroupParts, RunningGroup};
 pub use inbox::Inbox;
+pub use lead::NotTransferred;
 pub use machine::{Adapter, Frozen, Machine, SnapshotPlace};
 pub use runtime::{Runtime, simulate, simulated_u64, spawn};
 pub use snapshot::{Incoming, PIECE_BYTES, SnapshotFile};

@@ -13,6 +13,10 @@ pub const READ: u8 = 11;
 pub const PUBLISH: u8 = 12;
 /// A change of what the region agrees on, for the leader of the system group.
 pub const CHANGE: u8 = 13;
+/// How a node is.
+pub const STATUS: u8 = 14;
+/// Hand the lead of a group over.
+pub const TRANSFER: u8 = 15;
 
 /// The first bytes of a forwarded call.
 pub fn shard_head(shard: ShardId) -> [u8; 4] {

@@ -1,9 +1,17 @@
-//! One region as its gateways see it.
+//! One region as its gateways and its operators see it.
 
+pub mod admin;
 pub mod backend;
 mod calls;
+mod door;
+mod expiry;
+mod forward;
+mod founding;
 mod machine;
 mod node;
 mod requests;
+mod serve;
+mod shards;
+pub mod status;
 
 pub use node::{NodeOptions, RegionNode};

@@ -1,7 +1,7 @@
 //! Numbers, bytes, text and collections.
 
 use super::{Reader, Wire, WireError, put_varint};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 macro_rules! wire_unsigned {
     ($($name:ty),*) => {$(
@@ -151,6 +151,16 @@ impl<K: Wire + Ord, V: Wire> Wire for BTreeMap<K, V> {
     }
     fn take(input: &mut Reader<'_>) -> Result<Self, WireError> {
         (0..input.length()?).map(|_| Ok((K::take(input)?, V::take(input)?))).collect()
+    }
+}
+
+impl<T: Wire + Ord> Wire for BTreeSet<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_varint(self.len() as u64, out);
+        self.iter().for_each(|item| item.put(out));
+    }
+    fn take(input: &mut Reader<'_>) -> Result<Self, WireError> {
+        Vec::take(input).map(|items: Vec<T>| items.into_iter().collect())
     }
 }
 

@@ -1,0 +1,83 @@
+//! Takes what other nodes ask; groups are reachable before all of the node is.
+
+use super::{admin::encode_transferred, calls, node::Inner};
+use crate::{
+    peers::{Reply, Service},
+    raft::{Inbox, spawn},
+    shard::{Bundle, NotProposed},
+};
+use bytes::Bytes;
+use sojourn_core::{NodeId, Outcome, Query, ShardId};
+use sojourn_proto::wire::decode_all;
+use std::sync::{Arc, Weak};
+
+/// The node as other nodes reach it.
+#[derive(Default)]
+pub(super) struct Door {
+    /// The groups.
+    pub inbox: Inbox,
+    /// The rest of the node, once it runs.
+    pub node: parking_lot::Mutex<Weak<Inner>>,
+}
+
+impl Service for Door {
+    fn handle(&self, from: NodeId, number: u8, body: Bytes, reply: Reply) {
+        let Some((body, reply)) = self.inbox.handle(from, number, body, reply) else { return };
+        let Some(inner) = self.node.lock().upgrade() else { return reply.refuse("the node is starting") };
+        match number {
+            calls::WRITE => inner.handle_write(body, reply),
+            calls::READ => inner.handle_read(body, reply),
+            calls::PUBLISH => {
+                if let Ok(published) = decode_all(&body) {
+                    inner.tell_published(published);
+                }
+            }
+            calls::CHANGE => match decode_all(&body) {
+                Ok(command) => drop(spawn(async move {
+                    reply.send(&[&calls::encode_answer(&inner.change_once(&command).await)]);
+                })),
+                Err(error) => reply.refuse(&error.to_string()),
+            },
+            calls::STATUS => reply.send(&[&inner.status_bytes()]),
+            calls::TRANSFER => match decode_all(&body) {
+                Ok((group, to)) => drop(spawn(async move {
+                    reply.send(&[&encode_transferred(inner.transfer_here(group, to).await)]);
+                })),
+                Err(error) => reply.refuse(&error.to_string()),
+            },
+            other => reply.refuse(&format!("call {other} is unknown to this version")),
+        }
+    }
+
+    fn lost(&self, peer: NodeId) {
+        self.inbox.lost(peer);
+    }
+}
+
+impl Inner {
+    fn handle_write(self: Arc<Self>, mut body: Bytes, reply: Reply) {
+        let (Some(shard), Some(count)) = (calls::take_u32(&mut body), calls::take_u32(&mut body)) else {
+            return reply.refuse("a cut message");
+        };
+        let bundle = match Bundle::received(count, body) {
+            Ok(bundle) => bundle,
+            Err(error) => return reply.refuse(&error.to_string()),
+        };
+        let Some(proposer) = self.shards.get(ShardId(shard)).map(|shard| shard.proposer.clone()) else {
+            return reply.send(&[&calls::encode_answer::<Vec<Outcome>>(&Err(NotProposed::NotLeader))]);
+        };
+        // Queued here and now, so that what one node forwards keeps its order.
+        let outcomes = proposer.enqueue(bundle);
+        drop(spawn(async move { reply.send(&[&calls::encode_answer(&outcomes.await)]) }));
+    }
+
+    fn handle_read(self: Arc<Self>, mut body: Bytes, reply: Reply) {
+        let Some(shard) = calls::take_u32(&mut body) else { return reply.refuse("a cut message") };
+        match decode_all::<Vec<Query>>(&body) {
+            Ok(queries) => drop(spawn(async move {
+                reply.send(&[&calls::encode_answer(&self.read_here(ShardId(shard), &queries).await)]);
+            })),
+            Err(error) => reply.refuse(&error.to_string()),
+        }
+    }
+}

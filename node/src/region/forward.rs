@@ -1,0 +1,170 @@
+//! The way of a request to the leader of its shard, here or on another node, again until somebody answers.
+
+use super::{
+    backend::{REQUEST_TIMEOUT, Unavailable},
+    calls, machine,
+    node::Inner,
+};
+use crate::{
+    peers::Lane,
+    raft::Applied,
+    shard::{Bundle, NotProposed},
+};
+use futures::future::{BoxFuture, FutureExt, join_all};
+use sojourn_core::{
+    Answer, Command, NodeId, Outcome, Query, ShardId,
+    region::{RegionCommand, RegionOutcome},
+};
+use sojourn_proto::wire::encode;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
+
+/// How long one try at a leader may take before another is looked for.
+const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long to wait before a leader is looked for again.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// What callers are advised when no leader answered.
+const RETRY_AFTER_MS: u64 = 500;
+
+impl Inner {
+    fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        self.shards.get(shard)?.group.leader()
+    }
+
+    /// Reads here, if this node leads the shard.
+    pub async fn read_here(&self, shard: ShardId, queries: &[Query]) -> Result<Vec<Answer>, NotProposed> {
+        let Some(shard) = self.shards.get(shard) else { return Err(NotProposed::NotLeader) };
+        if !shard.reads.confirm().await {
+            return Err(NotProposed::NotLeader);
+        }
+        let machine = shard.group.machine();
+        let now = self.now_ms().max(machine.last_stamp());
+        let mut answers = Vec::with_capacity(queries.len());
+        for query in queries {
+            let (answer, hidden) = machine.query(now, query);
+            if !hidden.is_empty() {
+                self.log_expiry(&shard, now, &hidden).await?;
+            }
+            answers.push(answer);
+        }
+        Ok(answers)
+    }
+
+    async fn write_once(&self, shard: ShardId, bundle: &Bundle) -> Result<Vec<Outcome>, NotProposed> {
+        let leader = self.leader(shard).ok_or(NotProposed::NotLeader)?;
+        if leader == self.options.node {
+            let Some(shard) = self.shards.get(shard) else { return Err(NotProposed::NotLeader) };
+            return shard.proposer.write(bundle.clone()).await;
+        }
+        let parts: [&[u8]; 3] = [&calls::shard_head(shard), &bundle.count().to_le_bytes(), bundle.bytes()];
+        let answer = self.rpc.call(leader, Lane::Fast, calls::WRITE, &parts, TRY_TIMEOUT).await;
+        answer.ok().and_then(|bytes| calls::decode_answer(&bytes).ok()).unwrap_or(Err(NotProposed::NotLeader))
+    }
+
+    async fn read_once(&self, shard: ShardId, queries: &Vec<Query>) -> Result<Vec<Answer>, NotProposed> {
+        let leader = self.leader(shard).ok_or(NotProposed::NotLeader)?;
+        if leader == self.options.node {
+            return self.read_here(shard, queries).await;
+        }
+        let parts: [&[u8]; 2] = [&calls::shard_head(shard), &encode(queries)];
+        let answer = self.rpc.call(leader, Lane::Fast, calls::READ, &parts, TRY_TIMEOUT).await;
+        answer.ok().and_then(|bytes| calls::decode_answer(&bytes).ok()).unwrap_or(Err(NotProposed::NotLeader))
+    }
+
+    /// What becomes of one try at a leader: a value, nothing yet (after a pause), or the end of trying.
+    async fn settle<T>(
+        &self,
+        shard: ShardId,
+        deadline: Instant,
+        tried: Result<Result<T, NotProposed>, tokio::time::error::Elapsed>,
+    ) -> Result<Option<T>, Unavailable> {
+        match tried {
+            Ok(Ok(value)) => Ok(Some(value)),
+            Ok(Err(NotProposed::NoRoom)) => Err(Unavailable::DiskFull),
+            Ok(Err(NotProposed::Overloaded)) => {
+                Err(Unavailable::Overloaded { requests_max: self.options.proposer.commands_waiting_max })
+            }
+            Ok(Err(NotProposed::NotLeader | NotProposed::Stopped)) if Instant::now() < deadline => {
+                tokio::time::sleep(RETRY_PAUSE).await;
+                Ok(None)
+            }
+            Ok(Err(_)) | Err(_) => Err(Unavailable::NoLeader { shard: shard.0, retry_after_ms: RETRY_AFTER_MS }),
+        }
+    }
+
+    pub async fn read_shard(&self, shard: ShardId, queries: Vec<Query>) -> Result<Vec<Answer>, Unavailable> {
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        loop {
+            let tried = tokio::time::timeout_at(deadline, self.read_once(shard, &queries)).await;
+            if let Some(answers) = self.settle(shard, deadline, tried).await? {
+                return Ok(answers);
+            }
+        }
+    }
+
+    pub async fn change(&self, command: RegionCommand) -> Result<RegionOutcome, Unavailable> {
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        loop {
+            let tried = tokio::time::timeout_at(deadline, self.change_once(&command)).await;
+            if let Some(outcome) = self.settle(ShardId(0), deadline, tried).await? {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    pub async fn write_shard(&self, shard: ShardId, mut commands: Vec<Command>) -> Result<Vec<Outcome>, Unavailable> {
+        // Open until this returns: nobody forgets the answers of what may be sent again.
+        let _ticket = self.requests.name(shard, &mut commands);
+        let bundle = Bundle::new(&commands);
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        loop {
+            let tried = tokio::time::timeout_at(deadline, self.write_once(shard, &bundle)).await;
+            if let Some(outcomes) = self.settle(shard, deadline, tried).await? {
+                return Ok(outcomes);
+            }
+        }
+    }
+
+    pub async fn change_once(&self, command: &RegionCommand) -> Result<RegionOutcome, NotProposed> {
+        let leader = self.system.leader().ok_or(NotProposed::NotLeader)?;
+        if leader == self.options.node {
+            return match self.system.propose(machine::encode(command)).await {
+                Ok(Some(Applied::Region(outcome))) => Ok(*outcome),
+                Ok(_) => Err(NotProposed::NotLeader),
+                Err(_) => Err(NotProposed::Stopped),
+            };
+        }
+        let answer = self.rpc.call(leader, Lane::Fast, calls::CHANGE, &[&encode(command)], TRY_TIMEOUT).await;
+        answer.ok().and_then(|bytes| calls::decode_answer(&bytes).ok()).unwrap_or(Err(NotProposed::NotLeader))
+    }
+}
+
+/// Runs the parts of a request that go to different shards side by side and puts the results back in order.
+pub(super) async fn scatter<I, O>(
+    items: Vec<(ShardId, I)>,
+    run: impl Fn(ShardId, Vec<I>) -> BoxFuture<'static, Result<Vec<O>, Unavailable>>,
+) -> Vec<Result<O, Unavailable>> {
+    let count = items.len();
+    let mut parts: BTreeMap<ShardId, (Vec<usize>, Vec<I>)> = BTreeMap::new();
+    for (position, (shard, item)) in items.into_iter().enumerate() {
+        let (positions, part) = parts.entry(shard).or_default();
+        positions.push(position);
+        part.push(item);
+    }
+    let running =
+        parts.into_iter().map(|(shard, (positions, part))| run(shard, part).map(move |done| (positions, done)));
+    let mut results: Vec<Option<Result<O, Unavailable>>> = (0..count).map(|_| None).collect();
+    for (positions, done) in join_all(running).await {
+        match done {
+            Ok(values) => {
+                for (position, value) in positions.into_iter().zip(values) {
+                    results[position] = Some(Ok(value));
+                }
+            }
+            Err(error) => positions.into_iter().for_each(|position| results[position] = Some(Err(error.clone()))),
+        }
+    }
+    results.into_iter().map(|result| result.unwrap_or(Err(Unavailable::Loading))).collect()
+}
