@@ -39,8 +39,7 @@ impl Slot {
     ///
     /// Source: Redis Cluster specification, "Hash tags"; the CRC is CRC-16/XMODEM.
     pub fn of(id: &[u8]) -> Self {
-        const CRC: crc::Crc<u16, crc::Table<16>> = crc::Crc::<u16, crc::Table<16>>::new(&crc::CRC_16_XMODEM);
-        Self(CRC.checksum(hash_tag(id)) % SLOTS)
+        Self(crc(hash_tag(id)) % SLOTS)
     }
 
     /// Slot number `number`, if there is one.
@@ -52,6 +51,12 @@ impl Slot {
     pub const fn number(self) -> u16 {
         self.0
     }
+}
+
+/// CRC-16/XMODEM: begins with 0, so that it is linear over bits for inputs of one length.
+pub(crate) const fn crc(bytes: &[u8]) -> u16 {
+    const CRC: crc::Crc<u16, crc::Table<16>> = crc::Crc::<u16, crc::Table<16>>::new(&crc::CRC_16_XMODEM);
+    CRC.checksum(bytes)
 }
 
 fn hash_tag(id: &[u8]) -> &[u8] {

@@ -2,6 +2,7 @@
 
 use crate::{
     ids::{NamespaceId, NodeId, RegionId, SlotTable},
+    mint::MintKey,
     policy::{Namespace, Policy},
 };
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ pub struct RegionState {
     pub region: RegionId,
     /// Its name, such as `na`.
     pub name: String,
+    /// By which it knows the ids that it minted.
+    pub mint_key: MintKey,
     /// Which shard holds each slot.
     pub slots: SlotTable,
     /// Nodes, by number.
@@ -68,6 +71,7 @@ impl Default for RegionState {
             world: 0,
             region: RegionId(0),
             name: String::new(),
+            mint_key: MintKey::default(),
             slots: SlotTable::even(1),
             members: BTreeMap::new(),
             namespaces: BTreeMap::from([(DEFAULT_NAMESPACE, default)]),
@@ -88,6 +92,8 @@ pub enum RegionCommand {
         region: RegionId,
         /// The region's name.
         name: String,
+        /// Drawn at random.
+        mint_key: MintKey,
         /// How many shards share the slots.
         shard_count: u32,
         /// The founding members, numbered by the caller.
@@ -198,13 +204,14 @@ impl RegionState {
 
     fn change(&mut self, command: RegionCommand) -> Result<RegionOutcome, RegionRefusal> {
         match command {
-            RegionCommand::Found { world, region, name, shard_count, members } => {
+            RegionCommand::Found { world, region, name, mint_key, shard_count, members } => {
                 if self.world != 0 {
                     return Err(RegionRefusal::Founded { name: self.name.clone() });
                 }
                 self.world = world;
                 self.region = region;
                 self.name = name;
+                self.mint_key = mint_key;
                 self.slots = SlotTable::even(shard_count);
                 self.next_node = members.iter().map(|member| member.id.0 + 1).max().unwrap_or(1);
                 self.members = members.into_iter().map(|member| (member.id, member)).collect();

@@ -4,7 +4,12 @@ use super::{
     machine,
     node::{Inner, RegionNode},
 };
-use sojourn_core::{NodeId, region::RegionCommand};
+use crate::env::Env;
+use sojourn_core::{
+    NodeId,
+    mint::{MINT_KEY_BYTES, MintKey},
+    region::RegionCommand,
+};
 use std::{io, sync::Weak, time::Duration};
 
 impl RegionNode {
@@ -32,6 +37,7 @@ pub(super) async fn run_founding(node: Weak<Inner>) {
                 world: options.world,
                 region: options.region,
                 name: options.region_name.clone(),
+                mint_key: draw_mint_key(&inner.env),
                 shard_count: options.shard_count,
                 members: options.founders.clone(),
             };
@@ -42,4 +48,12 @@ pub(super) async fn run_founding(node: Weak<Inner>) {
         drop(inner);
         let _changed = tokio::time::timeout(Duration::from_millis(100), agreed.changed()).await;
     }
+}
+
+fn draw_mint_key(env: &Env) -> MintKey {
+    let mut bytes = [0; MINT_KEY_BYTES];
+    for chunk in bytes.chunks_mut(size_of::<u64>()) {
+        chunk.copy_from_slice(&env.random.next_u64().to_le_bytes());
+    }
+    MintKey::new(bytes)
 }

@@ -4,6 +4,7 @@ use super::{Reader, Wire, WireError};
 use crate::{wire_enum, wire_struct};
 use sojourn_core::{
     SlotTable,
+    mint::{MINT_KEY_BYTES, MintKey},
     policy::{AfterDestroy, FieldsFormat, Namespace, Policy},
     region::{Addresses, Member, RegionCommand, RegionOutcome, RegionRefusal, RegionState},
 };
@@ -24,6 +25,17 @@ impl Wire for SlotTable {
             shards.resize(length, shard);
         }
         Self::from_shards(shards).ok_or(WireError::Invalid("a slot table"))
+    }
+}
+
+impl Wire for MintKey {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.bytes());
+    }
+    fn take(input: &mut Reader<'_>) -> Result<Self, WireError> {
+        let mut bytes = [0; MINT_KEY_BYTES];
+        bytes.copy_from_slice(input.bytes(MINT_KEY_BYTES)?);
+        Ok(Self::new(bytes))
     }
 }
 
@@ -52,10 +64,10 @@ wire_struct!(Policy {
     label_paths,
     redact,
 });
-wire_struct!(RegionState { world, region, name, slots, members, namespaces, next_node, next_namespace });
+wire_struct!(RegionState { world, region, name, mint_key, slots, members, namespaces, next_node, next_namespace });
 
 wire_enum!(RegionCommand {
-    0 => Found { world, region, name, shard_count, members },
+    0 => Found { world, region, name, mint_key, shard_count, members },
     1 => AddMember { name, addresses },
     2 => MoveMember { id, addresses },
     3 => DrainMember { id, draining },

@@ -6,6 +6,7 @@ use sojourn_core::{
     Command, Fields, Incarnation, Key, Kind, NamespaceId, NodeId, Op, Outcome, Owner, Projection, Query, Refusal,
     RegionId, Request, SlotTable, Version, View,
     command::{Condition, Expiry},
+    mint::MintKey,
     policy::Policy,
     query::Filter,
     region::{Addresses, Member, RegionCommand, RegionState},
@@ -122,6 +123,7 @@ fn region_state_survives_and_cuts_are_noticed() {
         world: u128::MAX,
         region: RegionId(1),
         name: "na".into(),
+        mint_key: MintKey::new([9; 32]),
         shard_count: 4,
         members: vec![member],
     };
