@@ -12,3 +12,4 @@ pub mod raft;
 pub mod region;
 pub mod run;
 pub mod shard;
+pub mod telemetry;

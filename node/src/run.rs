@@ -9,6 +9,7 @@ use crate::{
     raft::GroupOptions,
     region::{NodeOptions, RegionNode},
     shard::ProposerOptions,
+    telemetry::notify,
 };
 use anyhow::Context;
 use std::{net::SocketAddr, sync::Arc};
@@ -63,7 +64,14 @@ pub async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let node = RegionNode::start(env, log, rpc, options).await?;
     let http_server = tokio::spawn(gateway::http::serve(http, node.clone(), stop_signal()));
     tracing::info!(node = %config.name, resp = %config.listen.resp, http = %config.listen.http, "serving");
+    let ready = node.clone();
+    tokio::spawn(async move {
+        ready.until_ready().await;
+        tracing::info!("ready");
+        notify::tell(notify::READY);
+    });
     told_to_stop().await?;
+    notify::tell(notify::STOPPING);
     tracing::info!("stopping: handing leaderships over");
     node.shut_down().await;
     stop.send_replace(true);

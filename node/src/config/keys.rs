@@ -13,6 +13,13 @@ pub struct Key {
     pub default: Option<&'static str>,
 }
 
+impl Key {
+    /// Whether it is true or false.
+    pub fn is_switch(&self) -> bool {
+        matches!(self.default, Some("true" | "false"))
+    }
+}
+
 const fn key(name: &'static str, default: Option<&'static str>, help: &'static str) -> Key {
     Key { name, help, default }
 }
@@ -31,11 +38,14 @@ pub const KEYS: &[Key] = &[
         Some("1:na-0=127.0.0.1:7403/127.0.0.1:7401/127.0.0.1:7400/127.0.0.1:7402"),
         "the nodes that found the region: number:name=peers/resp/grpc/http, ...",
     ),
+    key("listen.grpc", Some("127.0.0.1:7400"), "where gRPC clients connect"),
     key("listen.resp", Some("127.0.0.1:7401"), "where Redis clients connect"),
-    key("listen.http", Some("127.0.0.1:7402"), "where probes and metrics are"),
+    key("listen.http", Some("127.0.0.1:7402"), "where probes, metrics and administration are"),
     key("listen.peers", Some("127.0.0.1:7403"), "where other nodes connect"),
     key("resp.cluster", Some("false"), "send Redis clients to leaders with -MOVED instead of forwarding"),
     key("limits.log_bytes_max", Some("4294967296"), "the most bytes that the log may take"),
+    key("log.format", Some("text"), "how log lines look: text or json"),
+    key("log.level", Some("info"), "what is logged: a level, or levels by module, as info,sojourn_node::raft=debug"),
     key("insecure", Some("false"), "listen beyond the loopback without TLS"),
 ];
 

@@ -6,6 +6,7 @@ mod keys;
 
 pub use keys::{KEYS, Key, environment_name, flag_name};
 
+use crate::telemetry::{LogFormat, LogOptions};
 use sojourn_core::{
     NodeId, RegionId,
     region::{Addresses, Member},
@@ -35,6 +36,8 @@ pub struct NodeConfig {
     pub resp_cluster: bool,
     /// The most bytes that the log may take.
     pub log_bytes_max: u64,
+    /// What is logged for people, and how.
+    pub log: LogOptions,
     /// Whether to listen beyond the loopback without TLS.
     pub insecure: bool,
 }
@@ -42,6 +45,8 @@ pub struct NodeConfig {
 /// Where a node listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
+    /// gRPC clients.
+    pub grpc: SocketAddr,
     /// Redis clients.
     pub resp: SocketAddr,
     /// Probes and metrics.
@@ -130,6 +135,26 @@ fn flatten(prefix: &str, table: toml::Table, texts: &mut Texts) {
     }
 }
 
+/// All keys with what would hold, as a file that [`read_file`] reads, each with its help and its variable.
+pub fn describe(sources: &[&Texts]) -> String {
+    let (mut out, mut section) = (String::new(), "");
+    // Keys without a section first: in TOML they would belong to the section before them.
+    let (plain, sectioned): (Vec<&Key>, Vec<&Key>) = KEYS.iter().partition(|key| !key.name.contains('.'));
+    for key in plain.into_iter().chain(sectioned) {
+        let (of, name) = key.name.split_once('.').unwrap_or(("", key.name));
+        if of != section {
+            section = of;
+            out.push_str(&format!("[{of}]\n"));
+        }
+        let value = Source(sources).text(key.name);
+        let given = sources.iter().any(|texts| texts.contains_key(key.name));
+        let mark = if given { "" } else { "# " };
+        let value = toml::Value::String(value.unwrap_or_default());
+        out.push_str(&format!("# {} ({})\n{mark}{name} = {value}\n\n", key.help, environment_name(key.name)));
+    }
+    out
+}
+
 /// Texts from environment variables such as `SOJOURN_LISTEN_RESP`.
 pub fn read_environment(variables: impl Iterator<Item = (String, String)>) -> Texts {
     let names: BTreeMap<String, &str> = KEYS.iter().map(|key| (environment_name(key.name), key.name)).collect();
@@ -156,12 +181,14 @@ impl NodeConfig {
             shard_count: source.number("region.shards")?,
             founders,
             listen: Listen {
+                grpc: source.address("listen.grpc")?,
                 resp: source.address("listen.resp")?,
                 http: source.address("listen.http")?,
                 peers: source.address("listen.peers")?,
             },
             resp_cluster: source.flag("resp.cluster")?,
             log_bytes_max: source.number("limits.log_bytes_max")?,
+            log: LogOptions { format: source.log_format()?, level: source.text("log.level").unwrap_or_default() },
             insecure: source.flag("insecure")?,
         };
         config.check()?;
@@ -169,8 +196,8 @@ impl NodeConfig {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let listeners =
-            [("listen.resp", self.listen.resp), ("listen.http", self.listen.http), ("listen.peers", self.listen.peers)];
+        let Listen { grpc, resp, http, peers } = self.listen;
+        let listeners = [("listen.grpc", grpc), ("listen.resp", resp), ("listen.http", http), ("listen.peers", peers)];
         for (key, address) in listeners {
             if !address.ip().is_loopback() && !self.insecure {
                 return Err(ConfigError::Insecure { key, address });
@@ -212,6 +239,18 @@ impl Source<'_> {
 
     fn address(&self, key: &'static str) -> Result<SocketAddr, ConfigError> {
         self.parse(key, "use an address and a port, such as 127.0.0.1:7401")
+    }
+
+    fn log_format(&self) -> Result<LogFormat, ConfigError> {
+        match self.text("log.format").unwrap_or_default().as_str() {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            other => Err(ConfigError::BadValue {
+                key: "log.format",
+                value: other.to_owned(),
+                mend: "use text or json".to_owned(),
+            }),
+        }
     }
 
     fn world(&self) -> Result<u128, ConfigError> {
@@ -267,6 +306,15 @@ mod tests {
         assert_eq!((config.listen.resp.port(), config.shard_count, config.name.as_str()), (3, 8, "na-0"));
         let config = NodeConfig::from_texts(&[&environment, &file]).expect("a good configuration");
         assert_eq!((config.listen.resp.port(), config.listen.http.port()), (2, 7402));
+    }
+
+    #[test]
+    fn what_is_described_reads_back_as_what_was_given() {
+        let given = texts(&[("insecure", "true"), ("region.shards", "8"), ("listen.http", "127.0.0.1:9")]);
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("node.toml");
+        std::fs::write(&path, describe(&[&given])).expect("written");
+        assert_eq!(read_file(&path), Ok(given));
     }
 
     #[test]

@@ -111,6 +111,18 @@ impl RegionNode {
         self.inner.is_ready()
     }
 
+    /// Completes once this node can answer.
+    pub async fn until_ready(&self) {
+        let mut agreed = self.inner.system.machine().watch();
+        // The sender lives as long as this node.
+        drop(agreed.wait_for(|state| state.world != 0).await);
+        for (_, shard) in self.inner.shards.all() {
+            // Without a bound it fails only when the group stops.
+            let wait = shard.group.raft().wait(None);
+            let _stopped = wait.metrics(|metrics| metrics.current_leader.is_some(), "a leader").await;
+        }
+    }
+
     /// Hands leaderships to other nodes, then stops the groups and the log.
     pub async fn shut_down(&self) {
         let inner = &self.inner;

@@ -1,0 +1,150 @@
+//! `sojourn dev`: a whole world on this machine, each node a process that can be killed for real.
+
+mod child;
+mod control;
+mod directory;
+mod page;
+mod plan;
+mod ports;
+mod world;
+
+use super::output::{self, Format};
+use anyhow::{Context, ensure};
+use clap::{Args, Subcommand};
+use control::{Reply, Request};
+use directory::{DataDir, Founded};
+use plan::{BASE_PORT, NODES_MAX, Plan};
+use rand::TryRngCore;
+use std::{path::PathBuf, time::Duration};
+
+/// Where a world is kept if nothing else is said.
+pub const DATA_DIR: &str = ".data/dev";
+
+/// Start a world on this machine, or act on the one that runs.
+///
+/// Without a subcommand: starts region `na` with three nodes as processes of their own, waits until it is ready and says
+/// how to use it. Ctrl-C ends all of it; what was stored is there again the next time, unless --fresh is given.
+///
+/// Node j listens on 7400 + 10·j: gRPC on that, Redis clients on +1, HTTP on +2, other nodes on +3.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = false, subcommand_negates_reqs = true)]
+pub struct DevArgs {
+    #[command(subcommand)]
+    act: Option<Act>,
+
+    /// Where the world is kept
+    #[arg(long, global = true, value_name = "DIR", default_value = DATA_DIR)]
+    data_dir: PathBuf,
+
+    /// The regions to start; only `na` works so far
+    #[arg(long, value_name = "NAMES", default_value = "na", value_delimiter = ',')]
+    regions: Vec<String>,
+
+    /// How many nodes the region has
+    #[arg(long, value_name = "COUNT", default_value_t = 3,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(NODES_MAX)))]
+    nodes: u16,
+
+    /// The first port
+    #[arg(long, value_name = "PORT", default_value_t = BASE_PORT)]
+    base_port: u16,
+
+    /// Throw away what an earlier run stored
+    #[arg(long)]
+    fresh: bool,
+
+    /// Start a node that died again after so many seconds, instead of leaving it down
+    #[arg(long, value_name = "SECONDS")]
+    restart_after: Option<u64>,
+}
+
+/// What can be done to the running world.
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// Show the nodes: running or not, where, how often started
+    Status {
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Kill a node with SIGKILL; it stays down until it is started
+    Kill {
+        /// Its name, such as na-2
+        node: String,
+    },
+    /// Freeze a node with SIGSTOP
+    Stop {
+        /// Its name, such as na-2
+        node: String,
+    },
+    /// Let a frozen node go on with SIGCONT
+    Cont {
+        /// Its name, such as na-2
+        node: String,
+    },
+    /// Start a node that is down and wait until it is ready
+    Start {
+        /// Its name, such as na-2
+        node: String,
+    },
+}
+
+/// Starts a world and runs it until it is told to end, or acts on the running one.
+///
+/// # Errors
+/// What keeps it from starting, with the mend; for the subcommands, what the running world refuses.
+pub fn run(args: DevArgs) -> anyhow::Result<()> {
+    let (request, format) = match &args.act {
+        None => return start(&args),
+        Some(Act::Status { output }) => (Request::Status, *output),
+        Some(Act::Kill { node }) => (Request::Kill { node: node.clone() }, Format::Table),
+        Some(Act::Stop { node }) => (Request::Stop { node: node.clone() }, Format::Table),
+        Some(Act::Cont { node }) => (Request::Cont { node: node.clone() }, Format::Table),
+        Some(Act::Start { node }) => (Request::Start { node: node.clone() }, Format::Table),
+    };
+    match (control::ask(&args.data_dir, &request)?, format) {
+        (Reply::Nodes(nodes), Format::Table) => output::print(&page::status(&nodes)),
+        (Reply::Nodes(nodes), Format::Json) => output::print_json(&nodes),
+        (Reply::Done(text) | Reply::Refused(text), _) => output::print(&format!("{text}\n")),
+    }
+}
+
+fn start(args: &DevArgs) -> anyhow::Result<()> {
+    ensure!(
+        args.regions == ["na"],
+        "only one region, `na`, works so far: leave out --regions {}",
+        args.regions.join(",")
+    );
+    let data_dir = DataDir::take(&args.data_dir)?;
+    let asked =
+        Founded { world: fresh_world()?, region: "na".to_owned(), base_port: args.base_port, nodes: args.nodes };
+    let founded = data_dir.founded()?;
+    if let (Some(founded), false) = (&founded, args.fresh) {
+        directory::check_same(founded, &asked, data_dir.path())?;
+    }
+    let plan = planned(founded.as_ref().filter(|_| !args.fresh).unwrap_or(&asked), &data_dir)?;
+    ports::check_free(&plan)?;
+    if args.fresh {
+        data_dir.clear(&planned(founded.as_ref().unwrap_or(&asked), &data_dir)?)?;
+    }
+    if args.fresh || founded.is_none() {
+        data_dir.found(&asked)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Children end with the thread that started them, so everything runs on this one.
+    runtime.block_on(world::run(plan, args.restart_after.map(Duration::from_secs)))
+}
+
+fn planned(founded: &Founded, data_dir: &DataDir) -> anyhow::Result<Plan> {
+    let Founded { world, region, base_port, nodes } = founded;
+    let world = u128::from_str_radix(world, 16).context("the world's number is damaged: start with --fresh")?;
+    Plan::new(data_dir.path(), world, region, *base_port, *nodes)
+        .with_context(|| format!("--base-port {base_port} leaves no room for {nodes} nodes below port 65536"))
+}
+
+fn fresh_world() -> anyhow::Result<String> {
+    let mut bytes = [0; 16];
+    rand::rngs::OsRng.try_fill_bytes(&mut bytes).context("the operating system has no random numbers")?;
+    // 0 would mean "not founded".
+    Ok(format!("{:x}", u128::from_le_bytes(bytes).max(1)))
+}

@@ -1,0 +1,83 @@
+//! What `sojourn dev` prints for people.
+
+use super::{control::NodeLine, plan::Plan};
+use crate::cli::output::{Align, table};
+use std::{path::Path, time::Duration};
+
+/// How to use a world that is ready. `program` is how this binary was called.
+pub fn welcome(plan: &Plan, nodes: &[NodeLine], program: &str, took: Duration) -> String {
+    let [first, ..] = plan.nodes.as_slice() else { return String::new() };
+    let last = &plan.nodes[plan.nodes.len() - 1].name;
+    let (resp, http) = (first.ports.resp, first.ports.http);
+    let data_dir = shown(&plan.data_dir);
+    let at = if plan.data_dir.ends_with(super::DATA_DIR) { String::new() } else { format!(" --data-dir {data_dir}") };
+    let node = if http == 7402 { String::new() } else { format!(" --node 127.0.0.1:{http}") };
+    let count = plan.nodes.len();
+    let seconds = took.as_secs_f64();
+    format!(
+        "Region {region} is ready: {count} node{s}, after {seconds:.1} s. Data and logs are in {data_dir}\n\n\
+         {nodes}\n\
+         Keep sessions in it\n\
+         \x20 REDIS_URL=redis://127.0.0.1:{resp}\n\
+         \x20 redis-cli -p {resp} SET sess:1 '{{\"user\":7}}' EX 3600\n\
+         \x20 redis-cli -p {resp} GET sess:1\n\n\
+         Look at it\n\
+         \x20 {program} session list{node}\n\
+         \x20 {program} cluster status{node}\n\
+         \x20 curl http://127.0.0.1:{http}/\n\n\
+         Break it, from another shell\n\
+         \x20 {program} dev kill {last}{at}     it stays down until `dev start {last}`\n\
+         \x20 {program} dev stop {last}{at}     it is frozen until `dev cont {last}`\n\
+         \x20 {program} dev status{at}\n\n\
+         Ctrl-C ends all of it.\n",
+        region = plan.region,
+        s = if count == 1 { "" } else { "s" },
+        nodes = addresses(nodes),
+    )
+}
+
+fn addresses(nodes: &[NodeLine]) -> String {
+    let columns = [
+        ("  NODE", Align::Left),
+        ("REDIS CLIENTS", Align::Left),
+        ("GRPC", Align::Left),
+        ("HTTP", Align::Left),
+        ("PID", Align::Right),
+    ];
+    let pid = |node: &NodeLine| node.pid.map(|pid| pid.to_string()).unwrap_or_default();
+    let rows = nodes.iter().map(|node| {
+        vec![format!("  {}", node.node), node.resp.clone(), node.grpc.clone(), node.http.clone(), pid(node)]
+    });
+    table(&columns, rows)
+}
+
+/// The answer to `dev status`.
+pub fn status(nodes: &[NodeLine]) -> String {
+    let columns = [
+        ("NODE", Align::Left),
+        ("STATE", Align::Left),
+        ("PID", Align::Right),
+        ("STARTS", Align::Right),
+        ("REDIS CLIENTS", Align::Left),
+        ("HTTP", Align::Left),
+        ("", Align::Left),
+    ];
+    let rows = nodes.iter().map(|node| {
+        vec![
+            node.node.clone(),
+            node.state.clone(),
+            node.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+            node.starts.to_string(),
+            node.resp.clone(),
+            node.http.clone(),
+            node.ended.clone().unwrap_or_default(),
+        ]
+    });
+    table(&columns, rows)
+}
+
+/// A path as somebody in the current directory would type it.
+pub fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}

@@ -1,0 +1,145 @@
+//! What a world on this machine consists of: names, ports, directories, flags. Pure.
+
+use std::path::{Path, PathBuf};
+
+/// The first port of a world.
+pub const BASE_PORT: u16 = 7400;
+
+/// Ports between regions and between nodes.
+const REGION_STEP: u16 = 100;
+const NODE_STEP: u16 = 10;
+
+/// Nodes of a region: their ports must not reach the next region's.
+pub const NODES_MAX: u16 = REGION_STEP / NODE_STEP;
+
+/// Where one node listens on the loopback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// gRPC clients.
+    pub grpc: u16,
+    /// Redis clients.
+    pub resp: u16,
+    /// Probes, metrics, administration.
+    pub http: u16,
+    /// Other nodes.
+    pub peers: u16,
+}
+
+impl Ports {
+    /// The ports of node `node` in region `region`, if there are that many.
+    pub fn of(base: u16, region: u16, node: u16) -> Option<Self> {
+        let first = base.checked_add(region.checked_mul(REGION_STEP)?)?.checked_add(node.checked_mul(NODE_STEP)?)?;
+        Some(Self { grpc: first, resp: first + 1, http: first + 2, peers: first.checked_add(3)? })
+    }
+
+    /// All four, with what each is for.
+    pub fn all(self) -> [(&'static str, u16); 4] {
+        [("gRPC", self.grpc), ("Redis clients", self.resp), ("HTTP", self.http), ("other nodes", self.peers)]
+    }
+}
+
+/// One node of the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedNode {
+    /// Its number in the region.
+    pub id: u64,
+    /// Its name, such as `na-0`.
+    pub name: String,
+    /// Where it listens.
+    pub ports: Ports,
+}
+
+/// A world on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// The world's number.
+    pub world: u128,
+    /// The only region's name.
+    pub region: String,
+    /// Its nodes.
+    pub nodes: Vec<PlannedNode>,
+}
+
+impl Plan {
+    /// A region of `node_count` nodes; `None` if the ports do not fit below 65536.
+    pub fn new(data_dir: &Path, world: u128, region: &str, base_port: u16, node_count: u16) -> Option<Self> {
+        let node = |index: u16| {
+            let ports = Ports::of(base_port, 0, index)?;
+            Some(PlannedNode { id: u64::from(index) + 1, name: format!("{region}-{index}"), ports })
+        };
+        let nodes = (0..node_count).map(node).collect::<Option<_>>()?;
+        Some(Self { data_dir: data_dir.to_owned(), world, region: region.to_owned(), nodes })
+    }
+
+    /// Where a node keeps its data.
+    pub fn directory(&self, node: &PlannedNode) -> PathBuf {
+        self.data_dir.join(&node.name)
+    }
+
+    /// Where a node's log lines go.
+    pub fn log_file(&self, node: &PlannedNode) -> PathBuf {
+        self.data_dir.join(format!("{}.log", node.name))
+    }
+
+    /// Where a node says that it is ready.
+    pub fn notify_socket(&self, node: &PlannedNode) -> PathBuf {
+        self.data_dir.join(format!("{}.notify", node.name))
+    }
+
+    /// The arguments that make a process of the same binary this node, ending with `parent`.
+    pub fn arguments(&self, node: &PlannedNode, parent: u32) -> Vec<String> {
+        let at = |port: u16| format!("127.0.0.1:{port}");
+        let founders = self.nodes.iter().map(|PlannedNode { id, name, ports }| {
+            let Ports { grpc, resp, http, peers } = *ports;
+            format!("{id}:{name}={}/{}/{}/{}", at(peers), at(resp), at(grpc), at(http))
+        });
+        let flags = [
+            ("--parent", parent.to_string()),
+            ("--node-id", node.id.to_string()),
+            ("--node-name", node.name.clone()),
+            ("--node-data-dir", self.directory(node).display().to_string()),
+            ("--region-name", self.region.clone()),
+            ("--region-world", format!("{:x}", self.world)),
+            ("--region-founders", founders.collect::<Vec<_>>().join(",")),
+            ("--listen-grpc", at(node.ports.grpc)),
+            ("--listen-resp", at(node.ports.resp)),
+            ("--listen-http", at(node.ports.http)),
+            ("--listen-peers", at(node.ports.peers)),
+        ];
+        std::iter::once("serve".to_owned())
+            .chain(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_where_the_documentation_says() {
+        assert_eq!(Ports::of(7400, 0, 0), Some(Ports { grpc: 7400, resp: 7401, http: 7402, peers: 7403 }));
+        assert_eq!(Ports::of(7400, 2, 1), Some(Ports { grpc: 7610, resp: 7611, http: 7612, peers: 7613 }));
+        assert_eq!(Ports::of(65_530, 0, 1), None);
+        assert_eq!(Ports::of(65_533, 0, 0), None);
+    }
+
+    #[test]
+    fn a_nodes_arguments_are_understood_by_serve() {
+        let plan = Plan::new(Path::new("/tmp/world"), 7, "na", 7400, 3).expect("a plan");
+        let arguments = plan.arguments(&plan.nodes[1], 42);
+        assert_eq!(arguments[0], "serve");
+        let pairs = arguments[1..].chunks(2).filter(|pair| pair[0] != "--parent");
+        let known = |flag: &str| crate::config::KEYS.iter().find(|key| flag == format!("--{}", flag_of(key)));
+        let texts = pairs.map(|pair| (known(&pair[0]).expect("a key").name.to_owned(), pair[1].clone())).collect();
+        let config = crate::config::NodeConfig::from_texts(&[&texts]).expect("a configuration");
+        assert_eq!((config.name.as_str(), config.founders.len(), config.world), ("na-1", 3, 7));
+        assert_eq!(config.listen.resp.port(), 7411);
+    }
+
+    fn flag_of(key: &crate::config::Key) -> String {
+        crate::config::flag_name(key.name)
+    }
+}

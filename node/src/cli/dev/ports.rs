@@ -1,0 +1,46 @@
+//! Are the ports free that the world needs?
+
+use super::plan::Plan;
+use anyhow::bail;
+use std::{io::ErrorKind, net::TcpListener};
+
+/// Says which port is taken before anything is started.
+///
+/// # Errors
+/// One is taken.
+pub fn check_free(plan: &Plan) -> anyhow::Result<()> {
+    for node in &plan.nodes {
+        for (what_for, port) in node.ports.all() {
+            match TcpListener::bind(("127.0.0.1", port)) {
+                Ok(_free) => {}
+                Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
+                    "port {port}, where {} listens for {what_for}, is taken by another program, perhaps another world: \
+                     end that, or choose ports with --base-port",
+                    node.name
+                ),
+                Err(error) => bail!("port {port} cannot be used: {error}; choose ports with --base-port"),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn a_taken_port_is_named_with_who_needs_it() {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = taken.local_addr().expect("bound").port();
+        let Some(plan) = port.checked_sub(1).and_then(|base| Plan::new(Path::new("/"), 1, "na", base, 1)) else {
+            return;
+        };
+        let error = check_free(&plan).expect_err("taken").to_string();
+        assert!(
+            error.contains(&port.to_string()) && error.contains("na-0") && error.contains("--base-port"),
+            "{error}"
+        );
+    }
+}
