@@ -11,5 +11,6 @@ pub mod peers;
 pub mod raft;
 pub mod region;
 pub mod run;
+pub mod security;
 pub mod shard;
 pub mod telemetry;

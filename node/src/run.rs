@@ -3,7 +3,7 @@
 use crate::{
     config::NodeConfig,
     env::RealEnv,
-    gateway,
+    gateway::{self, resp::RespOptions},
     log::{Log, LogOptions},
     peers::{AddressBook, GrpcNetwork, Identity, PeersService, Rpc, RpcOptions},
     raft::GroupOptions,
@@ -36,19 +36,14 @@ pub async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let network = Arc::new(GrpcNetwork::new(identity.clone(), book));
     let rpc = Rpc::new(env.clone(), network, RpcOptions::default());
     let (stop, stopped) = watch::channel(false);
-    let stop_signal = move || {
-        let mut stopped = stopped.clone();
-        async move {
-            // The sender lives as long as this function runs.
-            let _closed = stopped.wait_for(|stop| *stop).await;
-        }
-    };
+    let (close, closing) = watch::channel(false);
     let peers = bind("listen.peers", config.listen.peers).await?;
     let http = bind("listen.http", config.listen.http).await?;
+    let resp = bind("listen.resp", config.listen.resp).await?;
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(peers);
     let peers_server = PeersService::transport()
         .add_service(PeersService::server(identity, rpc.receiver()))
-        .serve_with_incoming_shutdown(incoming, stop_signal());
+        .serve_with_incoming_shutdown(incoming, is_set(stopped.clone()));
     let peers_server = tokio::spawn(peers_server);
     let options = NodeOptions {
         world: config.world,
@@ -62,7 +57,10 @@ pub async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         proposer: ProposerOptions::default(),
     };
     let node = RegionNode::start(env, log, rpc, options).await?;
-    let http_server = tokio::spawn(gateway::http::serve(http, node.clone(), stop_signal()));
+    let http_server = tokio::spawn(gateway::http::serve(http, node.clone(), is_set(stopped)));
+    let resp_options =
+        RespOptions { cluster: config.resp_cluster, memory_bytes: crate::env::memory_bytes, ..RespOptions::default() };
+    let resp_server = tokio::spawn(gateway::resp::serve(resp, Arc::new(node.clone()), resp_options, is_set(closing)));
     tracing::info!(node = %config.name, resp = %config.listen.resp, http = %config.listen.http, "serving");
     let ready = node.clone();
     tokio::spawn(async move {
@@ -72,7 +70,9 @@ pub async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     });
     told_to_stop().await?;
     notify::tell(notify::STOPPING);
-    tracing::info!("stopping: handing leaderships over");
+    tracing::info!("stopping: clients finish, then leaderships go to other nodes");
+    close.send_replace(true);
+    resp_server.await?;
     node.shut_down().await;
     stop.send_replace(true);
     http_server.await??;
@@ -84,6 +84,11 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}: is another node running there? Change `{key}`"))
+}
+
+/// Completes when the flag is set, or when nobody can set it any more.
+async fn is_set(mut flag: watch::Receiver<bool>) {
+    let _set_or_closed = flag.wait_for(|set| *set).await;
 }
 
 async fn told_to_stop() -> anyhow::Result<()> {

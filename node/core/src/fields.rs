@@ -97,7 +97,7 @@ impl Fields {
     }
 
     /// Names and values in the order of names.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> + ExactSizeIterator {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> + ExactSizeIterator + Clone {
         let (single, many): (&[Box<[u8]>], &[(Box<[u8]>, Box<[u8]>)]) = match &self.0 {
             Repr::Value(value) => (std::slice::from_ref(value), &[]),
             Repr::Many(pairs) => (&[], pairs),
@@ -147,6 +147,7 @@ fn find(pairs: &[(Box<[u8]>, Box<[u8]>)], name: &[u8]) -> Result<usize, usize> {
     pairs.binary_search_by(|(other, _)| (**other).cmp(name))
 }
 
+#[derive(Clone)]
 struct Pairs<'a> {
     single: &'a [Box<[u8]>],
     many: &'a [(Box<[u8]>, Box<[u8]>)],

@@ -1,3 +1,4 @@
 //! Protocols: each handler decodes, calls the region, encodes. Nothing is decided here.
 
 pub mod http;
+pub mod resp;

@@ -239,7 +239,8 @@ pub fn tell_answers(
 /// Writes; what is refused because the user's sessions were revoked since this node last heard of the user is written
 /// again under the epoch that the refusal told.
 async fn write(server: &Server, commands: Vec<Command>) -> Vec<Result<Outcome, Unavailable>> {
-    let owned: Vec<(usize, Command)> = commands.iter().enumerate().filter(|(_, command)| has_user(command)).map(copy).collect();
+    let owned: Vec<(usize, Command)> =
+        commands.iter().enumerate().filter(|(_, command)| has_user(command)).map(copy).collect();
     let mut outcomes = server.backend.write(commands).await;
     let mut again = Vec::new();
     for (at, mut command) in owned {

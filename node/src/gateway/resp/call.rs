@@ -173,7 +173,8 @@ fn check_slot(call: &Call<'_>) -> Result<(), Error> {
     let Some(leader) = topology.leader(topology.slots().shard(slot)) else {
         return Err(Error::new("CLUSTERDOWN Hash slot not served"));
     };
-    if leader.id != topology.this_node {
+    let reads_anywhere = call.session.reads_anywhere && call.spec.has(flag::READONLY);
+    if leader.id != topology.this_node && !reads_anywhere {
         return Err(format!("MOVED {} {}", slot.number(), leader.addresses.resp).into());
     }
     Ok(())

@@ -15,7 +15,8 @@ pub fn owner(policy: &Policy, document: &Value) -> Owner {
         path => at(document, path).and_then(text),
     };
     let labels = policy.label_paths.iter();
-    let labels = labels.filter_map(|(label, path)| Some((label.as_bytes().into(), text(at(document, path)?)?))).collect();
+    let labels =
+        labels.filter_map(|(label, path)| Some((label.as_bytes().into(), text(at(document, path)?)?))).collect();
     Owner { user: user.unwrap_or_default(), revocation_epoch: 0, labels }
 }
 
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn the_largest_keys_come_first() {
         let document = json!({"a": "1", "cart": "x".repeat(100), "b": [1, 2, 3], "c": 1, "d": 1, "e": 1});
-        let names: Vec<_> = largest(&document).into_iter().map(|(name, bytes)| (name, bytes)).collect();
+        let names: Vec<_> = largest(&document);
         assert_eq!(names[0], (b"cart".as_slice().into(), 106));
         assert_eq!(names[1], (b"b".as_slice().into(), 8));
         assert_eq!(names.len(), LARGEST_COUNT);

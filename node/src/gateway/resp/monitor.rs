@@ -17,17 +17,10 @@ pub fn tell(call: &Call<'_>) {
     }
     let Some(room) = &call.session.room else { return };
     let namespace = call.session.region().namespaces.get(&room.id);
-    let show = namespace.is_some_and(|namespace| {
-        (call.server.options.permissions)(namespace, call.session.client.peer.ip()).show_ids
-    });
+    let show = namespace
+        .is_some_and(|namespace| (call.server.options.permissions)(namespace, call.session.client.peer.ip()).show_ids);
     let now = call.server.backend.now_ms();
-    let mut line = format!(
-        "{}.{:03}000 [{} {}]",
-        now / 1000,
-        now % 1000,
-        room.database(),
-        call.session.client.peer
-    );
+    let mut line = format!("{}.{:03}000 [{} {}]", now / 1000, now % 1000, room.database(), call.session.client.peer);
     for (at, word) in call.args.iter().enumerate() {
         line.push_str(" \"");
         if show || at == 0 || is_plain(call.spec, at) {

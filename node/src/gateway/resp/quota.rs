@@ -61,7 +61,9 @@ async fn count(quota: Arc<Quota>, backend: Arc<dyn Backend>, namespace: Namespac
     let mut sum = Some((0, 0));
     for answer in answers {
         sum = match (sum, answer) {
-            (Some((all, all_bytes)), Ok(Answer::Total { sessions, bytes })) => Some((all + sessions, all_bytes + bytes)),
+            (Some((all, all_bytes)), Ok(Answer::Total { sessions, bytes })) => {
+                Some((all + sessions, all_bytes + bytes))
+            }
             _ => None,
         };
     }

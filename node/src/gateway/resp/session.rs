@@ -105,6 +105,8 @@ pub struct Session {
     pub patterns: BTreeSet<(NamespaceId, Bytes)>,
     /// Whether it sees every command.
     pub monitors: bool,
+    /// Whether reads of sessions that other nodes lead are answered without `-MOVED` (`READONLY`).
+    pub reads_anywhere: bool,
     /// Whether to close it when everything is answered.
     pub closing: bool,
     /// Whether it comes from the machine itself.
@@ -128,6 +130,7 @@ impl Session {
             channels: BTreeSet::new(),
             patterns: BTreeSet::new(),
             monitors: false,
+            reads_anywhere: false,
             closing: false,
             from_loopback,
             region,
@@ -244,6 +247,7 @@ impl Session {
         self.end_transaction();
         self.protocol = Protocol::Resp2;
         self.reply_mode = ReplyMode::On;
+        self.reads_anywhere = false;
         self.granted.clear();
         let mut details = self.client.details.lock();
         (details.name, details.protocol, details.readonly) = (String::new(), Protocol::Resp2, false);

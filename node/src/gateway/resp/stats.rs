@@ -131,11 +131,12 @@ impl Stats {
     /// Counts an error that was told to a client.
     pub fn count_error(&self, error: &Error) {
         let mut errors = self.errors.lock();
-        match errors.get_mut(error.code()) {
-            Some(count) => *count += 1,
-            None if errors.len() < ERROR_CODES_MAX => drop(errors.insert(error.code().to_owned(), 1)),
-            None => *errors.entry("OTHER".to_owned()).or_default() += 1,
+        if let Some(count) = errors.get_mut(error.code()) {
+            *count += 1;
+            return;
         }
+        let code = if errors.len() < ERROR_CODES_MAX { error.code() } else { "OTHER" };
+        *errors.entry(code.to_owned()).or_default() += 1;
     }
 
     /// How often each code was told.

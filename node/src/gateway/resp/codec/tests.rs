@@ -17,7 +17,8 @@ fn parse_pieces(input: &[u8], cuts: &[usize]) -> Result<Vec<Vec<Vec<u8>>>, Proto
     Ok(requests)
 }
 
-const PIPELINE: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\na\r\nbc\r\nPING\n*1\r\n$4\r\nPING\r\n\r\n*0\r\nset \"a \\x41\" 'b'\r\n";
+const PIPELINE: &[u8] =
+    b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\na\r\nbc\r\nPING\n*1\r\n$4\r\nPING\r\n\r\n*0\r\nset \"a \\x41\" 'b'\r\n";
 
 fn pipeline_requests() -> Vec<Vec<Vec<u8>>> {
     let words = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();

@@ -44,7 +44,12 @@ pub const COMMANDS: &[Spec] = &[
         "Goes to the namespace that has this number.",
     ),
     command("ping", -1, ping).flags(FAST | LOADING | STALE).docs("connection", "1.0.0", "[message]", "Answers."),
-    command("echo", 2, echo).flags(FAST | LOADING | STALE).docs("connection", "1.0.0", "message", "Answers the message."),
+    command("echo", 2, echo).flags(FAST | LOADING | STALE).docs(
+        "connection",
+        "1.0.0",
+        "message",
+        "Answers the message.",
+    ),
     command("quit", -1, quit).flags(ALWAYS | NO_AUTH).docs("connection", "1.0.0", "", "Closes the connection."),
     command("reset", 1, reset).flags(ALWAYS | NO_AUTH | BARRIER).docs(
         "connection",
@@ -59,7 +64,12 @@ pub const COMMANDS: &[Spec] = &[
 
 const CLIENT: &[Spec] = &[
     command("client|setname", 3, set_name).flags(ALWAYS).docs("connection", "2.6.9", "name", "Names the connection."),
-    command("client|getname", 2, get_name).flags(ALWAYS).docs("connection", "2.6.9", "", "Returns the connection's name."),
+    command("client|getname", 2, get_name).flags(ALWAYS).docs(
+        "connection",
+        "2.6.9",
+        "",
+        "Returns the connection's name.",
+    ),
     command("client|setinfo", 4, set_info).flags(ALWAYS).docs(
         "connection",
         "7.2.0",
@@ -98,7 +108,12 @@ const CLIENT: &[Spec] = &[
         "ON|OFF",
         "Is accepted: reads move no deadline.",
     ),
-    command("client|help", 2, client_help).flags(LOADING | STALE).docs("connection", "5.0.0", "", "Tells the subcommands."),
+    command("client|help", 2, client_help).flags(LOADING | STALE).docs(
+        "connection",
+        "5.0.0",
+        "",
+        "Tells the subcommands.",
+    ),
 ];
 
 fn hello(call: &mut Call<'_>) -> Planned {
@@ -310,9 +325,8 @@ fn get_name(call: &mut Call<'_>) -> Planned {
 
 fn set_info(call: &mut Call<'_>) -> Planned {
     let option = String::from_utf8_lossy(call.args.at(2)).into_owned();
-    let value = printable(call.args.at(3)).ok_or_else(|| {
-        Error::from(format!("ERR {option} cannot contain spaces, newlines or special characters."))
-    });
+    let value = printable(call.args.at(3))
+        .ok_or_else(|| Error::from(format!("ERR {option} cannot contain spaces, newlines or special characters.")));
     let mut details = call.session.client.details.lock();
     match option.to_ascii_lowercase().as_str() {
         "lib-name" => details.library = value?,

@@ -183,10 +183,7 @@ pub fn deadline(view: &View) -> Option<Stamp> {
 }
 
 /// Tells −2 without a session, −1 without a deadline, else what `show` makes of it.
-fn tell(
-    call: &mut Call<'_>,
-    show: impl FnOnce(Stamp) -> u64 + Send + 'static,
-) -> Planned {
+fn tell(call: &mut Call<'_>, show: impl FnOnce(Stamp) -> u64 + Send + 'static) -> Planned {
     Ok(Plan::view(call.key(1)?, Projection::Summary, move |reply: &mut Reply, view| {
         match view.map(|view| deadline(&view)) {
             None => reply.integer(-2),

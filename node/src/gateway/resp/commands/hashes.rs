@@ -68,8 +68,18 @@ pub const COMMANDS: &[Spec] = &[
         "key",
         "Counts the fields of a hash.",
     ),
-    command("hkeys", 2, hkeys).flags(READONLY).keys(ONE_KEY).docs("hash", "2.0.0", "key", "Returns the names of the fields."),
-    command("hvals", 2, hvals).flags(READONLY).keys(ONE_KEY).docs("hash", "2.0.0", "key", "Returns the values of the fields."),
+    command("hkeys", 2, hkeys).flags(READONLY).keys(ONE_KEY).docs(
+        "hash",
+        "2.0.0",
+        "key",
+        "Returns the names of the fields.",
+    ),
+    command("hvals", 2, hvals).flags(READONLY).keys(ONE_KEY).docs(
+        "hash",
+        "2.0.0",
+        "key",
+        "Returns the values of the fields.",
+    ),
     command("hstrlen", 3, hstrlen).flags(READONLY | FAST).keys(ONE_KEY).docs(
         "hash",
         "3.2.0",

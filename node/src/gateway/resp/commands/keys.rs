@@ -12,7 +12,12 @@ use sojourn_core::{Answer, Kind, Op, Outcome, Projection, Query, View, query::Fi
 use std::sync::Arc;
 
 pub const COMMANDS: &[Spec] = &[
-    command("del", -2, del).flags(WRITE | MANY).keys(ALL_KEYS).docs("generic", "1.0.0", "key [key ...]", "Destroys keys."),
+    command("del", -2, del).flags(WRITE | MANY).keys(ALL_KEYS).docs(
+        "generic",
+        "1.0.0",
+        "key [key ...]",
+        "Destroys keys.",
+    ),
     command("unlink", -2, del).flags(WRITE | FAST | MANY).keys(ALL_KEYS).docs(
         "generic",
         "4.0.0",
@@ -56,8 +61,18 @@ pub const COMMANDS: &[Spec] = &[
         "Copies a key to another name.",
     ),
     command("randomkey", 1, randomkey).flags(READONLY).docs("generic", "1.0.0", "", "Returns any key."),
-    command("dbsize", 1, dbsize).flags(READONLY | FAST).docs("server", "1.0.0", "", "Counts the keys of the namespace."),
-    command("flushdb", -1, flush).flags(WRITE).docs("server", "1.0.0", "[ASYNC|SYNC]", "Destroys all keys of the namespace."),
+    command("dbsize", 1, dbsize).flags(READONLY | FAST).docs(
+        "server",
+        "1.0.0",
+        "",
+        "Counts the keys of the namespace.",
+    ),
+    command("flushdb", -1, flush).flags(WRITE).docs(
+        "server",
+        "1.0.0",
+        "[ASYNC|SYNC]",
+        "Destroys all keys of the namespace.",
+    ),
     command("flushall", -1, flush).flags(WRITE).docs(
         "server",
         "1.0.0",
@@ -216,7 +231,9 @@ fn copy(call: &mut Call<'_>) -> Planned {
     call.write(Op::Copy { to, replace }, |reply, results| {
         match results.next_raw() {
             // Redis answers 0 where there is nothing to copy.
-            Some(Ok(Outcome::Refused(sojourn_core::Refusal::Missing | sojourn_core::Refusal::Gone))) => reply.flag(false),
+            Some(Ok(Outcome::Refused(sojourn_core::Refusal::Missing | sojourn_core::Refusal::Gone))) => {
+                reply.flag(false)
+            }
             Some(Ok(Outcome::Count(count))) => reply.integer(count),
             Some(Ok(Outcome::Refused(refusal))) => return Err(refusal.into()),
             Some(Err(unavailable)) => return Err(unavailable.into()),

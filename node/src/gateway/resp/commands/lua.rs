@@ -52,14 +52,26 @@ const KNOWN: [(Script, &str); 27] = [
         Script::CompareDelete,
         "if redis.call(\"get\",KEYS[1]) == ARGV[1] then return redis.call(\"del\",KEYS[1]) else return 0 end",
     ),
-    (Script::CompareDelete, "if redis.call('get',KEYS[1]) == ARGV[1] then return redis.call('del',KEYS[1]) end return 0"),
+    (
+        Script::CompareDelete,
+        "if redis.call('get',KEYS[1]) == ARGV[1] then return redis.call('del',KEYS[1]) end return 0",
+    ),
     (
         Script::CompareDelete,
         "if redis.call('get',KEYS[1]) == ARGV[1] then redis.call('del',KEYS[1]) return 1 else return 0 end",
     ),
-    (Script::CompareDelete, "if redis.call('get',KEYS[1]) == ARGV[1] then redis.call('del',KEYS[1]) return 1 end return 0"),
-    (Script::CompareDelete, "if ARGV[1] == redis.call('get',KEYS[1]) then return redis.call('del',KEYS[1]) else return 0 end"),
-    (Script::CompareDelete, "if ARGV[1] == redis.call('get',KEYS[1]) then return redis.call('del',KEYS[1]) end return 0"),
+    (
+        Script::CompareDelete,
+        "if redis.call('get',KEYS[1]) == ARGV[1] then redis.call('del',KEYS[1]) return 1 end return 0",
+    ),
+    (
+        Script::CompareDelete,
+        "if ARGV[1] == redis.call('get',KEYS[1]) then return redis.call('del',KEYS[1]) else return 0 end",
+    ),
+    (
+        Script::CompareDelete,
+        "if ARGV[1] == redis.call('get',KEYS[1]) then return redis.call('del',KEYS[1]) end return 0",
+    ),
     (
         Script::CompareDelete,
         "if redis.call('get',KEYS[1]) == ARGV[1] then return redis.call('unlink',KEYS[1]) else return 0 end",
@@ -130,10 +142,7 @@ const KNOWN: [(Script, &str); 27] = [
         Script::AcquireMs,
         "if redis.call('setnx', KEYS[1], ARGV[1]) == 1 then redis.call('pexpire', KEYS[1], ARGV[2]) return 1 else return 0 end",
     ),
-    (
-        Script::AcquireMs,
-        "if redis.call('set', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 else return 0 end",
-    ),
+    (Script::AcquireMs, "if redis.call('set', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 else return 0 end"),
     (Script::AddSeconds, "return redis.call('exists',KEYS[1])<1 and redis.call('setex',KEYS[1],ARGV[2],ARGV[1])"),
     (
         Script::AcquireOrExtend,

@@ -12,6 +12,7 @@ mod keys;
 mod lua;
 mod numbers;
 mod pubsub;
+mod replication;
 mod scan;
 mod script;
 mod server;
@@ -20,6 +21,7 @@ mod sorted;
 mod sorted_ranges;
 mod strings;
 mod transactions;
+mod watching;
 
 pub use script::Loaded;
 
@@ -31,7 +33,7 @@ use super::{
 };
 use std::{collections::HashMap, sync::LazyLock};
 
-static FAMILIES: [&[Spec]; 15] = [
+static FAMILIES: [&[Spec]; 19] = [
     connection::COMMANDS,
     strings::COMMANDS,
     keys::COMMANDS,
@@ -47,6 +49,10 @@ static FAMILIES: [&[Spec]; 15] = [
     cluster::COMMANDS,
     dump::COMMANDS,
     server::COMMANDS,
+    describe::COMMANDS,
+    info::COMMANDS,
+    watching::COMMANDS,
+    replication::COMMANDS,
 ];
 
 /// The longest name of a command.

@@ -230,12 +230,7 @@ fn key_in(table: &SlotTable, shard: ShardId, namespace: NamespaceId) -> Option<K
 }
 
 /// A session's fields all come at once: it has at most a megabyte of them.
-fn scan_fields(
-    call: &mut Call<'_>,
-    kind: Kind,
-    parts: usize,
-    tell: fn(&mut Reply, &[u8], &[u8]),
-) -> Planned {
+fn scan_fields(call: &mut Call<'_>, kind: Kind, parts: usize, tell: fn(&mut Reply, &[u8], &[u8])) -> Planned {
     let Options { pattern, .. } = options(call, 2, false)?;
     Ok(Plan::view_of(kind, call.key(1)?, Projection::Whole, move |reply, view| {
         let fields = view.map(|view| view.fields).unwrap_or_default();

@@ -274,7 +274,11 @@ fn acquire_or_extend(call: &mut Call<'_>) -> Planned {
         };
         let held = acquired || steps.write(Op::CompareExpire { value, expiry }).await? == Outcome::Count(1);
         let finish: Finish = Box::new(move |_, reply| {
-            if held { reply.ok() } else { reply.null() }
+            if held {
+                reply.ok()
+            } else {
+                reply.null()
+            }
             Ok(())
         });
         Ok(finish)

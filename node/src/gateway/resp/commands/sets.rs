@@ -22,7 +22,12 @@ pub const COMMANDS: &[Spec] = &[
         "key member [member ...]",
         "Removes members of a set; an empty one is destroyed.",
     ),
-    command("smembers", 2, smembers).flags(READONLY).keys(ONE_KEY).docs("set", "1.0.0", "key", "Returns the members of a set."),
+    command("smembers", 2, smembers).flags(READONLY).keys(ONE_KEY).docs(
+        "set",
+        "1.0.0",
+        "key",
+        "Returns the members of a set.",
+    ),
     command("sismember", 3, sismember).flags(READONLY | FAST).keys(ONE_KEY).docs(
         "set",
         "1.0.0",
@@ -35,7 +40,12 @@ pub const COMMANDS: &[Spec] = &[
         "key member [member ...]",
         "Tells which members a set has.",
     ),
-    command("scard", 2, scard).flags(READONLY | FAST).keys(ONE_KEY).docs("set", "1.0.0", "key", "Counts the members of a set."),
+    command("scard", 2, scard).flags(READONLY | FAST).keys(ONE_KEY).docs(
+        "set",
+        "1.0.0",
+        "key",
+        "Counts the members of a set.",
+    ),
     command("spop", -2, spop).flags(WRITE | FAST).keys(ONE_KEY).docs(
         "set",
         "1.0.0",

@@ -80,11 +80,6 @@ pub fn score_of(value: &[u8]) -> f64 {
     f64::from_bits(value.try_into().map_or(0, u64::from_be_bytes))
 }
 
-/// A score as a field's value.
-pub fn score_bytes(score: f64) -> Box<[u8]> {
-    score.to_bits().to_be_bytes().into()
-}
-
 /// Members with their scores, lowest score first, equal ones by name.
 pub fn in_order(view: &View) -> Vec<(&[u8], f64)> {
     let mut members: Vec<_> = view.fields.iter().map(|(member, value)| (member, score_of(value))).collect();
