@@ -9,6 +9,7 @@ pub mod command;
 mod fields;
 pub mod glob;
 pub mod ids;
+pub mod merge;
 pub mod mint;
 pub mod policy;
 pub mod query;
