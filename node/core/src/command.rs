@@ -357,21 +357,33 @@ pub enum Op {
         /// The steps, all in this shard.
         steps: Vec<(Key, Op)>,
     },
-    /// Raises a user's revocation epoch and destroys all sessions of the user in this shard. Answers `Count`.
+    /// Moves the idle deadline of a session on to what its leader has answered already; proposed by leaders only. Changes no
+    /// version, and nothing of a session that was written or ended since. Answers `Count`.
+    Extend {
+        /// The version that was touched.
+        version: Version,
+        /// The idle deadline; the absolute one bounds it.
+        deadline: Stamp,
+    },
+    /// Raises a user's revocation epoch, from which on no session of a lower epoch lives in this shard, and destroys the
+    /// first `count_max` of them. Answers `Count` of those: as many as `count_max` means that more may be left, which the
+    /// shard's leader destroys by and by.
     Revoke {
         /// The user.
         user: Box<[u8]>,
-        /// The new epoch; lower ones change nothing.
+        /// The new epoch; one that is not higher leaves the epoch and only goes on destroying.
         epoch: u64,
+        /// How many at most in this entry; never more than [`crate::state::ENDED_PER_APPLY_MAX`].
+        count_max: u64,
     },
-    /// Destroys sessions of a namespace in this shard, the first `count_max` of those created before `before`. Answers
-    /// `Count`: fewer than `count_max` means that none is left.
+    /// Destroys sessions of a namespace in this shard, `count_max` of those created before `before`. Answers `Count`: fewer
+    /// than `count_max` means that none is left.
     Clear {
         /// Whose.
         namespace: NamespaceId,
         /// Only incarnations older than this stamp.
         before: Stamp,
-        /// How many at most in this entry.
+        /// How many at most in this entry; never more than [`crate::state::ENDED_PER_APPLY_MAX`].
         count_max: u64,
     },
 }

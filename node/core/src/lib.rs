@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod command;
+pub mod expiry;
 mod fields;
 pub mod glob;
 pub mod ids;

@@ -68,7 +68,9 @@ pub enum Query {
         /// How much of it.
         projection: Projection,
     },
-    /// A page of a namespace in a stable order: by slot, then by a hash of the id. Answers `Page`.
+    /// A page of a namespace in a stable order: by slot, then by a hash of the id; with only [`Filter::expiring_before`], by
+    /// deadline first. A session that passes the filter all along comes at least once, unless its deadline is shortened while
+    /// it is walked by deadline. Filters by user, label and deadline walk an index. Answers `Page`.
     Scan {
         /// Whose.
         namespace: NamespaceId,
@@ -76,10 +78,11 @@ pub enum Query {
         filter: Filter,
         /// Where the last page ended; `None` to begin.
         from: Option<Cursor>,
-        /// How many sessions to look at, at least 1; all that share a cursor position come in one page.
+        /// How many sessions to look at, 1 to [`PAGE_COUNT_MAX`]; all that share a cursor position come in one page.
         count: u64,
     },
-    /// How many live sessions there are and their size. Answers `Total`.
+    /// How many live sessions there are and their size. Answers `Total`; without a filter at once, and then with those whose
+    /// end is not logged yet.
     Count {
         /// Whose.
         namespace: NamespaceId,
@@ -109,12 +112,15 @@ pub enum Query {
     },
 }
 
-/// A position in a scan: sessions at or after `(slot, hash)` are still to come.
-///
-/// As a number it stays below 2^53, so that clients which keep cursors in floats survive, and it means the same on
-/// every node and after slots moved.
+/// The most sessions that one page looks at, whatever is asked for.
+pub const PAGE_COUNT_MAX: u64 = 4_096;
+
+/// A position in a scan: sessions at or after `(slot, hash)` are still to come, or those at or after
+/// `(deadline, slot, hash)` in a walk by deadline. It means the same on every node and after slots moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
+    /// The deadline in a walk by deadline, else 0.
+    pub deadline: Stamp,
     /// The slot.
     pub slot: u16,
     /// The hash of the id, below 2^[`CURSOR_HASH_BITS`].
@@ -125,7 +131,8 @@ pub struct Cursor {
 pub const CURSOR_HASH_BITS: u32 = crate::ids::HASH_BITS;
 
 impl Cursor {
-    /// The number that a client sees; never 0, which means "begin" and "ended" to clients.
+    /// The number that a client sees in a walk by key: below 2^53, so that clients which keep cursors in floats survive;
+    /// never 0, which means "begin" and "ended" to clients.
     pub fn to_number(self) -> u64 {
         (u64::from(self.slot) << CURSOR_HASH_BITS | self.hash) + 1
     }
@@ -134,7 +141,7 @@ impl Cursor {
     pub fn from_number(number: u64) -> Option<Self> {
         let number = number.checked_sub(1)?;
         let slot = u16::try_from(number >> CURSOR_HASH_BITS).ok().and_then(Slot::new)?;
-        Some(Self { slot: slot.number(), hash: number & ((1 << CURSOR_HASH_BITS) - 1) })
+        Some(Self { deadline: 0, slot: slot.number(), hash: number & ((1 << CURSOR_HASH_BITS) - 1) })
     }
 }
 

@@ -118,6 +118,26 @@ impl Record {
         matches!(self.life, Life::Live) && now < self.deadline()
     }
 
+    /// The same record with another body; the body it has is not copied.
+    pub fn with_body(&self, body: Body) -> Self {
+        let Self { incarnation, version, home, kind, life, written, idle_timeout_ms, .. } = *self;
+        let Self { idle_deadline, absolute_deadline, .. } = *self;
+        let owner = self.owner.clone();
+        Self {
+            incarnation,
+            version,
+            home,
+            kind,
+            life,
+            written,
+            idle_timeout_ms,
+            idle_deadline,
+            absolute_deadline,
+            owner,
+            body,
+        }
+    }
+
     /// The size of its fields in bytes, hot or cold.
     pub fn body_bytes(&self) -> u64 {
         match &self.body {

@@ -24,9 +24,10 @@ impl Sessions {
         Self { shard, state: RwLock::new(State::new(region, epoch)), notices }
     }
 
-    /// Answers a read at `now`, and the sessions that it hid because their deadline has passed without being logged.
+    /// Answers a read at `now`, and the session that it hid because its deadline has passed without being logged.
     pub fn query(&self, now: Stamp, query: &Query) -> (Answer, Vec<Key>) {
-        self.state.read().query(now, &|_| None, query)
+        let (answer, hidden) = self.state.read().query(now, &|_, _| None, query);
+        (answer, hidden.into_iter().collect())
     }
 
     /// The last stamp that was applied.
@@ -36,7 +37,7 @@ impl Sessions {
 
     /// Sessions whose deadline has passed at `now`, at most `count_max`.
     pub fn due(&self, now: Stamp, count_max: usize) -> Vec<(Key, Arc<Record>)> {
-        self.state.read().due(now, None, count_max)
+        self.state.read().due(now, count_max)
     }
 
     /// The record under `key` as it is.

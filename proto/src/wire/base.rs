@@ -133,11 +133,13 @@ impl<T: Wire> Wire for Vec<T> {
     fn take(input: &mut Reader<'_>) -> Result<Self, WireError> {
         // Each value takes at least a byte, so the count is justified by what is left; memory grows as values come.
         let count = input.length()?;
-        let mut values = Self::with_capacity(count.min(64));
-        for _ in 0..count {
-            values.push(T::take(input)?);
-        }
-        Ok(values)
+        input.nested(|input| {
+            let mut values = Self::with_capacity(count.min(64));
+            for _ in 0..count {
+                values.push(T::take(input)?);
+            }
+            Ok(values)
+        })
     }
 }
 

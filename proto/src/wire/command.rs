@@ -57,8 +57,9 @@ wire_enum!(Op {
     31 => Restore { kind, fields, expiry, replace },
     32 => Read { projection },
     33 => Exec { watched, steps },
-    34 => Revoke { user, epoch },
+    34 => Revoke { user, epoch, count_max },
     35 => Clear { namespace, before, count_max },
+    36 => Extend { version, deadline },
 });
 
 wire_enum!(Outcome {

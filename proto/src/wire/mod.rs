@@ -34,10 +34,16 @@ pub enum WireError {
         /// The tag.
         tag: u64,
     },
+    /// Lists within lists within lists.
+    #[error("lists are nested more than {NESTED_MAX} deep")]
+    TooDeep,
     /// A number or text that the type does not allow.
     #[error("a value that {0} does not allow")]
     Invalid(&'static str),
 }
+
+/// How deep lists may be nested: decoding calls itself for each level.
+pub const NESTED_MAX: u8 = 16;
 
 /// A value with a binary form.
 pub trait Wire: Sized {
@@ -55,17 +61,32 @@ pub trait Wire: Sized {
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
+    depth: u8,
 }
 
 impl<'a> Reader<'a> {
     /// Reads `bytes` from the front.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
+        Self { rest: bytes, depth: 0 }
     }
 
     /// What is left.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
+    }
+
+    /// Takes what is one level deeper.
+    ///
+    /// # Errors
+    /// That of `take`, or more than [`NESTED_MAX`] levels.
+    pub fn nested<T>(&mut self, take: impl FnOnce(&mut Self) -> Result<T, WireError>) -> Result<T, WireError> {
+        if self.depth == NESTED_MAX {
+            return Err(WireError::TooDeep);
+        }
+        self.depth += 1;
+        let taken = take(self);
+        self.depth -= 1;
+        taken
     }
 
     /// The next `count` bytes.

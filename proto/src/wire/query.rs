@@ -21,7 +21,7 @@ wire_struct!(View {
     fields,
 });
 wire_struct!(Filter { user, label, expiring_before, kind, pattern });
-wire_struct!(Cursor { slot, hash });
+wire_struct!(Cursor { deadline, slot, hash });
 wire_struct!(Line { id, view });
 
 wire_enum!(Query {

@@ -4,6 +4,6 @@ use crate::wire_struct;
 use sojourn_core::state::{Answers, Meta, Origin, Remembered};
 
 wire_struct!(Remembered { slot, stamp, outcome });
-wire_struct!(Origin { settled, answers });
+wire_struct!(Origin { settled, heard, answers });
 wire_struct!(Answers { origins, swept });
 wire_struct!(Meta { region, epoch, last_stamp, sequences, revocations, answers });

@@ -1,6 +1,6 @@
 //! Round trips, cuts and noise.
 
-use super::{Wire, WireError, decode_all, encode};
+use super::{NESTED_MAX, Wire, WireError, decode_all, encode};
 use proptest::prelude::*;
 use sojourn_core::{
     Command, Fields, Incarnation, Key, Kind, NamespaceId, NodeId, Op, Outcome, Owner, Projection, Query, Refusal,
@@ -114,6 +114,15 @@ fn commands_and_outcomes_survive_and_cuts_are_noticed() {
     ]));
     let filter = Filter { label: Some((bytes("role"), bytes("admin"))), ..Filter::default() };
     holds(&Query::Scan { namespace: NamespaceId(1), filter, from: None, count: 10 });
+}
+
+#[test]
+fn lists_within_lists_end_before_the_stack_does() {
+    let deep = |levels| (0..levels).fold(Outcome::Done, |inner, _| Outcome::Many(vec![inner]));
+    holds(&deep(NESTED_MAX));
+    assert_eq!(decode_all::<Outcome>(&encode(&deep(NESTED_MAX + 1))), Err(WireError::TooDeep));
+    // `Many` with one outcome, a hundred thousand times.
+    assert_eq!(decode_all::<Outcome>(&[9, 1].repeat(100_000)), Err(WireError::TooDeep));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What was answered to whom, for as long as it may be asked again.
 
 use crate::{
-    command::{Outcome, Request},
+    command::{Outcome, Refusal, Request},
     ids::{Slot, Stamp},
 };
 use std::collections::BTreeMap;
@@ -9,8 +9,18 @@ use std::collections::BTreeMap;
 /// The longest that an answer is remembered for a sender that settles nothing, in ms.
 pub const ANSWER_MS_MAX: u64 = 5 * 60_000;
 
-/// How many origins one entry looks at for answers that are too old.
+/// The most bytes of answers that a shard remembers: past them the oldest go first, sender by sender. Only senders that
+/// settle nothing come near it.
+pub const ANSWERS_BYTES_MAX: u64 = 64 << 20;
+
+/// How many origins one command looks at for answers that are too old.
 const ORIGINS_SWEPT_PER_APPLY: usize = 2;
+
+/// How many answers of one origin it forgets at most.
+const ANSWERS_SWEPT_PER_ORIGIN: usize = 16;
+
+/// What an answer takes beside what it says.
+const ANSWER_OVERHEAD_BYTES: u64 = 96;
 
 /// One answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +38,8 @@ pub struct Remembered {
 pub struct Origin {
     /// Below this nothing is asked again.
     pub settled: u64,
+    /// When it was last heard of.
+    pub heard: Stamp,
     /// By sequence.
     pub answers: BTreeMap<u64, Remembered>,
 }
@@ -41,21 +53,40 @@ pub struct Answers {
     pub swept: u64,
 }
 
+/// Answers and their size.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    known: Answers,
+    bytes: u64,
+}
+
 pub(super) enum Recall {
     New,
     Known(Outcome),
     Settled,
 }
 
-impl Answers {
+impl Memory {
+    pub(super) fn of(known: Answers) -> Self {
+        let answers = known.origins.values().flat_map(|origin| origin.answers.values());
+        let bytes = answers.map(bytes_of).sum();
+        Self { known, bytes }
+    }
+
+    pub(super) fn known(&self) -> &Answers {
+        &self.known
+    }
+
     pub(super) fn recall(&mut self, request: Request) -> Recall {
         if request.origin == 0 {
             return Recall::New;
         }
-        let Some(origin) = self.origins.get_mut(&request.origin) else { return Recall::New };
+        let Some(origin) = self.known.origins.get_mut(&request.origin) else { return Recall::New };
         if request.settled > origin.settled {
             origin.settled = request.settled;
-            origin.answers = origin.answers.split_off(&request.settled);
+            while let Some(first) = origin.answers.first_entry().filter(|first| *first.key() < request.settled) {
+                self.bytes = self.bytes.saturating_sub(bytes_of(&first.remove()));
+            }
         }
         match origin.answers.get(&request.sequence) {
             Some(known) => Recall::Known(known.outcome.clone()),
@@ -64,29 +95,62 @@ impl Answers {
         }
     }
 
-    /// Remembers an answer; not one that says that nothing changed, for asking again then changes nothing either way.
+    /// Remembers an answer, refusals too: whoever was told of one must not find it done later by a copy of the request that
+    /// was on its way. Only what could not be decided for lack of the body is asked anew.
     pub(super) fn remember(&mut self, request: Request, slot: Slot, stamp: Stamp, outcome: &Outcome) {
-        if request.origin == 0 || matches!(outcome, Outcome::Refused(_)) {
+        if request.origin == 0 || matches!(outcome, Outcome::Refused(Refusal::NotHere)) {
             return;
         }
-        let origin = self.origins.entry(request.origin).or_default();
+        let origin = self.known.origins.entry(request.origin).or_default();
         origin.settled = origin.settled.max(request.settled);
-        origin.answers.insert(request.sequence, Remembered { slot, stamp, outcome: outcome.clone() });
+        origin.heard = stamp;
+        let answer = Remembered { slot, stamp, outcome: outcome.clone() };
+        self.bytes += bytes_of(&answer);
+        if let Some(replaced) = origin.answers.insert(request.sequence, answer) {
+            self.bytes = self.bytes.saturating_sub(bytes_of(&replaced));
+        }
     }
 
-    /// Forgets what is too old, a few origins at a time, the same ones on every replica.
+    /// Forgets what is too old or too much, a few origins at a time, the same ones on every replica.
     pub(super) fn sweep(&mut self, stamp: Stamp) {
+        let Self { known: Answers { origins, swept }, bytes } = self;
         for _ in 0..ORIGINS_SWEPT_PER_APPLY {
-            let next = self.origins.range_mut(self.swept..).next();
-            let Some((&number, origin)) = next else {
-                self.swept = 0;
+            let Some((&number, origin)) = origins.range_mut(*swept..).next() else {
+                *swept = 0;
                 return;
             };
-            origin.answers.retain(|_, answer| answer.stamp.saturating_add(ANSWER_MS_MAX) > stamp);
-            if origin.answers.is_empty() && origin.settled == 0 {
-                self.origins.remove(&number);
+            let old = |since: Stamp| since.saturating_add(ANSWER_MS_MAX) <= stamp;
+            for _ in 0..ANSWERS_SWEPT_PER_ORIGIN {
+                // Sequences are answered in order but for what overtakes in flight.
+                let Some(first) = origin.answers.first_entry() else { break };
+                if !old(first.get().stamp) && *bytes <= ANSWERS_BYTES_MAX {
+                    break;
+                }
+                *bytes = bytes.saturating_sub(bytes_of(&first.remove()));
             }
-            self.swept = number.saturating_add(1);
+            if origin.answers.is_empty() && old(origin.heard) {
+                origins.remove(&number);
+            }
+            *swept = number.saturating_add(1);
         }
+    }
+}
+
+fn bytes_of(answer: &Remembered) -> u64 {
+    ANSWER_OVERHEAD_BYTES + weight(&answer.outcome)
+}
+
+/// About how much memory an outcome holds beside itself.
+fn weight(outcome: &Outcome) -> u64 {
+    const EACH: u64 = 32;
+    match outcome {
+        Outcome::Done | Outcome::Nothing | Outcome::Count(_) | Outcome::Score(_) | Outcome::Written { .. } => 0,
+        Outcome::Bytes(bytes) => bytes.len() as u64,
+        Outcome::Members(members) => members.iter().map(|member| EACH + member.len() as u64).sum(),
+        Outcome::Scored(members) => members.iter().map(|(member, _)| EACH + member.len() as u64).sum(),
+        Outcome::Record(view) => view.as_ref().map_or(0, |view| EACH + view.fields.bytes()),
+        Outcome::Many(outcomes) => outcomes.iter().map(|outcome| EACH + weight(outcome)).sum(),
+        Outcome::Refused(Refusal::Conflict { current }) => EACH + current.fields.bytes(),
+        Outcome::Refused(_) => EACH,
     }
 }

@@ -1,6 +1,9 @@
 //! Hashes: sessions with named fields, as Redis clients change them.
 
-use super::{Event, number, turn::Turn};
+use super::{
+    Event, number,
+    turn::{Contents, Turn},
+};
 use crate::{
     command::{Expiry, Op, Outcome, Refusal},
     ids::Key,
@@ -65,9 +68,14 @@ impl Turn<'_> {
         let times = self.times(Expiry::Keep, record);
         match (record, fields.is_empty()) {
             (Some(_), true) => self.end(key, false),
-            (Some(_), false) => drop(self.rewrite(key, fields, times, Event::Changed(event))?),
+            (Some(record), false) => {
+                let contents = Contents { kind, fields, owner: record.owner.clone() };
+                self.rewrite(key, record, contents, times, Event::Changed(event))?;
+            }
             (None, true) => {}
-            (None, false) => drop(self.create(key, kind, fields, times, None, Event::Changed(event))?),
+            (None, false) => {
+                self.create(key, Contents { kind, fields, owner: None }, times, Event::Changed(event))?;
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! Always equal to what one would compute from the records; the tests do so after every step.
 
-use super::deadlines::Deadlines;
+use super::deadlines::{Deadlines, Entry};
 use crate::{
     ids::{Key, NamespaceId, Stamp},
     session::{Life, Owner, Record},
@@ -20,13 +20,18 @@ pub struct Usage {
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Index {
-    /// Living records by deadline.
-    pub(super) live: Deadlines,
+    living: BTreeMap<NamespaceId, Living>,
     /// Tombstones by when they may go.
     pub(super) dead: Deadlines,
     users: BTreeSet<(NamespaceId, Box<[u8]>, Key)>,
     labels: BTreeSet<(NamespaceId, Box<[u8]>, Box<[u8]>, Key)>,
-    usage: BTreeMap<NamespaceId, Usage>,
+}
+
+/// Records of one namespace that are no tombstones.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Living {
+    deadlines: Deadlines,
+    usage: Usage,
 }
 
 /// Whether `record` is in the index of the living, and the stamp that it is found under.
@@ -37,65 +42,65 @@ pub(super) fn due(record: &Record) -> (bool, Stamp) {
     }
 }
 
-/// What the index holds of one record.
-pub(super) struct Facts {
-    due: (bool, Stamp),
-    bytes: u64,
-    owner: Option<Box<Owner>>,
-}
-
-impl Facts {
-    pub(super) fn of(record: &Record) -> Self {
-        let due = due(record);
-        let owner = if due.0 { record.owner.clone() } else { None };
-        Self { due, bytes: record.body_bytes(), owner }
-    }
+/// The owner as far as the index knows it: tombstones have none.
+fn owner(record: &Record) -> Option<&Owner> {
+    record.owner.as_deref().filter(|_| record.life == Life::Live)
 }
 
 impl Index {
     pub(super) fn insert(&mut self, key: &Key, record: &Record) {
-        let facts = Facts::of(record);
-        self.insert_due(key, facts.due);
-        self.insert_owner(key, &facts.owner);
-        self.count(key, &facts, true);
+        self.insert_due(key, record);
+        self.insert_owner(key, owner(record));
     }
 
     pub(super) fn remove(&mut self, key: &Key, record: &Record) {
-        self.remove_facts(key, &Facts::of(record));
+        self.remove_due(key, record);
+        self.remove_owner(key, owner(record));
     }
 
     /// Moves a record from what it was to what it is.
-    pub(super) fn change(&mut self, key: &Key, before: &Facts, record: &Record) {
-        let after = Facts::of(record);
-        if before.due != after.due {
-            self.remove_due(key, before.due);
-            self.insert_due(key, after.due);
+    pub(super) fn change(&mut self, key: &Key, before: &Record, after: &Record) {
+        if due(before) != due(after) {
+            self.remove_due(key, before);
+            self.insert_due(key, after);
+        } else if let (true, Some(living)) = (due(after).0, self.living.get_mut(&key.namespace())) {
+            let more = living.usage.bytes.saturating_add(after.body_bytes());
+            living.usage.bytes = more.saturating_sub(before.body_bytes());
         }
-        if before.owner != after.owner {
-            self.remove_owner(key, &before.owner);
-            self.insert_owner(key, &after.owner);
+        if owner(before) != owner(after) {
+            self.remove_owner(key, owner(before));
+            self.insert_owner(key, owner(after));
         }
-        self.count(key, &after, true);
-        self.count(key, before, false);
     }
 
-    fn remove_facts(&mut self, key: &Key, facts: &Facts) {
-        self.remove_due(key, facts.due);
-        self.remove_owner(key, &facts.owner);
-        self.count(key, facts, false);
+    fn insert_due(&mut self, key: &Key, record: &Record) {
+        let (live, stamp) = due(record);
+        let entry = (stamp, key.position());
+        if !live {
+            return self.dead.insert(entry);
+        }
+        let living = self.living.entry(key.namespace()).or_default();
+        living.deadlines.insert(entry);
+        living.usage.sessions += 1;
+        living.usage.bytes = living.usage.bytes.saturating_add(record.body_bytes());
     }
 
-    fn insert_due(&mut self, key: &Key, (live, stamp): (bool, Stamp)) {
-        let deadlines = if live { &mut self.live } else { &mut self.dead };
-        deadlines.insert((stamp, key.position()));
+    fn remove_due(&mut self, key: &Key, record: &Record) {
+        let (live, stamp) = due(record);
+        let entry = (stamp, key.position());
+        if !live {
+            return self.dead.remove(entry);
+        }
+        let Some(living) = self.living.get_mut(&key.namespace()) else { return };
+        living.deadlines.remove(entry);
+        living.usage.sessions = living.usage.sessions.saturating_sub(1);
+        living.usage.bytes = living.usage.bytes.saturating_sub(record.body_bytes());
+        if living.usage.sessions == 0 {
+            self.living.remove(&key.namespace());
+        }
     }
 
-    fn remove_due(&mut self, key: &Key, (live, stamp): (bool, Stamp)) {
-        let deadlines = if live { &mut self.live } else { &mut self.dead };
-        deadlines.remove((stamp, key.position()));
-    }
-
-    fn insert_owner(&mut self, key: &Key, owner: &Option<Box<Owner>>) {
+    fn insert_owner(&mut self, key: &Key, owner: Option<&Owner>) {
         let Some(owner) = owner else { return };
         let namespace = key.namespace();
         if !owner.user.is_empty() {
@@ -105,7 +110,7 @@ impl Index {
         self.labels.extend(labels);
     }
 
-    fn remove_owner(&mut self, key: &Key, owner: &Option<Box<Owner>>) {
+    fn remove_owner(&mut self, key: &Key, owner: Option<&Owner>) {
         let Some(owner) = owner else { return };
         let namespace = key.namespace();
         self.users.remove(&(namespace, owner.user.clone(), key.clone()));
@@ -114,32 +119,20 @@ impl Index {
         }
     }
 
-    fn count(&mut self, key: &Key, facts: &Facts, more: bool) {
-        if !facts.due.0 {
-            return;
-        }
-        let usage = self.usage.entry(key.namespace()).or_default();
-        if more {
-            usage.sessions += 1;
-            usage.bytes = usage.bytes.saturating_add(facts.bytes);
-            return;
-        }
-        usage.sessions = usage.sessions.saturating_sub(1);
-        usage.bytes = usage.bytes.saturating_sub(facts.bytes);
-        if usage.sessions == 0 {
-            self.usage.remove(&key.namespace());
-        }
-    }
-
     /// The sessions of a user in the order of keys, from `from` on.
-    pub(super) fn user(&self, namespace: NamespaceId, user: &[u8], from: Key) -> impl Iterator<Item = &Key> {
+    pub(super) fn user(&self, namespace: NamespaceId, user: &[u8], from: Key) -> impl Iterator<Item = &Key> + use<'_> {
         let user: Box<[u8]> = user.into();
         let entries = self.users.range((namespace, user.clone(), from)..);
         entries.take_while(move |entry| entry.0 == namespace && entry.1 == user).map(|(_, _, key)| key)
     }
 
     /// The sessions with a label at a value in the order of keys, from `from` on.
-    pub(super) fn label(&self, namespace: NamespaceId, label: (&[u8], &[u8]), from: Key) -> impl Iterator<Item = &Key> {
+    pub(super) fn label(
+        &self,
+        namespace: NamespaceId,
+        label: (&[u8], &[u8]),
+        from: Key,
+    ) -> impl Iterator<Item = &Key> + use<'_> {
         let (name, value): (Box<[u8]>, Box<[u8]>) = (label.0.into(), label.1.into());
         let begin = (namespace, name.clone(), value.clone(), from);
         let entries = self.labels.range(begin..);
@@ -147,11 +140,26 @@ impl Index {
         same.map(|(_, _, _, key)| key)
     }
 
+    /// Where living records of a namespace are whose deadline is at or before `until`, from `from` on, by deadline.
+    pub(super) fn living(
+        &self,
+        namespace: NamespaceId,
+        until: Stamp,
+        from: Option<Entry>,
+    ) -> impl Iterator<Item = Entry> + use<'_> {
+        self.living.get(&namespace).into_iter().flat_map(move |living| living.deadlines.until(until, from))
+    }
+
+    /// Where living records are whose deadline is at or before `until`, by namespace, then by deadline.
+    pub(super) fn all_living(&self, until: Stamp) -> impl Iterator<Item = Entry> + use<'_> {
+        self.living.values().flat_map(move |living| living.deadlines.until(until, None))
+    }
+
     pub(super) fn usage(&self, namespace: NamespaceId) -> Usage {
-        self.usage.get(&namespace).copied().unwrap_or_default()
+        self.living.get(&namespace).map(|living| living.usage).unwrap_or_default()
     }
 
     pub(super) fn usages(&self) -> impl Iterator<Item = (NamespaceId, Usage)> {
-        self.usage.iter().map(|(namespace, usage)| (*namespace, *usage))
+        self.living.iter().map(|(namespace, living)| (*namespace, living.usage))
     }
 }

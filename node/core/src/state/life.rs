@@ -2,10 +2,11 @@
 
 use super::{
     Event,
-    turn::{Times, Turn},
+    turn::{Contents, Turn},
 };
 use crate::{
     command::{ExpireCondition, Expiry, Op, Outcome, Refusal},
+    expiry::Times,
     ids::{Key, NEVER, Stamp},
     session::{Kind, Life, Record, Version},
 };
@@ -14,6 +15,7 @@ impl Turn<'_> {
     pub(super) fn life_op(&mut self, key: &Key, op: Op) -> Result<Outcome, Refusal> {
         match op {
             Op::Expire { version, deadline } => Ok(self.expire(key, version, deadline)),
+            Op::Extend { version, deadline } => Ok(self.extend(key, Some(version), deadline)),
             Op::SetExpiry { expiry, condition } => Ok(self.set_expiry(key, expiry, condition)),
             Op::Restore { kind, fields, expiry, replace } => {
                 if self.live(key).is_some() {
@@ -26,7 +28,7 @@ impl Turn<'_> {
                 if fields.is_empty() && kind != Kind::String || times.idle_deadline <= self.stamp {
                     return Ok(Outcome::Done);
                 }
-                self.create(key, kind, fields, times, None, Event::Changed("restore"))?;
+                self.create(key, Contents { kind, fields, owner: None }, times, Event::Changed("restore"))?;
                 Ok(Outcome::Done)
             }
             _destroy => {
@@ -51,6 +53,21 @@ impl Turn<'_> {
         Outcome::Count(i64::from(due))
     }
 
+    /// Moves the idle deadline on to what a leader answered, whatever the stamp: nobody was told yet that the session is
+    /// over, else its end would be logged.
+    pub(super) fn extend(&mut self, key: &Key, version: Option<Version>, deadline: Stamp) -> Outcome {
+        let Some(old) = self.state.records.get(key).cloned() else { return Outcome::Count(0) };
+        let bound = if self.state.plants.touch_past_absolute { Stamp::MAX } else { old.absolute_deadline };
+        let idle_deadline = deadline.min(bound);
+        let same = old.life == Life::Live && version.is_none_or(|version| version == old.version);
+        let later = same && old.idle_timeout_ms > 0 && idle_deadline > old.idle_deadline;
+        if later {
+            let Record { idle_timeout_ms, absolute_deadline, .. } = *old;
+            self.touch(key, &old, Times { idle_timeout_ms, idle_deadline, absolute_deadline });
+        }
+        Outcome::Count(i64::from(later))
+    }
+
     fn set_expiry(&mut self, key: &Key, expiry: Expiry, condition: ExpireCondition) -> Outcome {
         let Some(record) = self.live(key) else { return Outcome::Count(0) };
         if expiry == Expiry::Never {
@@ -58,7 +75,7 @@ impl Turn<'_> {
                 return Outcome::Count(0);
             }
             let times = self.times(Expiry::Never, Some(&record));
-            self.retime(key, times, Event::Persist, true);
+            self.retime(key, &record, times, Event::Persist);
             return Outcome::Count(1);
         }
         let times = self.times(expiry, Some(&record));
@@ -76,51 +93,8 @@ impl Turn<'_> {
         if times.idle_deadline <= self.stamp {
             self.end(key, false);
         } else {
-            self.retime(key, times, Event::Expire, true);
+            self.retime(key, &record, times, Event::Expire);
         }
         Outcome::Count(1)
-    }
-
-    /// The times of a session after a write that states `expiry`.
-    pub(super) fn times(&self, expiry: Expiry, current: Option<&Record>) -> Times {
-        let fresh = self.stamp.saturating_add(self.rules.absolute_ms);
-        let absolute_deadline = match current {
-            Some(record) if !self.rules.absolute_moves => record.absolute_deadline,
-            Some(_) | None => fresh,
-        };
-        let after = |ms: u64| {
-            let cap = self.rules.idle_timeout_ms_max;
-            let ms = if cap == 0 { ms } else { ms.min(cap) };
-            (ms, self.stamp.saturating_add(ms))
-        };
-        let (idle_timeout_ms, idle_deadline) = match expiry {
-            Expiry::Keep => match current {
-                Some(record) => (record.idle_timeout_ms, record.idle_deadline),
-                None => return self.times(Expiry::Default, None),
-            },
-            Expiry::Default if self.rules.idle_timeout_ms == 0 => (0, NEVER),
-            Expiry::Default => after(self.rules.idle_timeout_ms),
-            Expiry::After { ms } => after(ms.max(1)),
-            Expiry::At { ms } if ms <= self.stamp => (1, self.stamp),
-            Expiry::At { ms } => after(ms - self.stamp),
-            Expiry::Never => (0, NEVER),
-        };
-        let idle_deadline = if idle_deadline == NEVER { NEVER } else { idle_deadline.min(absolute_deadline) };
-        Times { idle_timeout_ms, idle_deadline, absolute_deadline }
-    }
-
-    /// The times after a write that rolls the idle deadline on.
-    pub(super) fn rolled(&self, expiry: Expiry, record: &Record) -> Times {
-        match expiry {
-            Expiry::Keep if record.idle_timeout_ms > 0 => {
-                let times = self.times(Expiry::After { ms: record.idle_timeout_ms }, Some(record));
-                // A deadline that was set exactly and later than the timeout says is not shortened.
-                Times {
-                    idle_deadline: times.idle_deadline.max(record.idle_deadline).min(times.absolute_deadline),
-                    ..times
-                }
-            }
-            other => self.times(other, Some(record)),
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Everything of a shard but its records: the way out and in for snapshots.
 
-use super::{Answers, State, index::Index};
+use super::{Answers, State, answers::Memory, index::Index};
 use crate::{
     ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     session::Record,
@@ -27,7 +27,8 @@ pub struct Meta {
 impl State {
     /// Everything but the records.
     pub fn meta(&self) -> Meta {
-        let answers = if self.plants.forget_requests_at_snapshot { Answers::default() } else { self.answers.clone() };
+        let answers =
+            if self.plants.forget_requests_at_snapshot { Answers::default() } else { self.answers.known().clone() };
         Meta {
             region: self.region,
             epoch: self.epoch,
@@ -45,7 +46,22 @@ impl State {
             records.into_iter().map(|(key, record)| (key, Arc::new(record))).collect();
         let mut index = Index::default();
         records.iter().for_each(|(key, record)| index.insert(key, record));
-        let (collected, plants) = Default::default();
-        Self { region, epoch, last_stamp, records, sequences, revocations, answers, index, collected, plants }
+        let answers = Memory::of(answers);
+        let (leftovers, collected, plants) = Default::default();
+        let mut state = Self {
+            region,
+            epoch,
+            last_stamp,
+            records,
+            sequences,
+            revocations,
+            leftovers,
+            answers,
+            index,
+            collected,
+            plants,
+        };
+        state.leftovers = state.find_leftovers();
+        state
     }
 }

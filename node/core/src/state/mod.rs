@@ -22,20 +22,25 @@ mod strings;
 mod tests;
 mod turn;
 mod users;
+mod walk;
 
 pub use answers::{ANSWER_MS_MAX, Answers, Origin, Remembered};
 pub use index::Usage;
 pub use meta::Meta;
 pub use sorted::{decode_score, encode_score, ordered, rank_range};
+pub use users::ENDED_PER_APPLY_MAX;
 
 use crate::{
     command::{Command, Outcome, Refusal},
     ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     session::Record,
 };
-use answers::Recall;
+use answers::{Memory, Recall};
 use index::Index;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use turn::Turn;
 
 /// What happened to a session, for watchers, keyspace events and change streams. Named as Redis names its events.
@@ -47,6 +52,8 @@ pub enum Event {
     Changed(&'static str),
     /// Its deadline was moved.
     Expire,
+    /// Its idle deadline was moved on by use; nothing else changed.
+    Touched,
     /// It lost its deadline.
     Persist,
     /// It was destroyed.
@@ -98,7 +105,9 @@ pub struct State {
     sequences: BTreeMap<Slot, u64>,
     /// The revocation epoch of each user that has one.
     revocations: BTreeMap<NamespaceId, BTreeMap<Box<[u8]>, u64>>,
-    answers: Answers,
+    /// Users of whose revoked sessions some wait to be destroyed. Follows from the above.
+    leftovers: BTreeSet<(NamespaceId, Box<[u8]>)>,
+    answers: Memory,
     /// Derived from `records`, always.
     index: Index,
     /// Whose tombstones the last entry collected; not replicated.
@@ -129,8 +138,10 @@ impl State {
             Recall::Settled => return Outcome::Refused(Refusal::Gone),
             Recall::New => {}
         }
-        let touched = touched.map(|deadline| (key.clone(), deadline));
-        let mut turn = Turn { state: self, stamp, rules, touched, effects };
+        let mut turn = Turn { state: self, stamp, rules, effects };
+        if let Some(deadline) = touched {
+            turn.extend(&key, None, deadline);
+        }
         let outcome = turn.run(&key, op).unwrap_or_else(Outcome::Refused);
         self.answers.remember(request, key.slot(), stamp, &outcome);
         outcome
@@ -183,14 +194,16 @@ impl State {
         self.index.usages()
     }
 
-    /// Living records whose logged deadline is at or before `now`, in the order of `(deadline, key)`, after `after`, at
-    /// most `max`. The leader knows which of them were touched since, and proposes to expire the others.
-    pub fn due(&self, now: Stamp, after: Option<&(Stamp, Key)>, max: usize) -> Vec<(Key, Arc<Record>)> {
-        let from = after.map(|(stamp, key)| (*stamp, key.position()));
-        let due = self.index.live.until(now, from).flat_map(|entry| self.at(entry, true));
-        let due =
-            due.filter(|(key, record)| after.is_none_or(|(stamp, last)| (record.deadline(), *key) > (*stamp, last)));
+    /// Living records whose logged deadline is at or before `now`, at most `max`. The leader knows which of them were touched
+    /// since, and proposes to extend those and to expire the others.
+    pub fn due(&self, now: Stamp, max: usize) -> Vec<(Key, Arc<Record>)> {
+        let due = self.index.all_living(now).flat_map(|entry| self.at(entry, true));
         due.take(max).map(|(key, record)| (key.clone(), record.clone())).collect()
+    }
+
+    /// Whether any living record's logged deadline is at or before `now`.
+    pub fn is_any_due(&self, now: Stamp) -> bool {
+        self.index.all_living(now).next().is_some()
     }
 
     fn collect_tombstones(&mut self, stamp: Stamp) {
@@ -216,9 +229,5 @@ impl State {
         let last = self.sequences.entry(slot).or_default();
         *last = (*last).max(above).saturating_add(1);
         *last
-    }
-
-    fn revocation_epoch(&self, namespace: NamespaceId, user: &[u8]) -> u64 {
-        self.revocations.get(&namespace).and_then(|users| users.get(user)).copied().unwrap_or(0)
     }
 }

@@ -1,13 +1,16 @@
 //! The operations of applications that know sessions: create, put, patch, touch, rename, copy.
 
-use super::{Event, turn::Turn};
+use super::{
+    Event,
+    turn::{Contents, Turn},
+};
 use crate::{
     command::{Expiry, Op, Outcome, Refusal},
+    expiry::Times,
     ids::Key,
     query::{Projection, View},
     session::{Fields, Kind, Owner, Record, Version},
 };
-use std::sync::Arc;
 
 fn written(record: &Record) -> Outcome {
     Outcome::Written { version: record.version, deadline: record.deadline() }
@@ -23,7 +26,7 @@ impl Turn<'_> {
                 let mut times = self.times(expiry, None);
                 times.absolute_deadline = absolute_deadline.unwrap_or(times.absolute_deadline);
                 times.idle_deadline = times.idle_deadline.min(times.absolute_deadline);
-                let record = self.create(key, kind, fields, times, owner, Event::Changed("create"))?;
+                let record = self.create(key, Contents { kind, fields, owner }, times, Event::Changed("create"))?;
                 Ok(written(&record))
             }
             Op::Put { fields, if_version, expiry, owner } => {
@@ -43,13 +46,11 @@ impl Turn<'_> {
             }
             Op::Touch => {
                 let record = self.live(key).ok_or(Refusal::Gone)?;
-                let mut times = self.rolled(Expiry::Keep, &record);
-                if !self.state.plants.touch_past_absolute {
-                    times.absolute_deadline = record.absolute_deadline;
-                    times.idle_deadline = times.idle_deadline.min(record.absolute_deadline);
-                }
-                self.retime(key, times, Event::Expire, false);
-                Ok(self.state.record(key).map_or(Outcome::Nothing, |record| written(record)))
+                let times = match self.state.plants.touch_past_absolute {
+                    false => Times::touched(self.stamp, &self.rules, &record),
+                    true => Times::rolled(self.stamp, &self.rules, Expiry::Keep, &record),
+                };
+                Ok(written(&self.touch(key, &record, times)))
             }
             Op::Rename { to, replace } => self.rename(key, &to, replace),
             Op::Copy { to, replace } => self.copy(key, &to, replace),
@@ -70,7 +71,8 @@ impl Turn<'_> {
         let Some(record) = self.live(key) else {
             if self.state.plants.update_creates {
                 let (fields, times) = (change(&Fields::new())?, self.times(expiry, None));
-                return Ok(written(&*self.create(key, Kind::Hash, fields, times, owner, Event::Changed(event))?));
+                let contents = Contents { kind: Kind::Hash, fields, owner };
+                return Ok(written(&*self.create(key, contents, times, Event::Changed(event))?));
             }
             return Err(Refusal::Gone);
         };
@@ -83,12 +85,11 @@ impl Turn<'_> {
         }
         self.check_owner(key, owner.as_deref())?;
         let fields = change(Self::fields(&record)?)?;
-        let times = self.rolled(expiry, &record);
+        let times = Times::rolled(self.stamp, &self.rules, expiry, &record);
         let plain = fields.len() == 1 && fields.get(b"").is_some();
-        self.check_size(&fields)?;
         let kind = if plain { record.kind } else { Kind::Hash };
-        self.reown(key, kind, owner.map(Some));
-        let record = self.rewrite(key, fields, times, Event::Changed(event))?;
+        let contents = Contents { kind, fields, owner: owner.or_else(|| record.owner.clone()) };
+        let record = self.rewrite(key, &record, contents, times, Event::Changed(event))?;
         Ok(written(&record))
     }
 
@@ -132,7 +133,7 @@ impl Turn<'_> {
     }
 
     /// `record` as it is written under another id.
-    fn under(&mut self, to: &Key, record: &Record) -> Arc<Record> {
+    fn under(&mut self, to: &Key, record: &Record) -> Record {
         let old = self.state.records.get(to).cloned();
         let above = old.as_ref().map_or(0, |old| old.version.sequence);
         let mut moved = record.clone();
@@ -142,6 +143,6 @@ impl Turn<'_> {
             moved.incarnation.stamp = moved.incarnation.stamp.max(old.incarnation.stamp.saturating_add(1));
         }
         moved.written = self.stamp;
-        Arc::new(moved)
+        moved
     }
 }

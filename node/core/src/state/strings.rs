@@ -1,6 +1,9 @@
 //! Strings: sessions with the single field `""`.
 
-use super::{Event, SESSION_BYTES_MAX, number, turn::Turn};
+use super::{
+    Event, SESSION_BYTES_MAX, number,
+    turn::{Contents, Turn},
+};
 use crate::{
     command::{Condition, Expiry, Op, Outcome, Refusal},
     ids::Key,
@@ -23,8 +26,8 @@ impl Turn<'_> {
             }
             Op::SetRange { offset, value } => {
                 let bytes = offset.saturating_add(value.len() as u64);
-                if bytes > SESSION_BYTES_MAX.min(self.rules.size_bytes_max) {
-                    let bytes_max = self.rules.size_bytes_max;
+                let bytes_max = self.rules.size_bytes_max.min(SESSION_BYTES_MAX);
+                if bytes > bytes_max {
                     return Err(Refusal::TooLarge { bytes, bytes_max, largest: vec![(Box::default(), bytes)] });
                 }
                 self.edit(key, "setrange", |text| {
@@ -115,13 +118,15 @@ impl Turn<'_> {
             }
             return Ok(old);
         }
-        if current.is_some() {
-            self.check_owner(key, owner.as_deref())?;
-            self.check_size(&fields)?;
-            self.reown(key, Kind::String, Some(owner));
-            self.rewrite(key, fields, times, Event::Set)?;
-        } else {
-            self.create(key, Kind::String, fields, times, owner, Event::Set)?;
+        let contents = Contents { kind: Kind::String, fields, owner };
+        match &current {
+            Some(record) => {
+                self.check_owner(key, contents.owner.as_deref())?;
+                self.rewrite(key, record, contents, times, Event::Set)?;
+            }
+            None => {
+                self.create(key, contents, times, Event::Set)?;
+            }
         }
         Ok(old)
     }
@@ -145,9 +150,11 @@ impl Turn<'_> {
     fn write_value(&mut self, key: &Key, value: Box<[u8]>, event: &'static str) -> Result<Arc<Record>, Refusal> {
         let current = self.live(key);
         let (fields, times) = (Fields::value(value), self.times(Expiry::Keep, current.as_deref()));
+        let owner = current.as_ref().and_then(|record| record.owner.clone());
+        let contents = Contents { kind: Kind::String, fields, owner };
         match current {
-            Some(_) => self.rewrite(key, fields, times, Event::Changed(event)),
-            None => self.create(key, Kind::String, fields, times, None, Event::Changed(event)),
+            Some(record) => self.rewrite(key, &record, contents, times, Event::Changed(event)),
+            None => self.create(key, contents, times, Event::Changed(event)),
         }
     }
 
@@ -160,7 +167,7 @@ impl Turn<'_> {
             self.end(key, false);
         } else {
             let event = if expiry == Expiry::Never { Event::Persist } else { Event::Expire };
-            self.retime(key, times, event, true);
+            self.retime(key, record, times, event);
         }
     }
 }

@@ -1,8 +1,11 @@
 //! One operation on its way through the state: the few mutators that touch records.
+//!
+//! Records are shared with whoever was told of them, so a write makes a new one and never changes one in place.
 
-use super::{Effect, Event, SESSION_BYTES_MAX, State, index::Facts};
+use super::{Effect, Event, SESSION_BYTES_MAX, State};
 use crate::{
-    command::{Op, Outcome, Refusal, Rules},
+    command::{Expiry, Op, Outcome, Refusal, Rules},
+    expiry::Times,
     ids::{Key, Stamp},
     session::{Body, Fields, Incarnation, Kind, Life, Owner, Record, Version},
 };
@@ -12,17 +15,14 @@ pub(super) struct Turn<'a> {
     pub state: &'a mut State,
     pub stamp: Stamp,
     pub rules: Rules,
-    /// What the leader knows of one session's idle deadline beyond the log.
-    pub touched: Option<(Key, Stamp)>,
     pub effects: &'a mut Vec<Effect>,
 }
 
-/// The times of a session that a write sets.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    pub idle_timeout_ms: u64,
-    pub idle_deadline: Stamp,
-    pub absolute_deadline: Stamp,
+/// What a session holds beside its times.
+pub(super) struct Contents {
+    pub kind: Kind,
+    pub fields: Fields,
+    pub owner: Option<Box<Owner>>,
 }
 
 /// How many fields a refusal for size names.
@@ -34,7 +34,9 @@ impl Turn<'_> {
             Op::Create { .. } | Op::Put { .. } | Op::Patch { .. } | Op::Touch | Op::Rename { .. } | Op::Copy { .. } => {
                 self.session_op(key, op)
             }
-            Op::Destroy | Op::Expire { .. } | Op::SetExpiry { .. } | Op::Restore { .. } => self.life_op(key, op),
+            Op::Destroy | Op::Expire { .. } | Op::Extend { .. } | Op::SetExpiry { .. } | Op::Restore { .. } => {
+                self.life_op(key, op)
+            }
             Op::Set { .. }
             | Op::Append { .. }
             | Op::SetRange { .. }
@@ -56,36 +58,24 @@ impl Turn<'_> {
             | Op::SortedPop { .. } => self.sorted_op(key, op),
             Op::Read { projection } => Ok(self.read(key, &projection)),
             Op::Exec { watched, steps } => Ok(self.exec(&watched, steps)),
-            Op::Revoke { user, epoch } => Ok(self.revoke(key.namespace(), &user, epoch)),
+            Op::Revoke { user, epoch, count_max } => Ok(self.revoke(key.namespace(), &user, epoch, count_max)),
             Op::Clear { namespace, before, count_max } => Ok(self.clear(namespace, before, count_max)),
         }
     }
 
-    /// The record under `key` if it lives at this stamp. One whose deadline has passed is expired here and now.
+    /// The record under `key` if it lives at this stamp. One whose deadline has passed, or whose user was revoked, ends here
+    /// and now.
     pub fn live(&mut self, key: &Key) -> Option<Arc<Record>> {
-        self.absorb_touch(key);
-        let record = self.state.records.get(key)?.clone();
+        let record = self.state.records.get(key)?;
         if record.life != Life::Live {
             return None;
         }
-        if record.is_live(self.stamp) {
-            return Some(record);
+        let overdue = !record.is_live(self.stamp);
+        if overdue || self.state.is_revoked(key, record) {
+            self.end(key, overdue);
+            return None;
         }
-        self.end(key, true);
-        None
-    }
-
-    fn absorb_touch(&mut self, key: &Key) {
-        let Some((touched, deadline)) = self.touched.take() else { return };
-        if touched != *key {
-            self.touched = Some((touched, deadline));
-            return;
-        }
-        let past_absolute = self.state.plants.touch_past_absolute;
-        self.change(key, None, |record| {
-            let bound = if past_absolute { Stamp::MAX } else { record.absolute_deadline };
-            record.idle_deadline = record.idle_deadline.max(deadline).min(bound);
-        });
+        Some(record.clone())
     }
 
     /// The fields of a living record.
@@ -105,61 +95,53 @@ impl Turn<'_> {
         }
     }
 
+    /// The times of a session after a write that states `expiry`.
+    pub fn times(&self, expiry: Expiry, current: Option<&Record>) -> Times {
+        Times::after(self.stamp, &self.rules, expiry, current)
+    }
+
     /// Ends whatever lives under `key`.
     pub fn end(&mut self, key: &Key, expired: bool) {
-        let (stamp, keep_ms) = (self.stamp, self.rules.tombstone_ms);
-        let event = if expired { Event::Expired } else { Event::Del };
-        let version = self.next_version(key);
-        self.change(key, Some(event), |record| {
-            record.life = Life::Dead { at: stamp, collect_at: stamp.saturating_add(keep_ms), expired };
-            record.version = version(record.version);
-            record.body = Body::Hot(Fields::new());
-            record.owner = None;
-            record.written = stamp;
-        });
+        let Some(old) = self.state.records.get(key).cloned() else { return };
+        // A tombstone outlives an incarnation that ran ahead of the clock, so that the next one is still higher.
+        let collect_at = self.stamp.max(old.incarnation.stamp).saturating_add(self.rules.tombstone_ms);
+        let ended = Record {
+            life: Life::Dead { at: self.stamp, collect_at, expired },
+            version: self.next_version(key, old.version),
+            written: self.stamp,
+            owner: None,
+            ..old.with_body(Body::Hot(Fields::new()))
+        };
+        self.place(key, ended, if expired { Event::Expired } else { Event::Del });
     }
 
-    fn next_version(&mut self, key: &Key) -> impl FnOnce(Version) -> Version + use<> {
-        let above = self.state.records.get(key).map_or(0, |record| record.version.sequence);
-        let sequence = self.state.next_sequence(key.slot(), above);
-        let epoch = self.state.epoch;
-        move |old| Version { epoch: old.epoch.max(epoch), home_epoch: old.home_epoch, sequence }
-    }
-
-    /// Changes the record under `key`, if there is one, with its index.
-    fn change(&mut self, key: &Key, event: Option<Event>, change: impl FnOnce(&mut Record)) {
-        let State { records, index, .. } = &mut *self.state;
-        let Some(slot) = records.get_mut(key) else { return };
-        let before = Facts::of(slot);
-        change(Arc::make_mut(slot));
-        index.change(key, &before, slot);
-        if let Some(event) = event {
-            self.effects.push(Effect { key: key.clone(), event, record: slot.clone() });
-        }
+    /// The version after `old` under `key`.
+    pub fn next_version(&mut self, key: &Key, old: Version) -> Version {
+        let sequence = self.state.next_sequence(key.slot(), old.sequence);
+        Version { epoch: old.epoch.max(self.state.epoch), home_epoch: old.home_epoch, sequence }
     }
 
     /// Creates a session where none lives.
     pub fn create(
         &mut self,
         key: &Key,
-        kind: Kind,
-        fields: Fields,
+        contents: Contents,
         times: Times,
-        owner: Option<Box<Owner>>,
         event: Event,
     ) -> Result<Arc<Record>, Refusal> {
+        let Contents { kind, fields, owner } = contents;
         self.check_owner(key, owner.as_deref())?;
         self.check_size(&fields)?;
-        let old = self.state.records.get(key).cloned();
+        let old = self.state.records.get(key).map(|old| (old.incarnation, old.version));
         if old.is_some() && self.rules.refuse_after_destroy {
             return Err(Refusal::Destroyed);
         }
-        let stamp = old.as_ref().map_or(self.stamp, |old| self.stamp.max(old.incarnation.stamp.saturating_add(1)));
-        let version = self.next_version(key)(old.as_ref().map(|old| old.version).unwrap_or_default());
-        let record = Arc::new(Record {
-            incarnation: Incarnation { stamp, region: self.state.region },
-            version,
-            home: self.state.region,
+        let stamp = old.map_or(self.stamp, |(old, _)| self.stamp.max(old.stamp.saturating_add(1)));
+        let region = self.state.region;
+        let record = Record {
+            incarnation: Incarnation { stamp, region },
+            version: self.next_version(key, old.map(|(_, version)| version).unwrap_or_default()),
+            home: region,
             kind,
             life: Life::Live,
             written: self.stamp,
@@ -168,59 +150,69 @@ impl Turn<'_> {
             absolute_deadline: times.absolute_deadline,
             owner,
             body: Body::Hot(fields),
-        });
-        self.place(key, record.clone(), event);
-        Ok(record)
+        };
+        Ok(self.place(key, record, event))
     }
 
     /// Puts a record under `key`, over whatever was there.
-    pub fn place(&mut self, key: &Key, record: Arc<Record>, event: Event) {
-        if let Some(old) = self.state.records.insert(key.clone(), record.clone()) {
-            self.state.index.remove(key, &old);
+    pub fn place(&mut self, key: &Key, record: Record, event: Event) -> Arc<Record> {
+        let record = Arc::new(record);
+        let State { records, index, .. } = &mut *self.state;
+        match records.get_mut(key) {
+            Some(slot) => {
+                index.change(key, slot, &record);
+                *slot = record.clone();
+            }
+            None => {
+                index.insert(key, &record);
+                records.insert(key.clone(), record.clone());
+            }
         }
-        self.state.index.insert(key, &record);
-        self.effects.push(Effect { key: key.clone(), event, record });
+        self.effects.push(Effect { key: key.clone(), event, record: record.clone() });
+        record
     }
 
-    /// Gives a living session other fields; one without fields, of a kind that cannot be empty, is destroyed.
-    pub fn rewrite(&mut self, key: &Key, fields: Fields, times: Times, event: Event) -> Result<Arc<Record>, Refusal> {
+    /// Gives a living session other contents.
+    pub fn rewrite(
+        &mut self,
+        key: &Key,
+        old: &Record,
+        contents: Contents,
+        times: Times,
+        event: Event,
+    ) -> Result<Arc<Record>, Refusal> {
+        let Contents { kind, fields, owner } = contents;
         self.check_size(&fields)?;
-        let version = self.next_version(key);
-        let stamp = self.stamp;
-        self.change(key, Some(event), |record| {
-            record.version = version(record.version);
-            record.body = Body::Hot(fields);
-            record.written = stamp;
-            record.idle_timeout_ms = times.idle_timeout_ms;
-            record.idle_deadline = times.idle_deadline;
-            record.absolute_deadline = times.absolute_deadline;
-        });
-        self.state.records.get(key).cloned().ok_or(Refusal::Gone)
+        let record = Record {
+            incarnation: old.incarnation,
+            version: self.next_version(key, old.version),
+            home: old.home,
+            kind,
+            life: Life::Live,
+            written: self.stamp,
+            idle_timeout_ms: times.idle_timeout_ms,
+            idle_deadline: times.idle_deadline,
+            absolute_deadline: times.absolute_deadline,
+            owner,
+            body: Body::Hot(fields),
+        };
+        Ok(self.place(key, record, event))
     }
 
-    /// Sets only the times of a living session. With `logged` the deadline is part of the body and counts as a change.
-    pub fn retime(&mut self, key: &Key, times: Times, event: Event, logged: bool) {
-        let version = logged.then(|| self.next_version(key));
-        let stamp = self.stamp;
-        self.change(key, Some(event), |record| {
-            if let Some(version) = version {
-                record.version = version(record.version);
-            }
-            record.written = stamp;
-            record.idle_timeout_ms = times.idle_timeout_ms;
-            record.idle_deadline = times.idle_deadline;
-            record.absolute_deadline = times.absolute_deadline;
-        });
+    /// Gives a living session other times; they are part of the body, so this is a new version.
+    pub fn retime(&mut self, key: &Key, old: &Record, times: Times, event: Event) {
+        let version = self.next_version(key, old.version);
+        self.place(key, self.retimed(old, times, version), event);
     }
 
-    /// Changes kind and owner of a living session, as an overwriting `SET` does.
-    pub fn reown(&mut self, key: &Key, kind: Kind, owner: Option<Option<Box<Owner>>>) {
-        self.change(key, None, |record| {
-            record.kind = kind;
-            if let Some(owner) = owner {
-                record.owner = owner;
-            }
-        });
+    /// Moves the idle deadline of a living session under the version that it has.
+    pub fn touch(&mut self, key: &Key, old: &Record, times: Times) -> Arc<Record> {
+        self.place(key, self.retimed(old, times, old.version), Event::Touched)
+    }
+
+    fn retimed(&self, old: &Record, times: Times, version: Version) -> Record {
+        let Times { idle_timeout_ms, idle_deadline, absolute_deadline } = times;
+        Record { version, written: self.stamp, idle_timeout_ms, idle_deadline, absolute_deadline, ..old.clone() }
     }
 
     pub fn check_size(&self, fields: &Fields) -> Result<(), Refusal> {
@@ -228,10 +220,11 @@ impl Turn<'_> {
         if bytes <= bytes_max {
             return Ok(());
         }
-        let mut largest: Vec<(Box<[u8]>, u64)> =
-            fields.iter().map(|(name, value)| (name.into(), (name.len() + value.len()) as u64)).collect();
-        largest.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
+        let mut largest: Vec<(&[u8], u64)> =
+            fields.iter().map(|(name, value)| (name, (name.len() + value.len()) as u64)).collect();
+        largest.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(right.0)));
         largest.truncate(LARGEST_NAMED_MAX);
+        let largest = largest.into_iter().map(|(name, bytes)| (name.into(), bytes)).collect();
         Err(Refusal::TooLarge { bytes, bytes_max, largest })
     }
 

@@ -77,7 +77,7 @@ impl Classes {
 pub fn name_and_class(event: Event, kind: Kind) -> (&'static str, char) {
     match event {
         Event::Set => ("set", '$'),
-        Event::Expire => ("expire", 'g'),
+        Event::Expire | Event::Touched => ("expire", 'g'),
         Event::Persist => ("persist", 'g'),
         Event::Del => ("del", 'g'),
         Event::Expired => ("expired", 'x'),

@@ -150,7 +150,7 @@ async fn page(
                 next = Some(cursor);
                 break;
             }
-            Some(_) | None if last + 1 < SLOTS => Some(Cursor { slot: last + 1, hash: 0 }),
+            Some(_) | None if last + 1 < SLOTS => Some(Cursor { slot: last + 1, ..Cursor::default() }),
             Some(_) | None => None,
         };
     }
