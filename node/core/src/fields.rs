@@ -110,6 +110,19 @@ impl Fields {
         self.iter().map(|(name, value)| (name.len() + value.len()) as u64 + FIELD_OVERHEAD_BYTES).sum()
     }
 
+    /// About what the fields cost in memory, the allocator's rounding included.
+    pub fn memory_bytes(&self) -> u64 {
+        let rounded = |length: usize| (length + length / 8) as u64;
+        match &self.0 {
+            Repr::Value(value) => rounded(value.len()),
+            Repr::Many(pairs) => {
+                let pair = size_of::<(Box<[u8]>, Box<[u8]>)>() as u64;
+                let allocated = pair * pairs.capacity() as u64;
+                allocated + pairs.iter().map(|(name, value)| rounded(name.len()) + rounded(value.len())).sum::<u64>()
+            }
+        }
+    }
+
     fn spread(&mut self) -> &mut Vec<(Box<[u8]>, Box<[u8]>)> {
         if let Repr::Value(value) = &mut self.0 {
             let value = std::mem::take(value);

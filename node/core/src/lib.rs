@@ -21,5 +21,5 @@ pub mod state;
 pub use command::{Command, Condition, Expiry, Op, Outcome, Refusal, Request, Rules};
 pub use ids::{Key, KeyError, NamespaceId, NodeId, RegionId, ShardId, Slot, SlotTable, Stamp};
 pub use query::{Answer, Projection, Query, View};
-pub use session::{Body, Fields, Incarnation, Kind, Life, Owner, Record, Version};
+pub use session::{Body, Fields, Incarnation, Kind, Life, Owner, Record, Used, Version};
 pub use state::{Effect, Event, Plants, State};

@@ -1,7 +1,10 @@
 //! A session's record: what a replica keeps of it, alive or destroyed.
 
 use crate::ids::{RegionId, Stamp};
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 pub use crate::fields::Fields;
 
@@ -80,6 +83,38 @@ pub enum Body {
     },
 }
 
+/// Whether a session was used since the hand that looks for cold ones came by.
+///
+/// A note of this replica for itself and no part of the session: equal to any other, and not copied.
+#[derive(Debug, Default)]
+pub struct Used(AtomicBool);
+
+impl Used {
+    /// It was.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was, until now.
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl Clone for Used {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Used {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Used {}
+
 /// One session as a replica keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -105,6 +140,8 @@ pub struct Record {
     pub owner: Option<Box<Owner>>,
     /// Its fields; empty in a tombstone.
     pub body: Body,
+    /// Whether this replica used it lately.
+    pub used: Used,
 }
 
 impl Record {
@@ -122,7 +159,7 @@ impl Record {
     pub fn with_body(&self, body: Body) -> Self {
         let Self { incarnation, version, home, kind, life, written, idle_timeout_ms, .. } = *self;
         let Self { idle_deadline, absolute_deadline, .. } = *self;
-        let owner = self.owner.clone();
+        let (owner, used) = (self.owner.clone(), Used::default());
         Self {
             incarnation,
             version,
@@ -135,6 +172,7 @@ impl Record {
             absolute_deadline,
             owner,
             body,
+            used,
         }
     }
 
@@ -144,6 +182,19 @@ impl Record {
             Body::Hot(fields) => fields.bytes(),
             Body::Cold { bytes, .. } => *bytes,
         }
+    }
+
+    /// What its fields cost in memory, in bytes: nothing while they are cold.
+    pub fn hot_bytes(&self) -> u64 {
+        match &self.body {
+            Body::Hot(fields) => fields.memory_bytes(),
+            Body::Cold { .. } => 0,
+        }
+    }
+
+    /// Whether its fields are on disk only.
+    pub fn is_cold(&self) -> bool {
+        matches!(self.body, Body::Cold { .. })
     }
 
     /// How many fields it has, hot or cold.

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{wire_enum, wire_struct};
 use sojourn_core::{
-    Body, Fields, Incarnation, Key, Kind, Life, NamespaceId, NodeId, Owner, Record, RegionId, ShardId, Slot, Version,
+    Body, Fields, Incarnation, Key, Kind, Life, NamespaceId, NodeId, Owner, Record, RegionId, ShardId, Slot, Used,
+    Version,
 };
 
 macro_rules! wire_newtype {
@@ -77,16 +78,50 @@ wire_struct!(Owner { user, revocation_epoch, labels });
 wire_enum!(Kind { 0 => String, 1 => Hash, 2 => Set, 3 => SortedSet });
 wire_enum!(Life { 0 => Live, 1 => Dead { at, collect_at, expired } });
 wire_enum!(Body { 0 => Hot[fields], 1 => Cold { bytes, field_count } });
-wire_struct!(Record {
-    incarnation,
-    version,
-    home,
-    kind,
-    life,
-    written,
-    idle_timeout_ms,
-    idle_deadline,
-    absolute_deadline,
-    owner,
-    body,
-});
+
+impl Wire for Record {
+    /// All but what a replica notes for itself.
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self {
+            incarnation,
+            version,
+            home,
+            kind,
+            life,
+            written,
+            idle_timeout_ms,
+            idle_deadline,
+            absolute_deadline,
+            owner,
+            body,
+            used: _,
+        } = self;
+        incarnation.put(out);
+        version.put(out);
+        home.put(out);
+        kind.put(out);
+        life.put(out);
+        written.put(out);
+        idle_timeout_ms.put(out);
+        idle_deadline.put(out);
+        absolute_deadline.put(out);
+        owner.put(out);
+        body.put(out);
+    }
+    fn take(input: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            incarnation: Wire::take(input)?,
+            version: Wire::take(input)?,
+            home: Wire::take(input)?,
+            kind: Wire::take(input)?,
+            life: Wire::take(input)?,
+            written: Wire::take(input)?,
+            idle_timeout_ms: Wire::take(input)?,
+            idle_deadline: Wire::take(input)?,
+            absolute_deadline: Wire::take(input)?,
+            owner: Wire::take(input)?,
+            body: Wire::take(input)?,
+            used: Used::default(),
+        })
+    }
+}

@@ -1,7 +1,7 @@
 //! The laws of merge, over all small cases and over random ones.
 
 use super::merge;
-use crate::{Body, Fields, Incarnation, Kind, Life, Owner, Record, RegionId, Version, ids::NEVER};
+use crate::{Body, Fields, Incarnation, Kind, Life, Owner, Record, RegionId, Used, Version, ids::NEVER};
 use proptest::prelude::*;
 
 fn record(incarnation: u64, sequence: u64, life: Life) -> Record {
@@ -19,6 +19,7 @@ fn record(incarnation: u64, sequence: u64, life: Life) -> Record {
         absolute_deadline: 1_000,
         owner: None,
         body: Body::Hot(body),
+        used: Used::default(),
     }
 }
 

@@ -20,6 +20,18 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
+    /// All of these.
+    pub(super) fn of(mut entries: Vec<Entry>) -> Self {
+        entries.sort_unstable();
+        let mut shared = BTreeMap::new();
+        for pair in entries.windows(2).filter(|pair| pair[0] == pair[1]) {
+            *shared.entry(pair[0]).or_default() += 1;
+        }
+        entries.dedup();
+        // From sorted entries the set is built with full nodes.
+        Self { entries: entries.into_iter().collect(), shared }
+    }
+
     pub(super) fn insert(&mut self, entry: Entry) {
         if !self.entries.insert(entry) {
             *self.shared.entry(entry).or_default() += 1;
@@ -60,6 +72,12 @@ mod tests {
             assert_eq!(deadlines.until(9, None).count(), left);
         }
         assert_eq!(deadlines, Deadlines::default());
+        let mut deadlines = Deadlines::of(vec![(5, 1), (4, 2), (5, 1), (5, 1)]);
+        for left in [3, 2, 1] {
+            assert_eq!(deadlines.until(9, None).count(), usize::from(left > 0) + 1);
+            deadlines.remove((5, 1));
+        }
+        assert_eq!(deadlines, Deadlines::of(vec![(4, 2)]));
     }
 
     #[test]

@@ -7,7 +7,10 @@ use crate::{
     ids::{Key, NamespaceId, Stamp},
     session::{Life, Owner, Record},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Living sessions of a namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +51,30 @@ fn owner(record: &Record) -> Option<&Owner> {
 }
 
 impl Index {
+    /// The index of these records, built faster than one by one.
+    pub(super) fn of(records: &BTreeMap<Key, Arc<Record>>) -> Self {
+        let mut index = Self::default();
+        let (mut living, mut dead): (BTreeMap<NamespaceId, Vec<Entry>>, Vec<Entry>) = Default::default();
+        for (key, record) in records {
+            index.insert_owner(key, owner(record));
+            let (live, stamp) = due(record);
+            let entry = (stamp, key.position());
+            if !live {
+                dead.push(entry);
+                continue;
+            }
+            living.entry(key.namespace()).or_default().push(entry);
+            let usage = &mut index.living.entry(key.namespace()).or_default().usage;
+            usage.sessions += 1;
+            usage.bytes = usage.bytes.saturating_add(record.body_bytes());
+        }
+        for (namespace, entries) in living {
+            index.living.entry(namespace).or_default().deadlines = Deadlines::of(entries);
+        }
+        index.dead = Deadlines::of(dead);
+        index
+    }
+
     pub(super) fn insert(&mut self, key: &Key, record: &Record) {
         self.insert_due(key, record);
         self.insert_owner(key, owner(record));

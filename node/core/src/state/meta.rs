@@ -1,6 +1,6 @@
 //! Everything of a shard but its records: the way out and in for snapshots.
 
-use super::{Answers, State, answers::Memory, index::Index};
+use super::{Answers, State, answers::Memory, index::Index, warmth::Warmth};
 use crate::{
     ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     session::Record,
@@ -44,10 +44,9 @@ impl State {
         let Meta { region, epoch, last_stamp, sequences, revocations, answers } = meta;
         let records: BTreeMap<Key, Arc<Record>> =
             records.into_iter().map(|(key, record)| (key, Arc::new(record))).collect();
-        let mut index = Index::default();
-        records.iter().for_each(|(key, record)| index.insert(key, record));
+        let (index, warmth) = (Index::of(&records), Warmth::of(records.values()));
         let answers = Memory::of(answers);
-        let (leftovers, collected, plants) = Default::default();
+        let (leftovers, collected, unsaved, plants) = Default::default();
         let mut state = Self {
             region,
             epoch,
@@ -59,6 +58,8 @@ impl State {
             answers,
             index,
             collected,
+            unsaved,
+            warmth,
             plants,
         };
         state.leftovers = state.find_leftovers();

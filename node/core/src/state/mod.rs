@@ -3,7 +3,7 @@
 //! Start at [`State::apply`]: it settles time, tombstones and repeated requests, then hands the operation to a
 //! [`turn::Turn`], whose few mutators are the only code that touches records. One file for each family of operations;
 //! `index` keeps what can be looked up beside the key, `answers` what was answered, `meta` is the way out and in for
-//! checkpoints and snapshots.
+//! checkpoints and snapshots; `unsaved` is what the engine does not have yet, `warmth` decides which bodies memory holds.
 
 mod answers;
 mod deadlines;
@@ -21,14 +21,18 @@ mod strings;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod unsaved;
 mod users;
 mod walk;
+mod warmth;
 
 pub use answers::{ANSWER_MS_MAX, Answers, Origin, Remembered};
 pub use index::Usage;
 pub use meta::Meta;
 pub use sorted::{decode_score, encode_score, ordered, rank_range};
+pub use unsaved::{Change, Changes};
 pub use users::ENDED_PER_APPLY_MAX;
+pub use warmth::ColdSession;
 
 use crate::{
     command::{Command, Outcome, Refusal},
@@ -42,6 +46,8 @@ use std::{
     sync::Arc,
 };
 use turn::Turn;
+use unsaved::{Part, Unsaved};
+use warmth::Warmth;
 
 /// What happened to a session, for watchers, keyspace events and change streams. Named as Redis names its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,8 +116,10 @@ pub struct State {
     answers: Memory,
     /// Derived from `records`, always.
     index: Index,
-    /// Whose tombstones the last entry collected; not replicated.
+    /// Whose tombstones the last entry collected; not replicated, as all that follows.
     collected: Vec<Key>,
+    unsaved: Unsaved,
+    warmth: Warmth,
     /// Simulation only.
     pub plants: Plants,
 }
@@ -213,6 +221,8 @@ impl State {
         for key in &due {
             if let Some(record) = self.records.remove(key) {
                 self.index.remove(key, &record);
+                self.warmth.leave(&record);
+                self.unsaved.note(key, None, Part::Body);
             }
         }
         self.collected = due;

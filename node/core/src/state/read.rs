@@ -77,6 +77,7 @@ impl State {
         if self.is_revoked(key, record) {
             return (Answer::Record(None), None);
         }
+        record.used.set();
         let view = View::of(record, projection, idle_deadline(touched, key, record));
         (Answer::Record(view.ok().map(Box::new)), None)
     }

@@ -2,12 +2,12 @@
 //!
 //! Records are shared with whoever was told of them, so a write makes a new one and never changes one in place.
 
-use super::{Effect, Event, SESSION_BYTES_MAX, State};
+use super::{Effect, Event, SESSION_BYTES_MAX, State, unsaved::Part};
 use crate::{
     command::{Expiry, Op, Outcome, Refusal, Rules},
     expiry::Times,
     ids::{Key, Stamp},
-    session::{Body, Fields, Incarnation, Kind, Life, Owner, Record, Version},
+    session::{Body, Fields, Incarnation, Kind, Life, Owner, Record, Used, Version},
 };
 use std::sync::Arc;
 
@@ -75,6 +75,7 @@ impl Turn<'_> {
             self.end(key, overdue);
             return None;
         }
+        record.used.set();
         Some(record.clone())
     }
 
@@ -150,6 +151,7 @@ impl Turn<'_> {
             absolute_deadline: times.absolute_deadline,
             owner,
             body: Body::Hot(fields),
+            used: Used::default(),
         };
         Ok(self.place(key, record, event))
     }
@@ -157,9 +159,13 @@ impl Turn<'_> {
     /// Puts a record under `key`, over whatever was there.
     pub fn place(&mut self, key: &Key, record: Record, event: Event) -> Arc<Record> {
         let record = Arc::new(record);
-        let State { records, index, .. } = &mut *self.state;
+        record.used.set();
+        let State { records, index, unsaved, warmth, .. } = &mut *self.state;
+        warmth.enter(&record);
+        unsaved.note(key, Some(&record), Part::of(event));
         match records.get_mut(key) {
             Some(slot) => {
+                warmth.leave(slot);
                 index.change(key, slot, &record);
                 *slot = record.clone();
             }
@@ -195,6 +201,7 @@ impl Turn<'_> {
             absolute_deadline: times.absolute_deadline,
             owner,
             body: Body::Hot(fields),
+            used: Used::default(),
         };
         Ok(self.place(key, record, event))
     }
