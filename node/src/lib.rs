@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod engine;
 pub mod env;
 pub mod gateway;
 pub mod log;
