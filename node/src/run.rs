@@ -2,6 +2,7 @@
 
 use crate::{
     config::NodeConfig,
+    engine::{EngineKind, StorageOptions},
     env::RealEnv,
     gateway::{self, resp::RespOptions},
     log::{Log, LogOptions},
@@ -52,6 +53,11 @@ pub async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         node: config.id,
         founders: config.founders.clone(),
         shard_count: config.shard_count,
+        storage: StorageOptions {
+            kind: EngineKind::Fjall,
+            directory: config.data_dir.join("engine"),
+            memory_bytes_max: config.memory_bytes_max.unwrap_or_else(|| crate::env::memory_bytes() / 2),
+        },
         snapshots: config.data_dir.join("snapshots"),
         group: GroupOptions::default(),
         proposer: ProposerOptions::default(),

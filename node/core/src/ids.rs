@@ -160,7 +160,7 @@ impl Key {
     }
 
     /// Where the key stands in the order of keys, but for those that share slot, hash and low namespace bits with it.
-    pub(crate) fn position(&self) -> u64 {
+    pub fn position(&self) -> u64 {
         self.position
     }
 }

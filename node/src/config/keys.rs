@@ -44,6 +44,11 @@ pub const KEYS: &[Key] = &[
     key("listen.peers", Some("127.0.0.1:7403"), "where other nodes connect"),
     key("resp.cluster", Some("false"), "send Redis clients to leaders with -MOVED instead of forwarding"),
     key("limits.log_bytes_max", Some("4294967296"), "the most bytes that the log may take"),
+    key(
+        "limits.memory_bytes_max",
+        None,
+        "the most that the fields of sessions may take in memory, the others being on disk; half of the machine's otherwise",
+    ),
     key("log.format", Some("text"), "how log lines look: text or json"),
     key("log.level", Some("info"), "what is logged: a level, or levels by module, as info,sojourn_node::raft=debug"),
     key("insecure", Some("false"), "listen beyond the loopback without TLS"),

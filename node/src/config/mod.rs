@@ -36,6 +36,8 @@ pub struct NodeConfig {
     pub resp_cluster: bool,
     /// The most bytes that the log may take.
     pub log_bytes_max: u64,
+    /// The most that the fields of sessions may take in memory, if something other than the default.
+    pub memory_bytes_max: Option<u64>,
     /// What is logged for people, and how.
     pub log: LogOptions,
     /// Whether to listen beyond the loopback without TLS.
@@ -188,6 +190,7 @@ impl NodeConfig {
             },
             resp_cluster: source.flag("resp.cluster")?,
             log_bytes_max: source.number("limits.log_bytes_max")?,
+            memory_bytes_max: source.optional("limits.memory_bytes_max", "use a whole number of bytes")?,
             log: LogOptions { format: source.log_format()?, level: source.text("log.level").unwrap_or_default() },
             insecure: source.flag("insecure")?,
         };
@@ -227,6 +230,10 @@ impl Source<'_> {
     fn parse<T: std::str::FromStr>(&self, key: &'static str, mend: &str) -> Result<T, ConfigError> {
         let value = self.text(key).unwrap_or_default();
         value.parse().map_err(|_| ConfigError::BadValue { key, value, mend: mend.to_owned() })
+    }
+
+    fn optional<T: std::str::FromStr>(&self, key: &'static str, mend: &str) -> Result<Option<T>, ConfigError> {
+        self.text(key).map(|_| self.parse(key, mend)).transpose()
     }
 
     fn number<T: std::str::FromStr>(&self, key: &'static str) -> Result<T, ConfigError> {

@@ -1,7 +1,7 @@
 //! The log of one group, as its Raft core sees it.
 
 use super::{
-    Done, GroupId, Handle, Shared,
+    Done, GroupId, Handle, LogFailure, Shared,
     error::Refused,
     format::{Kind, RECORD_HEADER_BYTES, decode_record},
     memory::{Group, Place},
@@ -128,6 +128,18 @@ impl GroupLog {
         let shared = self.shared();
         shared.state.lock().purge(self.group, upto_index, purged_id, &shared.options);
         shared.writer_wake.notify_one();
+    }
+
+    /// Whether the log has reached its cap or the disk is full.
+    pub fn is_out_of_space(&self) -> bool {
+        self.shared().counts.space_refused.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Fails the whole log, and with it the node: something that the log relies on, beside it, went wrong. `doing` is a
+    /// verb.
+    pub fn fail(&self, doing: &'static str, error: &io::Error) {
+        let shared = self.shared();
+        shared.poison(LogFailure::new(doing, &shared.options.directory, error));
     }
 
     /// Forgets the group; its id may be used again.

@@ -3,12 +3,15 @@
 use super::{
     inbox::Inbox,
     log_store::LogStore,
-    machine::{Adapter, Machine, SnapshotPlace},
+    keeper::{Keeper, KeeperOptions, KeeperParts, NO_ROOM_PAUSE},
+    machine::{Adapter, Machine},
     network::Links,
-    snapshot::{Incoming, SnapshotFile},
+    snapshot::{Incoming, Snapshot},
     types::{Applied, Proposal, Types, Vote, payload_bytes},
 };
 use crate::{
+    engine::Engine,
+    env::Env,
     log::{GroupId, Log},
     peers::Rpc,
 };
@@ -23,7 +26,13 @@ use openraft::{
     },
 };
 use sojourn_core::NodeId;
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 use tokio::sync::Mutex;
 
 /// Times and sizes of Raft groups.
@@ -35,10 +44,15 @@ pub struct GroupOptions {
     pub election_min: Duration,
     /// The longest.
     pub election_max: Duration,
-    /// Entries after which a snapshot is written and the log purged.
+    /// Entries after which the engine gets what they changed, and the log is purged: a restart applies at most about so
+    /// many again.
     pub snapshot_entries: u64,
-    /// Entries kept behind a snapshot for followers that are a little late.
+    /// Entries kept behind that for followers that are a little late.
     pub keep_entries: u64,
+    /// Bytes of changes after which the engine gets them.
+    pub unsaved_bytes_max: u64,
+    /// The longest that a change waits for that.
+    pub unsaved_age_max: Duration,
     /// Room that the log must have beyond an append's entries before it is taken.
     pub log_room_bytes_min: u64,
 }
@@ -49,8 +63,10 @@ impl Default for GroupOptions {
             heartbeat: Duration::from_millis(50),
             election_min: Duration::from_millis(150),
             election_max: Duration::from_millis(300),
-            snapshot_entries: 100_000,
+            snapshot_entries: 50_000,
             keep_entries: 10_000,
+            unsaved_bytes_max: 16 << 20,
+            unsaved_age_max: Duration::from_secs(10),
             log_room_bytes_min: 4 << 20,
         }
     }
@@ -65,13 +81,21 @@ impl GroupOptions {
             election_timeout_min: ms(self.election_min),
             election_timeout_max: ms(self.election_max),
             install_snapshot_timeout: 60_000,
-            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
+            snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: self.keep_entries,
             enable_pre_vote: Some(true),
             backoff: "50ms".to_owned(),
             ..Config::default()
         };
         config.validate().map(Arc::new).map_err(io::Error::other)
+    }
+
+    fn keeper(&self) -> KeeperOptions {
+        KeeperOptions {
+            unsaved_bytes_max: self.unsaved_bytes_max,
+            unsaved_entries_max: self.snapshot_entries,
+            unsaved_age_max: self.unsaved_age_max,
+        }
     }
 }
 
@@ -85,8 +109,12 @@ pub struct GroupParts {
     pub log: Log,
     /// The node's calls to others.
     pub rpc: Rpc,
-    /// Where its snapshots go.
-    pub place: SnapshotPlace,
+    /// The seams.
+    pub env: Env,
+    /// Where the group's state is kept.
+    pub engine: Arc<dyn Engine>,
+    /// Where snapshots are while they are sent and received.
+    pub snapshots: PathBuf,
     /// Times and sizes.
     pub options: GroupOptions,
 }
@@ -94,7 +122,7 @@ pub struct GroupParts {
 /// A running group and its machine.
 pub struct RunningGroup<M: Machine> {
     raft: Raft<Types, Adapter<M>>,
-    machine: Arc<M>,
+    keeper: Arc<Keeper<M>>,
     incoming: Mutex<Incoming>,
     log: Log,
     log_room_bytes_min: u64,
@@ -106,16 +134,16 @@ impl<M: Machine> RunningGroup<M> {
     /// # Errors
     /// Unreadable log or snapshot: the text says what to do.
     pub async fn start(parts: GroupParts, machine: Arc<M>, inbox: &Inbox) -> io::Result<Arc<Self>> {
-        let GroupParts { node, group, log, rpc, place, options } = parts;
-        let partial: PathBuf = place.directory.join("incoming");
-        place.disk.create_directory(&partial)?;
-        let incoming = Incoming::new(place.disk.clone(), place.directory.clone());
-        let adapter = Adapter::new(machine.clone(), place);
-        let store = LogStore::new(log.group(group));
+        let GroupParts { node, group, log, rpc, env, engine, snapshots, options } = parts;
+        let incoming = Mutex::new(Incoming::new(env.disk.clone(), snapshots.clone()));
+        let keeper = KeeperParts { env, engine, group, log: log.clone(), snapshots, options: options.keeper() };
+        let keeper = Arc::new(Keeper::open(keeper, machine).await?);
+        let (store, adapter) = (LogStore::new(log.group(group)), Adapter::new(keeper.clone()));
         let config = options.config(group)?;
         let raft = Raft::new(node.0, config, Links::new(rpc, group), store, adapter).await.map_err(io::Error::other)?;
         let log_room_bytes_min = options.log_room_bytes_min;
-        let running = Arc::new(Self { raft, machine, incoming: Mutex::new(incoming), log, log_room_bytes_min });
+        let running = Arc::new(Self { raft, keeper, incoming, log, log_room_bytes_min });
+        drop(super::spawn(run_keeper(Arc::downgrade(&running))));
         inbox.add(group, running.clone());
         Ok(running)
     }
@@ -168,7 +196,47 @@ impl<M: Machine> RunningGroup<M> {
 
     /// What the entries are applied to.
     pub fn machine(&self) -> &Arc<M> {
-        &self.machine
+        self.keeper.machine()
+    }
+
+    /// Gives the engine what it does not have yet, and lets go of the log up to there.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    pub async fn save(&self) -> io::Result<()> {
+        if self.keeper.save().await? {
+            // A group that is stopping purges at its next start.
+            let _stopping = self.raft.trigger().snapshot().await;
+        }
+        Ok(())
+    }
+
+    /// Stops the group; the engine then has all that was applied, so that the next start is quick.
+    ///
+    /// # Errors
+    /// The group panicked, or what the disk says.
+    pub async fn shut_down(&self) -> io::Result<()> {
+        self.raft.shutdown().await.map_err(io::Error::other)?;
+        self.keeper.save().await.map(drop)
+    }
+}
+
+/// Writes behind what entries changed, when there is enough of it or it is old enough.
+async fn run_keeper<M: Machine>(group: Weak<RunningGroup<M>>) {
+    loop {
+        let Some(running) = group.upgrade() else { return };
+        let (wake, age_max) = (running.keeper.wake.clone(), running.keeper.age_max());
+        drop(running);
+        let _old_enough = tokio::time::timeout(age_max, wake.notified()).await;
+        let Some(running) = group.upgrade() else { return };
+        match running.save().await {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                tracing::warn!("no room on the disk for the engine; trying again until there is");
+                tokio::time::sleep(NO_ROOM_PAUSE).await;
+            }
+            Err(error) => return running.keeper.fail("keep the state of a group beside", &error),
+        }
     }
 }
 
@@ -194,7 +262,7 @@ pub trait Group: Send + Sync + 'static {
     fn install(
         &self,
         vote: Vote,
-        snapshot: SnapshotOf<Types, SnapshotFile>,
+        snapshot: SnapshotOf<Types, Snapshot>,
     ) -> BoxFuture<'_, Result<SnapshotResponse<Types>, Fatal<Types>>>;
     /// The snapshot on its way here.
     fn incoming(&self) -> &Mutex<Incoming>;
@@ -234,7 +302,7 @@ impl<M: Machine> Group for RunningGroup<M> {
     fn install(
         &self,
         vote: Vote,
-        snapshot: SnapshotOf<Types, SnapshotFile>,
+        snapshot: SnapshotOf<Types, Snapshot>,
     ) -> BoxFuture<'_, Result<SnapshotResponse<Types>, Fatal<Types>>> {
         Box::pin(self.raft.install_full_snapshot(vote, snapshot))
     }

@@ -6,7 +6,7 @@
 use super::{
     Group,
     network::{decode, decode_append, service},
-    snapshot::{PieceAnswer, PieceHead},
+    snapshot::{PieceAnswer, PieceHead, Snapshot},
     types::Types,
 };
 use crate::{log::GroupId, peers::Reply};
@@ -182,7 +182,7 @@ async fn take_piece(group: &dyn Group, mut body: Bytes) -> std::io::Result<Piece
     match group.incoming().lock().await.take(&head, &body).await? {
         Err(next) => Ok(PieceAnswer::Continue(next)),
         Ok(snapshot) => {
-            let snapshot = SnapshotOf::<Types, _> { meta: head.meta, snapshot };
+            let snapshot = SnapshotOf::<Types, _> { meta: head.meta, snapshot: Snapshot::Arrived(snapshot) };
             let response = group.install(head.vote, snapshot).await.map_err(std::io::Error::other)?;
             Ok(PieceAnswer::Finished(response.vote))
         }

@@ -3,12 +3,15 @@
 //! What comes out are [`RunningGroup`]s: propose bytes, have them applied on a quorum, read what was acknowledged.
 
 mod figures;
+mod file;
 mod group;
 mod inbox;
+mod keeper;
 mod lead;
 mod log_store;
 mod machine;
 mod network;
+mod outgoing;
 mod runtime;
 mod snapshot;
 #[cfg(test)]
@@ -18,10 +21,12 @@ mod types;
 pub use figures::{FollowerFigures, GroupFigures, Role};
 pub use group::{Group, GroupOptions, GroupParts, RunningGroup};
 pub use inbox::Inbox;
+pub use keeper::KeeperOptions;
+pub use machine::{Adapter, Builder, Loading, Machine, Unsaved};
+pub use outgoing::{Outgoing, Sending};
 pub use lead::NotTransferred;
-pub use machine::{Adapter, Frozen, Machine, SnapshotPlace};
 pub use runtime::{Runtime, simulate, simulated_u64, spawn};
-pub use snapshot::{Incoming, PIECE_BYTES, SnapshotFile};
+pub use snapshot::{Incoming, PIECE_BYTES, Snapshot, SnapshotFile};
 pub use types::{
     Applied, LogEntry, LogId, Proposal, StoredMembership, Types, Vote, decode_entry, encode_entry, malformed,
     payload_bytes,

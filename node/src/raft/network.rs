@@ -1,7 +1,7 @@
 //! openraft's network over calls between nodes: appends are pipelined, and all groups share one stream per peer.
 
 use super::{
-    snapshot::SnapshotFile,
+    snapshot::Snapshot,
     types::{LogId, Types, Vote, decode_entry, encode_entry, malformed},
 };
 use crate::{
@@ -101,7 +101,7 @@ impl Link {
 }
 
 impl RaftNetworkV2<Types> for Link {
-    type SnapshotData = SnapshotFile;
+    type SnapshotData = Snapshot;
 
     async fn append_entries(
         &mut self,
@@ -144,7 +144,7 @@ impl RaftNetworkV2<Types> for Link {
     async fn full_snapshot(
         &mut self,
         vote: Vote,
-        snapshot: SnapshotOf<Types, SnapshotFile>,
+        snapshot: SnapshotOf<Types, Snapshot>,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {

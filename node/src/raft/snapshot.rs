@@ -1,11 +1,13 @@
-//! Snapshots: a file on the sender, sent in pieces from where the receiver says it is.
+//! Snapshots on their way: a file on the sender, sent in pieces from where the receiver says it is.
 //!
 //! The receiver keeps what it has of a snapshot under the snapshot's name, so that a transfer that was cut goes on at its
 //! offset. One piece is under way at a time and travels on the bulk lane: appends never wait behind a snapshot.
 
 use super::{
+    file::SYNC_BYTES,
     network::{Link, decode, network_error, rpc_error, service},
-    types::{Types, Vote},
+    outgoing::Outgoing,
+    types::{Types, Vote, malformed},
 };
 use crate::{
     env::{Disk, DiskFile},
@@ -28,8 +30,20 @@ use std::{
 /// Bytes in one piece.
 pub const PIECE_BYTES: usize = 1 << 20;
 
-/// How long one piece, or the installation after the last, may take.
+/// How long one piece may take.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the last one may take, after which the snapshot is installed.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// A snapshot as openraft hands it on.
+#[derive(Clone)]
+pub enum Snapshot {
+    /// On the sender: made when it is sent.
+    Promised(Arc<Outgoing>),
+    /// On the receiver: the file that came.
+    Arrived(SnapshotFile),
+}
 
 /// A whole snapshot on this node's disk.
 #[derive(Clone)]
@@ -38,6 +52,7 @@ pub struct SnapshotFile {
 }
 
 struct Inner {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     file: Box<dyn DiskFile>,
     length: u64,
@@ -57,7 +72,15 @@ impl SnapshotFile {
     pub fn open(disk: &Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
         let file = disk.open(path, false)?;
         let length = file.length()?;
-        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), file, length }) })
+        Ok(Self { inner: Arc::new(Inner { disk: disk.clone(), path: path.to_owned(), file, length }) })
+    }
+
+    /// Removes the file; who has it open may go on reading.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    pub fn remove(&self) -> io::Result<()> {
+        self.inner.disk.remove(&self.inner.path)
     }
 
     /// Its name, the same on sender and receiver.
@@ -110,15 +133,24 @@ pub enum PieceAnswer {
 pub(super) async fn send(
     link: &Link,
     vote: Vote,
-    snapshot: SnapshotOf<Types, SnapshotFile>,
+    snapshot: SnapshotOf<Types, Snapshot>,
     cancel: impl Future<Output = ReplicationClosed>,
 ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
     let transfer = async {
+        let Snapshot::Promised(outgoing) = &snapshot.snapshot else {
+            return Err(StreamingError::from(network_error(&malformed("a snapshot of another node"))));
+        };
+        let failed = |error: io::Error| StreamingError::from(network_error(&error));
+        let sending = outgoing.begin();
+        let (meta, file) = outgoing.file(snapshot.meta.last_log_id).await.map_err(failed)?;
         let mut offset = None;
         loop {
-            match send_piece(link, &vote, &snapshot, offset).await.map_err(StreamingError::from)? {
+            match send_piece(link, &vote, &meta, &file, offset).await.map_err(StreamingError::from)? {
                 PieceAnswer::Continue(next) => offset = Some(next),
-                PieceAnswer::Finished(vote) => return Ok(SnapshotResponse::new(vote)),
+                PieceAnswer::Finished(vote) => {
+                    outgoing.finish(sending).await.map_err(failed)?;
+                    return Ok(SnapshotResponse::new(vote));
+                }
             }
         }
     };
@@ -132,26 +164,29 @@ pub(super) async fn send(
 async fn send_piece(
     link: &Link,
     vote: &Vote,
-    snapshot: &SnapshotOf<Types, SnapshotFile>,
+    meta: &SnapshotMetaOf<Types>,
+    file: &SnapshotFile,
     offset: Option<u64>,
 ) -> Result<PieceAnswer, RPCError<Types>> {
-    let file = &snapshot.snapshot;
     let piece = match offset {
         None => Vec::new(),
         Some(offset) => file.read(offset, PIECE_BYTES).map_err(|error| network_error(&error))?,
     };
+    let head_offset = offset.unwrap_or(0);
     let head = PieceHead {
         vote: *vote,
-        meta: snapshot.meta.clone(),
+        meta: meta.clone(),
         name: file.name(),
         length: file.length(),
-        offset: offset.unwrap_or(0),
+        offset: head_offset,
     };
     let head = postcard::to_stdvec(&head).map_err(|error| network_error(&error))?;
     let group = link.group.to_le_bytes();
     let head_length = u32::try_from(head.len()).unwrap_or(u32::MAX).to_le_bytes();
     let parts: [&[u8]; 4] = [&group, &head_length, &head, &piece];
-    let answer = link.rpc.call(link.target, Lane::Bulk, service::SNAPSHOT, &parts, PIECE_TIMEOUT).await;
+    let is_last = head_offset + piece.len() as u64 >= file.length();
+    let timeout = if is_last { INSTALL_TIMEOUT } else { PIECE_TIMEOUT };
+    let answer = link.rpc.call(link.target, Lane::Bulk, service::SNAPSHOT, &parts, timeout).await;
     decode(&answer.map_err(rpc_error)?).map_err(|error| network_error(&error))
 }
 
@@ -166,6 +201,7 @@ struct Partial {
     name: String,
     file: Box<dyn DiskFile>,
     received: u64,
+    synced: u64,
 }
 
 impl Incoming {
@@ -182,14 +218,23 @@ impl Incoming {
         if head.name.is_empty() || head.name.contains(['/', '\\']) || head.name.starts_with('.') {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a snapshot with an impossible name"));
         }
-        let path = self.directory.join(format!("{}.partial", head.name));
+        let path = self.partial_path(&head.name);
         let mut partial = match self.partial.take() {
             Some(partial) if partial.name == head.name => partial,
-            Some(_) | None => Partial { name: head.name.clone(), file: self.disk.open(&path, true)?, received: 0 },
+            other => {
+                // An earlier one that its sender gave up.
+                other.map_or(Ok(()), |old| self.disk.remove(&self.partial_path(&old.name)))?;
+                Partial { name: head.name.clone(), file: self.disk.open(&path, true)?, received: 0, synced: 0 }
+            }
         };
         if head.offset == partial.received && !piece.is_empty() {
             partial.file.write_at(partial.received, piece)?;
             partial.received += piece.len() as u64;
+            // Bit by bit: a sync of much would hold up the log's.
+            if partial.received - partial.synced >= SYNC_BYTES {
+                partial.file.sync().await?;
+                partial.synced = partial.received;
+            }
         }
         if partial.received < head.length {
             let next = partial.received;
@@ -202,5 +247,9 @@ impl Incoming {
         self.disk.rename(&path, &whole)?;
         self.disk.sync_directory(&self.directory)?;
         SnapshotFile::open(&self.disk, &whole).map(Ok)
+    }
+
+    fn partial_path(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.partial"))
     }
 }

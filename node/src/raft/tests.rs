@@ -1,15 +1,17 @@
 //! Three replicas in one process, in virtual time, over the real log, adapter and calls.
 
 use super::{
-    Applied, Frozen, GroupOptions, GroupParts, Inbox, Machine, Proposal, RunningGroup, SnapshotPlace, simulate,
+    Applied, GroupOptions, GroupParts, Inbox, Loading, Machine, Proposal, RunningGroup, Unsaved, simulate,
     simulated_u64,
 };
 use crate::{
+    engine::{FileEngine, Row},
     env::{Clock, Env, Plants, Random, Spawn, Work, simulated::SimulatedDisk},
     log::{Log, LogOptions},
     peers::{Reply, Rpc, RpcOptions, Service, simulated::SimulatedNetwork},
 };
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use sojourn_core::NodeId;
 use std::{io, sync::Arc, time::Duration};
@@ -47,28 +49,51 @@ impl Spawn for Virtual {
 struct Lines(Mutex<Vec<Bytes>>);
 
 impl Machine for Lines {
-    fn apply(&self, _index: u64, proposal: &Proposal) -> Applied {
-        self.0.lock().push(proposal.0.clone());
-        Applied::Nothing
+    type Entry = Bytes;
+    type Loading = LoadingLines;
+
+    fn read(&self, _index: u64, proposal: &Proposal) -> Bytes {
+        proposal.0.clone()
     }
-    fn freeze(&self) -> Box<dyn Frozen> {
-        Box::new(FrozenLines(self.0.lock().clone()))
+    fn apply(&self, _index: u64, line: Bytes) -> Result<Applied, Bytes> {
+        self.0.lock().push(line);
+        Ok(Applied::Nothing)
     }
-    fn restore(&self, source: &mut dyn io::Read) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        source.read_to_end(&mut bytes)?;
-        let lines: Vec<Vec<u8>> = postcard::from_bytes(&bytes).map_err(io::Error::other)?;
-        *self.0.lock() = lines.into_iter().map(Bytes::from).collect();
+    fn unsaved_bytes(&self) -> u64 {
+        0
+    }
+    fn take_unsaved(&self) -> Box<dyn Unsaved> {
+        Box::new(UnsavedLines(self.0.lock().clone()))
+    }
+    fn settle(&self, _saved: bool) {}
+    fn loading(&self) -> LoadingLines {
+        LoadingLines::default()
+    }
+    async fn adopt(&self, loaded: LoadingLines, commit: BoxFuture<'_, io::Result<()>>) -> io::Result<()> {
+        commit.await?;
+        *self.0.lock() = loaded.0;
         Ok(())
     }
 }
 
-struct FrozenLines(Vec<Bytes>);
+struct UnsavedLines(Vec<Bytes>);
 
-impl Frozen for FrozenLines {
-    fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        let lines: Vec<&[u8]> = self.0.iter().map(|line| &line[..]).collect();
-        out.write_all(&postcard::to_stdvec(&lines).map_err(io::Error::other)?)
+impl Unsaved for UnsavedLines {
+    fn rows(&self) -> Vec<Row> {
+        let rows = (1_u64..).zip(&self.0);
+        rows.map(|(number, line)| ([&[1], &number.to_be_bytes()[..]].concat(), Some(line.to_vec()))).collect()
+    }
+}
+
+#[derive(Default)]
+struct LoadingLines(Vec<Bytes>);
+
+impl Loading for LoadingLines {
+    const KEY_END: &'static [u8] = &[2];
+
+    fn take(&mut self, _key: &[u8], value: &[u8]) -> io::Result<()> {
+        self.0.push(Bytes::copy_from_slice(value));
+        Ok(())
     }
 }
 
@@ -111,10 +136,11 @@ async fn start(network: &SimulatedNetwork, disk: &SimulatedDisk, id: u64, snapsh
     let door = Arc::new(Door(Inbox::default()));
     rpc.serve(door.clone());
     network.attach(id, Some(rpc.receiver()));
-    let place = SnapshotPlace { disk: env.disk.clone(), directory: "/snapshots".into(), group: GROUP };
+    let engine = Arc::new(FileEngine::open(env.disk.clone(), "/engine".as_ref()).expect("an engine"));
     let options =
         GroupOptions { snapshot_entries, keep_entries: 5, log_room_bytes_min: 64 << 10, ..GroupOptions::default() };
-    let parts = GroupParts { node: id, group: GROUP, log: log.clone(), rpc: rpc.clone(), place, options };
+    let (log_of_group, snapshots) = (log.clone(), "/snapshots".into());
+    let parts = GroupParts { node: id, group: GROUP, log: log_of_group, rpc: rpc.clone(), env, engine, snapshots, options };
     let group = RunningGroup::start(parts, Arc::new(Lines::default()), &door.0).await.expect("a group");
     Node { id, group, log, _rpc: rpc }
 }

@@ -43,7 +43,11 @@ impl Inner {
         let now = self.now_ms().max(machine.last_stamp());
         let mut answers = Vec::with_capacity(queries.len());
         for query in queries {
-            let (answer, hidden) = machine.query(now, query);
+            let read = machine.query(now, query).await;
+            let (answer, hidden) = read.map_err(|error| {
+                tracing::error!(%error, "a session cannot be read from the engine");
+                NotProposed::Stopped
+            })?;
             if !hidden.is_empty() {
                 self.log_expiry(&shard, now, &hidden).await?;
             }

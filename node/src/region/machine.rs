@@ -1,6 +1,10 @@
 //! The region's agreed state as the system group applies it.
 
-use crate::raft::{Applied, Frozen, Machine, Proposal, malformed};
+use crate::{
+    engine::Row,
+    raft::{Applied, Loading, Machine, Proposal, Unsaved, malformed},
+};
+use futures::future::BoxFuture;
 use sojourn_core::region::{RegionCommand, RegionState};
 use sojourn_proto::wire::{FORMAT_VERSION, Wire, decode_all};
 use std::{io, sync::Arc};
@@ -44,40 +48,75 @@ fn decode<T: Wire>(bytes: &[u8]) -> io::Result<T> {
     }
 }
 
+/// The one row of the region's state in the engine.
+const STATE_KEY: &[u8] = &[1];
+
 impl Machine for Agreed {
-    fn apply(&self, index: u64, proposal: &Proposal) -> Applied {
-        let command: RegionCommand = match decode(&proposal.0) {
+    type Entry = RegionCommand;
+    type Loading = LoadingRegion;
+
+    fn read(&self, index: u64, proposal: &Proposal) -> RegionCommand {
+        match decode(&proposal.0) {
             Ok(command) => command,
             Err(error) => {
                 // Skipping it would make this replica differ from the others.
                 tracing::error!(%error, index, "cannot read a committed change of the region; stopping");
                 std::process::abort();
             }
-        };
+        }
+    }
+
+    fn apply(&self, _index: u64, command: RegionCommand) -> Result<Applied, RegionCommand> {
         let mut outcome = None;
         self.state.send_modify(|state| outcome = Some(Arc::make_mut(state).apply(command)));
-        outcome.map_or(Applied::Nothing, |outcome| Applied::Region(Box::new(outcome)))
+        Ok(outcome.map_or(Applied::Nothing, |outcome| Applied::Region(Box::new(outcome))))
     }
 
-    fn freeze(&self) -> Box<dyn Frozen> {
-        Box::new(FrozenRegion(self.now()))
+    fn unsaved_bytes(&self) -> u64 {
+        // Small and rare: written when old enough.
+        0
     }
 
-    fn restore(&self, source: &mut dyn io::Read) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        source.read_to_end(&mut bytes)?;
-        let state = decode(&bytes)?;
-        self.state.send_replace(Arc::new(state));
+    fn take_unsaved(&self) -> Box<dyn Unsaved> {
+        Box::new(UnsavedRegion(self.now()))
+    }
+
+    fn settle(&self, _saved: bool) {}
+
+    fn loading(&self) -> LoadingRegion {
+        LoadingRegion::default()
+    }
+
+    async fn adopt(&self, loaded: LoadingRegion, commit: BoxFuture<'_, io::Result<()>>) -> io::Result<()> {
+        commit.await?;
+        if let Some(state) = loaded.0 {
+            self.state.send_replace(Arc::new(state));
+        }
         Ok(())
     }
 }
 
-struct FrozenRegion(Arc<RegionState>);
+struct UnsavedRegion(Arc<RegionState>);
 
-impl Frozen for FrozenRegion {
-    fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
+impl Unsaved for UnsavedRegion {
+    fn rows(&self) -> Vec<Row> {
         let mut bytes = vec![FORMAT_VERSION];
         RegionState::put(&self.0, &mut bytes);
-        out.write_all(&bytes)
+        vec![(STATE_KEY.to_vec(), Some(bytes))]
+    }
+}
+
+/// The region's state on its way from the engine.
+#[derive(Default)]
+pub struct LoadingRegion(Option<RegionState>);
+
+impl Loading for LoadingRegion {
+    const KEY_END: &'static [u8] = &[2];
+
+    fn take(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        if key == STATE_KEY {
+            self.0 = Some(decode(value)?);
+        }
+        Ok(())
     }
 }

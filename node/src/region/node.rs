@@ -11,10 +11,11 @@ use super::{
     status::GroupName,
 };
 use crate::{
+    engine::{Storage, StorageOptions},
     env::{Env, SlewedClock},
     log::{GroupId, Log},
     peers::Rpc,
-    raft::{GroupOptions, GroupParts, Machine, RunningGroup, SnapshotPlace, spawn},
+    raft::{GroupOptions, GroupParts, Machine, RunningGroup, spawn},
     shard::{Proposer, ProposerOptions, Reads, Sessions},
 };
 use sojourn_core::{Key, NodeId, RegionId, ShardId, Stamp, region::Member};
@@ -41,7 +42,9 @@ pub struct NodeOptions {
     pub founders: Vec<Member>,
     /// How many shards share the slots.
     pub shard_count: u32,
-    /// Where snapshots go.
+    /// Where the groups' state is kept, and how much of it in memory.
+    pub storage: StorageOptions,
+    /// Where snapshots are while they are sent and received.
     pub snapshots: PathBuf,
     /// Times and sizes of the groups.
     pub group: GroupOptions,
@@ -60,6 +63,7 @@ pub(super) struct Inner {
     pub clock: Arc<SlewedClock>,
     pub rpc: Rpc,
     pub log: Log,
+    pub storage: Storage,
     pub options: NodeOptions,
     pub system: Arc<RunningGroup<Agreed>>,
     pub shards: Shards,
@@ -76,11 +80,11 @@ impl RegionNode {
     /// # Errors
     /// Unreadable log or snapshot: the text says what to do.
     pub async fn start(env: Env, log: Log, rpc: Rpc, options: NodeOptions) -> io::Result<Self> {
-        env.disk.create_directory(&options.snapshots)?;
+        let storage = Storage::open(&env, &options.storage)?;
         let door = Arc::new(Door::default());
         rpc.serve(door.clone());
         let (notices, _) = broadcast::channel(NOTICES_BEHIND_MAX);
-        let parts = group_parts(&env, &log, &rpc, &options, SYSTEM_GROUP);
+        let parts = group_parts(&env, &log, &rpc, &storage, &options, SYSTEM_GROUP);
         let system = RunningGroup::start(parts, Arc::new(Agreed::default()), &door.inbox).await?;
         let inner = Arc::new(Inner {
             clock: Arc::new(SlewedClock::new()),
@@ -90,13 +94,19 @@ impl RegionNode {
             door,
             rpc,
             log,
+            storage,
             system,
             notices,
             options,
             env,
         });
-        for shard in (0..inner.options.shard_count).map(ShardId) {
-            inner.start_shard(shard).await?;
+        // Side by side: each reads what the engine has of it, and applies the rest of its log.
+        let starting = (0..inner.options.shard_count).map(|shard| {
+            let inner = inner.clone();
+            spawn(async move { inner.start_shard(ShardId(shard)).await })
+        });
+        for started in starting.collect::<Vec<_>>() {
+            started.await.map_err(io::Error::other)??;
         }
         *inner.door.node.lock() = Arc::downgrade(&inner);
         let node = Self { inner };
@@ -131,11 +141,11 @@ impl RegionNode {
         }
         hand_over(GroupName::System, &inner.system).await;
         for (shard, held) in inner.shards.all() {
-            if let Err(error) = held.group.raft().shutdown().await {
+            if let Err(error) = held.group.shut_down().await {
                 tracing::warn!(%error, shard = shard.0, "a shard did not stop cleanly");
             }
         }
-        if let Err(error) = inner.system.raft().shutdown().await {
+        if let Err(error) = inner.system.shut_down().await {
             tracing::warn!(%error, "the system group did not stop cleanly");
         }
         inner.log.close().await;
@@ -160,13 +170,22 @@ async fn hand_over<M: Machine>(name: GroupName, group: &RunningGroup<M>) {
     }
 }
 
-fn group_parts(env: &Env, log: &Log, rpc: &Rpc, options: &NodeOptions, group: GroupId) -> GroupParts {
+fn group_parts(
+    env: &Env,
+    log: &Log,
+    rpc: &Rpc,
+    storage: &Storage,
+    options: &NodeOptions,
+    group: GroupId,
+) -> GroupParts {
     GroupParts {
         node: options.node,
         group,
         log: log.clone(),
         rpc: rpc.clone(),
-        place: SnapshotPlace { disk: env.disk.clone(), directory: options.snapshots.clone(), group },
+        env: env.clone(),
+        engine: storage.engine().clone(),
+        snapshots: options.snapshots.clone(),
         options: options.group.clone(),
     }
 }
@@ -190,9 +209,11 @@ impl Inner {
 
     /// Starts this node's replica of `shard` from what the disk has of it.
     async fn start_shard(&self, shard: ShardId) -> io::Result<()> {
-        let Self { env, log, options, .. } = self;
-        let parts = group_parts(env, log, &self.rpc, options, shard.0 + 1);
-        let sessions = Arc::new(Sessions::new(shard, options.region, 1, self.notices.clone()));
+        let Self { env, log, storage, options, .. } = self;
+        let group = shard.0 + 1;
+        let parts = group_parts(env, log, &self.rpc, storage, options, group);
+        let part = storage.part(group);
+        let sessions = Arc::new(Sessions::new(shard, options.region, 1, part, self.notices.clone()));
         let group = RunningGroup::start(parts, sessions, &self.door.inbox).await?;
         let proposer =
             Proposer::start(env.clone(), self.clock.clone(), log.clone(), group.clone(), options.proposer.clone());

@@ -1,33 +1,40 @@
 //! A shard's sessions as entries are applied to them.
 
-use super::batch;
+use super::{
+    batch,
+    cold::Shelf,
+    rows::{LoadingSessions, UnsavedSessions},
+};
 use crate::{
-    raft::{Applied, Frozen, Machine, Proposal, malformed},
+    engine::Part,
+    raft::{Applied, Machine, Proposal, Unsaved},
     region::backend::Notice,
 };
+use futures::future::BoxFuture;
 use parking_lot::RwLock;
-use sojourn_core::{Answer, Effect, Key, Query, Record, RegionId, ShardId, Stamp, State, state::Meta};
-use sojourn_proto::wire::{FORMAT_VERSION, Reader, Wire};
+use sojourn_core::{Command, Effect, Key, Record, RegionId, ShardId, Stamp, State};
 use std::{io, sync::Arc};
 use tokio::sync::broadcast;
 
 /// The sessions of one shard.
 pub struct Sessions {
     shard: ShardId,
-    state: RwLock<State>,
+    pub(super) state: RwLock<State>,
+    pub(super) shelf: Shelf,
     notices: broadcast::Sender<Arc<Notice>>,
 }
 
 impl Sessions {
-    /// An empty shard; what is applied is told to `notices`.
-    pub fn new(shard: ShardId, region: RegionId, epoch: u32, notices: broadcast::Sender<Arc<Notice>>) -> Self {
-        Self { shard, state: RwLock::new(State::new(region, epoch)), notices }
-    }
-
-    /// Answers a read at `now`, and the session that it hid because its deadline has passed without being logged.
-    pub fn query(&self, now: Stamp, query: &Query) -> (Answer, Vec<Key>) {
-        let (answer, hidden) = self.state.read().query(now, &|_, _| None, query);
-        (answer, hidden.into_iter().collect())
+    /// An empty shard whose fields are kept in `part` where memory does not hold them; what is applied is told to
+    /// `notices`.
+    pub fn new(
+        shard: ShardId,
+        region: RegionId,
+        epoch: u32,
+        part: Part,
+        notices: broadcast::Sender<Arc<Notice>>,
+    ) -> Self {
+        Self { shard, state: RwLock::new(State::new(region, epoch)), shelf: Shelf::new(part), notices }
     }
 
     /// The last stamp that was applied.
@@ -58,90 +65,69 @@ impl Sessions {
 }
 
 impl Machine for Sessions {
-    fn apply(&self, index: u64, proposal: &Proposal) -> Applied {
-        let (stamp, commands) = match batch::decode(proposal) {
+    type Entry = (Stamp, Vec<Command>);
+    type Loading = LoadingSessions;
+
+    fn read(&self, index: u64, proposal: &Proposal) -> Self::Entry {
+        match batch::decode(proposal) {
             Ok(decoded) => decoded,
             Err(error) => {
                 // Applying a part would make this replica differ from the others.
                 tracing::error!(%error, shard = self.shard.0, index, "cannot read a committed entry; stopping");
                 std::process::abort();
             }
-        };
+        }
+    }
+
+    async fn warm(&self, (_, commands): &Self::Entry) -> io::Result<()> {
+        self.fetch_for(commands).await
+    }
+
+    fn apply(&self, index: u64, (stamp, commands): Self::Entry) -> Result<Applied, Self::Entry> {
         let mut effects = Vec::with_capacity(commands.len());
         let outcomes = {
             let mut state = self.state.write();
-            commands.into_iter().map(|command| state.apply(stamp, command, &mut effects)).collect()
+            if !state.cold_for_commands(&commands).is_empty() {
+                return Err((stamp, commands));
+            }
+            let outcomes = commands.into_iter().map(|command| state.apply(stamp, command, &mut effects)).collect();
+            self.shelf.make_room(&mut state);
+            outcomes
         };
         self.tell(index, effects);
-        Applied::Sessions(outcomes)
+        Ok(Applied::Sessions(outcomes))
     }
 
-    fn freeze(&self) -> Box<dyn Frozen> {
-        let state = self.state.read();
-        let records = state.records(None).map(|(key, record)| (key.clone(), record.clone())).collect();
-        Box::new(FrozenSessions { meta: state.meta(), records })
+    fn unsaved_bytes(&self) -> u64 {
+        self.state.read().unsaved_bytes()
     }
 
-    fn restore(&self, source: &mut dyn io::Read) -> io::Result<()> {
-        let mut version = [0];
-        source.read_exact(&mut version)?;
-        if version[0] != FORMAT_VERSION {
-            return Err(malformed(&format!("a snapshot of format {}", version[0])));
+    fn take_unsaved(&self) -> Box<dyn Unsaved> {
+        let mut state = self.state.write();
+        Box::new(UnsavedSessions { meta: state.meta(), changes: state.take_unsaved() })
+    }
+
+    fn settle(&self, saved: bool) {
+        let mut state = self.state.write();
+        if saved {
+            state.saved();
+        } else {
+            state.not_saved();
         }
-        let meta: Meta = take_sized(source)?.ok_or_else(|| malformed("a snapshot without a head"))?;
-        let mut records = Vec::new();
-        while let Some(record) = take_sized::<(Key, Record)>(source)? {
-            records.push(record);
-        }
-        *self.state.write() = State::restore(meta, records);
+    }
+
+    fn loading(&self) -> LoadingSessions {
+        LoadingSessions::default()
+    }
+
+    async fn adopt(&self, loaded: LoadingSessions, commit: BoxFuture<'_, io::Result<()>>) -> io::Result<()> {
+        let Some(mut loaded) = loaded.finish() else { return commit.await };
+        let _alone = self.shelf.replaced.write().await;
+        commit.await?;
+        let mut state = self.state.write();
+        loaded.plants = state.plants;
+        *state = loaded;
+        self.shelf.make_room(&mut state);
         Ok(())
     }
-}
-
-struct FrozenSessions {
-    meta: Meta,
-    records: Vec<(Key, Arc<Record>)>,
-}
-
-impl Frozen for FrozenSessions {
-    fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        out.write_all(&[FORMAT_VERSION])?;
-        let mut buffer = Vec::new();
-        self.meta.put(&mut buffer);
-        put_sized(out, &mut buffer)?;
-        for (key, record) in &self.records {
-            key.put(&mut buffer);
-            Record::put(record, &mut buffer);
-            put_sized(out, &mut buffer)?;
-        }
-        out.write_all(&END.to_le_bytes())
-    }
-}
-
-/// Closes the list of records: no record is this long.
-const END: u32 = u32::MAX;
-
-fn put_sized(out: &mut dyn io::Write, buffer: &mut Vec<u8>) -> io::Result<()> {
-    let length = u32::try_from(buffer.len()).map_err(io::Error::other)?;
-    out.write_all(&length.to_le_bytes())?;
-    out.write_all(buffer)?;
-    buffer.clear();
-    Ok(())
-}
-
-fn take_sized<T: Wire>(source: &mut dyn io::Read) -> io::Result<Option<T>> {
-    let mut length = [0; 4];
-    source.read_exact(&mut length)?;
-    let length = u32::from_le_bytes(length);
-    if length == END {
-        return Ok(None);
-    }
-    let mut bytes = Vec::new();
-    let read = io::Read::read_to_end(&mut io::Read::take(source, u64::from(length)), &mut bytes)?;
-    if read != length as usize {
-        return Err(malformed("a cut snapshot"));
-    }
-    let mut reader = Reader::new(&bytes);
-    let value = T::take(&mut reader).and_then(|value| reader.finish().map(|()| value));
-    value.map(Some).map_err(|error| malformed(&error.to_string()))
 }

@@ -4,11 +4,14 @@
 //! quorum answers for all that came before it.
 
 mod batch;
+mod cold;
 mod machine;
 mod proposer;
 mod reads;
+mod rows;
 
 pub use batch::Bundle;
 pub use machine::Sessions;
 pub use proposer::{NotProposed, Proposer, ProposerOptions};
 pub use reads::Reads;
+pub use rows::LoadingSessions;

@@ -94,16 +94,20 @@ impl State {
 
     /// Gives a cold session its fields back, if it still is the session that they were fetched for.
     pub fn warm(&mut self, session: &ColdSession, fields: Fields) {
-        let Some(record) = self.records.get_mut(&session.key) else { return };
-        let same = (record.incarnation, record.version) == (session.incarnation, session.version);
-        if !same || !record.is_cold() {
+        if !self.is_still(session) {
             return;
         }
+        let Some(record) = self.records.get_mut(&session.key) else { return };
         self.warmth.leave(record);
         let hot = Arc::make_mut(record);
         hot.body = Body::Hot(fields);
         hot.used.set();
         self.warmth.enter(record);
+    }
+
+    /// Whether a session is cold and the one that was found so.
+    pub fn is_still(&self, session: &ColdSession) -> bool {
+        self.cold(&session.key).as_ref() == Some(session)
     }
 
     /// The cold sessions whose fields `commands` need.

@@ -1,0 +1,85 @@
+//! Fields that are on disk only: fetched before somebody needs them, let go of when memory is short.
+
+use super::{Sessions, rows};
+use crate::engine::Part;
+use sojourn_core::{Answer, Command, Key, Query, Stamp, State, state::ColdSession};
+use std::io;
+use tokio::sync::RwLock;
+
+/// A shard's part of the engine, and the lock that keeps it from being replaced while it is read.
+pub(super) struct Shelf {
+    pub part: Part,
+    pub replaced: RwLock<()>,
+}
+
+/// Records that one round looks at to find fields to let go of: it holds up the shard for less than a millisecond.
+const LOOKS_MAX: usize = 2_048;
+
+impl Shelf {
+    /// A shelf over `part`.
+    pub fn new(part: Part) -> Self {
+        Self { part, replaced: RwLock::default() }
+    }
+
+    /// Lets go of fields if the node holds more than it may.
+    pub fn make_room(&self, state: &mut State) {
+        let excess = self.part.memory().report(state.hot_bytes());
+        if excess > 0 {
+            state.cool(excess, LOOKS_MAX);
+            self.part.memory().report(state.hot_bytes());
+        }
+    }
+}
+
+impl Sessions {
+    /// Answers a read at `now`, and the session that it hid because its deadline has passed without being logged.
+    ///
+    /// # Errors
+    /// The engine does not give back what it has.
+    pub async fn query(&self, now: Stamp, query: &Query) -> io::Result<(Answer, Vec<Key>)> {
+        loop {
+            let cold = {
+                let state = self.state.read();
+                let cold = state.cold_for_queries([query]);
+                if cold.is_empty() {
+                    let (answer, hidden) = state.query(now, &|_, _| None, query);
+                    return Ok((answer, hidden.into_iter().collect()));
+                }
+                cold
+            };
+            self.fetch(cold).await?;
+        }
+    }
+
+    /// Fetches what `commands` need and memory does not hold.
+    pub(super) async fn fetch_for(&self, commands: &[Command]) -> io::Result<()> {
+        let cold = self.state.read().cold_for_commands(commands);
+        if cold.is_empty() { Ok(()) } else { self.fetch(cold).await }
+    }
+
+    async fn fetch(&self, cold: Vec<ColdSession>) -> io::Result<()> {
+        let _as_it_is = self.shelf.replaced.read().await;
+        let keys = cold.iter().map(|session| rows::fields_key(&session.key)).collect();
+        let found = self.shelf.part.read(keys).await?;
+        let mut warm = Vec::with_capacity(cold.len());
+        for (session, value) in cold.iter().zip(found) {
+            warm.push((session, value.map(|value| rows::fields_of(&value)).transpose()?));
+        }
+        let mut state = self.state.write();
+        for (session, fields) in warm {
+            match fields {
+                Some(fields) => state.warm(session, fields),
+                None if state.is_still(session) => return Err(lost()),
+                None => {}
+            }
+        }
+        self.shelf.make_room(&mut state);
+        Ok(())
+    }
+}
+
+fn lost() -> io::Error {
+    let text = "the engine lacks the fields of a session that it should have; stop the node, remove it from the region with \
+                `sojourn cluster remove-node`, and let it join again with an empty data directory";
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
