@@ -56,7 +56,7 @@ pub async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         storage: StorageOptions {
             kind: EngineKind::Fjall,
             directory: config.data_dir.join("engine"),
-            memory_bytes_max: config.memory_bytes_max.unwrap_or_else(|| crate::env::memory_bytes() / 2),
+            memory_bytes_max: config.memory_bytes_max.unwrap_or_else(|| crate::env::machine_memory_bytes() / 2),
         },
         snapshots: config.data_dir.join("snapshots"),
         group: GroupOptions::default(),

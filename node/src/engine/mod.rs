@@ -60,7 +60,7 @@ pub trait Engine: Send + Sync + 'static {
 pub const KEY_FIRST_BYTE_MAX: u8 = 0xf0;
 
 /// A group's rows at one moment.
-pub trait View: Send {
+pub trait View: Send + Sync {
     /// Visits the rows from `from` on and below `to`, in the order of keys.
     ///
     /// # Errors

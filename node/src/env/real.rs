@@ -52,6 +52,21 @@ pub fn memory_bytes() -> u64 {
     pages.unwrap_or(0).saturating_mul(rustix::param::page_size() as u64)
 }
 
+/// How much memory there is for this process: the machine's, or its control group's if that is less.
+pub fn machine_memory_bytes() -> u64 {
+    // proc(5): "MemTotal:  16314492 kB".
+    let machine = fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.as_deref().and_then(|text| text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok());
+    let machine = machine.map_or(FALLBACK_MEMORY_BYTES, |kilobytes| kilobytes.saturating_mul(1024));
+    // The second version of control groups, then the first; "max" and absurd numbers are no bound.
+    let bounds = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let bound = bounds.iter().find_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok());
+    bound.map_or(machine, |bound| bound.min(machine))
+}
+
+/// What is assumed where the machine does not say.
+const FALLBACK_MEMORY_BYTES: u64 = 1 << 30;
+
 struct OsRandom;
 
 impl Random for OsRandom {

@@ -2,8 +2,8 @@
 
 use super::{
     inbox::Inbox,
-    log_store::LogStore,
     keeper::{Keeper, KeeperOptions, KeeperParts, NO_ROOM_PAUSE},
+    log_store::LogStore,
     machine::{Adapter, Machine},
     network::Links,
     snapshot::{Incoming, Snapshot},

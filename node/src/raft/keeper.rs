@@ -259,7 +259,8 @@ impl<M: Machine> Keeper<M> {
     /// Replaces machine and engine by a snapshot that has arrived.
     pub async fn install(&self, meta: &SnapshotMetaOf<Types>, snapshot: Snapshot) -> io::Result<()> {
         let Snapshot::Arrived(file) = snapshot else { return Err(malformed("a snapshot that never arrived")) };
-        let (engine, group, mut loading, source) = (self.engine.clone(), self.group, self.machine.loading(), file.clone());
+        let (engine, group, mut loading, source) =
+            (self.engine.clone(), self.group, self.machine.loading(), file.clone());
         let _writing = self.writing.lock().await;
         let read = blocking(&self.env, "engine-install", async move {
             let mut rows = SnapshotReader::open(&source)?;

@@ -22,9 +22,9 @@ pub use figures::{FollowerFigures, GroupFigures, Role};
 pub use group::{Group, GroupOptions, GroupParts, RunningGroup};
 pub use inbox::Inbox;
 pub use keeper::KeeperOptions;
+pub use lead::NotTransferred;
 pub use machine::{Adapter, Builder, Loading, Machine, Unsaved};
 pub use outgoing::{Outgoing, Sending};
-pub use lead::NotTransferred;
 pub use runtime::{Runtime, simulate, simulated_u64, spawn};
 pub use snapshot::{Incoming, PIECE_BYTES, Snapshot, SnapshotFile};
 pub use types::{

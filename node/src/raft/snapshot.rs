@@ -173,13 +173,8 @@ async fn send_piece(
         Some(offset) => file.read(offset, PIECE_BYTES).map_err(|error| network_error(&error))?,
     };
     let head_offset = offset.unwrap_or(0);
-    let head = PieceHead {
-        vote: *vote,
-        meta: meta.clone(),
-        name: file.name(),
-        length: file.length(),
-        offset: head_offset,
-    };
+    let head =
+        PieceHead { vote: *vote, meta: meta.clone(), name: file.name(), length: file.length(), offset: head_offset };
     let head = postcard::to_stdvec(&head).map_err(|error| network_error(&error))?;
     let group = link.group.to_le_bytes();
     let head_length = u32::try_from(head.len()).unwrap_or(u32::MAX).to_le_bytes();

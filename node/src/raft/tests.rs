@@ -140,7 +140,8 @@ async fn start(network: &SimulatedNetwork, disk: &SimulatedDisk, id: u64, snapsh
     let options =
         GroupOptions { snapshot_entries, keep_entries: 5, log_room_bytes_min: 64 << 10, ..GroupOptions::default() };
     let (log_of_group, snapshots) = (log.clone(), "/snapshots".into());
-    let parts = GroupParts { node: id, group: GROUP, log: log_of_group, rpc: rpc.clone(), env, engine, snapshots, options };
+    let parts =
+        GroupParts { node: id, group: GROUP, log: log_of_group, rpc: rpc.clone(), env, engine, snapshots, options };
     let group = RunningGroup::start(parts, Arc::new(Lines::default()), &door.0).await.expect("a group");
     Node { id, group, log, _rpc: rpc }
 }
