@@ -1,5 +1,6 @@
 //! What Sojourn says on the wire and writes to disk.
 
+pub mod sessions;
 pub mod wire;
 
 /// Calls between the nodes of a region.
