@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` has the map of the rooms below.
 
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod engine;

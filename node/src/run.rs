@@ -1,10 +1,11 @@
 //! Puts a node together from its configuration and runs it until it is told to stop.
 
 use crate::{
+    api::Api,
     config::NodeConfig,
     engine::{EngineKind, StorageOptions},
     env::RealEnv,
-    gateway::{self, resp::RespOptions},
+    gateway::{self, grpc::GrpcOptions, resp::RespOptions},
     log::{Log, LogOptions},
     peers::{AddressBook, GrpcNetwork, Identity, PeersService, Rpc, RpcOptions},
     raft::GroupOptions,
@@ -40,6 +41,7 @@ pub async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let (close, closing) = watch::channel(false);
     let peers = bind("listen.peers", config.listen.peers).await?;
     let http = bind("listen.http", config.listen.http).await?;
+    let grpc = bind("listen.grpc", config.listen.grpc).await?;
     let resp = bind("listen.resp", config.listen.resp).await?;
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(peers);
     let peers_server = PeersService::transport()
@@ -64,10 +66,12 @@ pub async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     };
     let node = RegionNode::start(env, log, rpc, options).await?;
     let http_server = tokio::spawn(gateway::http::serve(http, node.clone(), is_set(stopped)));
+    let api = Arc::new(Api::new(Arc::new(node.clone())));
+    let grpc_server = tokio::spawn(gateway::grpc::serve(grpc, api, GrpcOptions::default(), closing.clone()));
     let resp_options =
         RespOptions { cluster: config.resp_cluster, memory_bytes: crate::env::memory_bytes, ..RespOptions::default() };
     let resp_server = tokio::spawn(gateway::resp::serve(resp, Arc::new(node.clone()), resp_options, is_set(closing)));
-    tracing::info!(node = %config.name, resp = %config.listen.resp, http = %config.listen.http, "serving");
+    tracing::info!(node = %config.name, grpc = %config.listen.grpc, resp = %config.listen.resp, http = %config.listen.http, "serving");
     let ready = node.clone();
     tokio::spawn(async move {
         ready.until_ready().await;
@@ -79,6 +83,7 @@ pub async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     tracing::info!("stopping: clients finish, then leaderships go to other nodes");
     close.send_replace(true);
     resp_server.await?;
+    grpc_server.await??;
     node.shut_down().await;
     stop.send_replace(true);
     http_server.await??;

@@ -80,7 +80,7 @@ pub struct ShardPlace {
     pub voters: Vec<NodeId>,
     /// Replicas that do not vote (yet).
     pub learners: Vec<NodeId>,
-    /// The index of the last entry that this node applied, if it holds the shard.
+    /// The index of the last entry that this node applied, if it holds the shard; what was told before is not later.
     pub applied: Option<u64>,
 }
 
@@ -97,8 +97,15 @@ pub enum Notice {
         shard: ShardId,
         /// See `shard`.
         index: u64,
+        /// Its place among the changes of that entry, the same on every node.
+        ordinal: u32,
         /// Whether the session lives on, for how long, and whose it is.
         record: Arc<sojourn_core::Record>,
+    },
+    /// Changes of a shard were not told: this node took over another's snapshot.
+    Skipped {
+        /// Which.
+        shard: ShardId,
     },
     /// A message was published (`PUBLISH`); at most once, not kept.
     Published {
@@ -129,6 +136,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// What this node knows of the region now.
     fn topology(&self) -> Arc<Topology>;
+
+    /// What the region agrees on, as far as this node knows.
+    fn region(&self) -> Arc<RegionState> {
+        Arc::clone(&self.topology().region)
+    }
 
     /// Changes and messages from now on, in order per shard. A receiver that is too slow is told that it lagged.
     fn subscribe(&self) -> broadcast::Receiver<Arc<Notice>>;

@@ -9,6 +9,7 @@ mod forward;
 mod founding;
 mod machine;
 mod node;
+pub mod quota;
 mod requests;
 mod serve;
 mod shards;

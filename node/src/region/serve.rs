@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use sojourn_core::{
     Answer, Command, NamespaceId, Outcome, Query, ShardId, Stamp,
-    region::{RegionCommand, RegionOutcome},
+    region::{RegionCommand, RegionOutcome, RegionState},
 };
 use std::sync::Arc;
 use tokio::sync::broadcast;
@@ -56,6 +56,10 @@ impl Backend for RegionNode {
         Box::pin(async move { inner.change(command).await })
     }
 
+    fn region(&self) -> Arc<RegionState> {
+        self.inner.system.machine().now()
+    }
+
     fn topology(&self) -> Arc<Topology> {
         let places = self.inner.shards.all().into_iter().map(|(id, shard)| {
             let figures = shard.group.figures();
@@ -64,7 +68,7 @@ impl Backend for RegionNode {
                 term: figures.term,
                 voters: figures.voters.into_iter().collect(),
                 learners: figures.learners.into_iter().collect(),
-                applied: figures.applied,
+                applied: figures.applied.max(shard.group.machine().applied()),
             };
             (id, place)
         });

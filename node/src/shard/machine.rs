@@ -13,7 +13,13 @@ use crate::{
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
 use sojourn_core::{Command, Effect, Key, Record, RegionId, ShardId, Stamp, State};
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use tokio::sync::broadcast;
 
 /// The sessions of one shard.
@@ -21,6 +27,8 @@ pub struct Sessions {
     shard: ShardId,
     pub(super) state: RwLock<State>,
     pub(super) shelf: Shelf,
+    /// The index of the last entry, noted before its changes are told; 0 before the first.
+    applied: AtomicU64,
     notices: broadcast::Sender<Arc<Notice>>,
 }
 
@@ -34,7 +42,8 @@ impl Sessions {
         part: Part,
         notices: broadcast::Sender<Arc<Notice>>,
     ) -> Self {
-        Self { shard, state: RwLock::new(State::new(region, epoch)), shelf: Shelf::new(part), notices }
+        let state = RwLock::new(State::new(region, epoch));
+        Self { shard, state, shelf: Shelf::new(part), applied: AtomicU64::new(0), notices }
     }
 
     /// The last stamp that was applied.
@@ -47,17 +56,24 @@ impl Sessions {
         self.state.read().due(now, count_max)
     }
 
+    /// The index of the last entry that was applied since the node started, if one was. Who subscribes and then asks is told
+    /// of all later ones.
+    pub fn applied(&self) -> Option<u64> {
+        Some(self.applied.load(Ordering::SeqCst)).filter(|index| *index > 0)
+    }
+
     /// The record under `key` as it is.
     pub fn record(&self, key: &Key) -> Option<Arc<Record>> {
         self.state.read().record(key).cloned()
     }
 
     fn tell(&self, index: u64, effects: Vec<Effect>) {
+        self.applied.store(index, Ordering::SeqCst);
         if self.notices.receiver_count() == 0 {
             return;
         }
-        for Effect { key, event, record } in effects {
-            let notice = Notice::Changed { key, event, shard: self.shard, index, record };
+        for (ordinal, Effect { key, event, record }) in (0..).zip(effects) {
+            let notice = Notice::Changed { key, event, shard: self.shard, index, ordinal, record };
             // Nobody may be listening any more.
             let _listeners = self.notices.send(Arc::new(notice));
         }
@@ -128,6 +144,8 @@ impl Machine for Sessions {
         loaded.plants = state.plants;
         *state = loaded;
         self.shelf.make_room(&mut state);
+        // Nobody may be listening.
+        let _listeners = self.notices.send(Arc::new(Notice::Skipped { shard: self.shard }));
         Ok(())
     }
 }

@@ -301,6 +301,14 @@ impl TryFrom<v1::ClearRequest> for Nothing {
     }
 }
 
+impl TryFrom<v1::TopologyRequest> for Nothing {
+    type Error = Malformed;
+
+    fn try_from(v1::TopologyRequest {}: v1::TopologyRequest) -> Result<Self, Malformed> {
+        Ok(Self)
+    }
+}
+
 impl TryFrom<v1::WatchRequest> for Watch {
     type Error = Malformed;
 

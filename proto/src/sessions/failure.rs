@@ -89,6 +89,9 @@ pub enum Failure {
     /// The node has not caught up.
     #[error("the node is starting; ask another one or try again shortly")]
     Loading,
+    /// The node stops.
+    #[error("the node is stopping; go on at another one")]
+    Stopping,
     /// The caller's deadline came first.
     #[error("the deadline came before the answer; the write may have happened: repeat it with the same request id")]
     Deadline,
@@ -110,7 +113,7 @@ impl Failure {
             Self::Locked => Code::Unauthenticated,
             Self::Conflict { .. } => Code::Aborted,
             Self::NamespaceFull { .. } | Self::DiskFull | Self::Overloaded { .. } => Code::ResourceExhausted,
-            Self::NoLeader { .. } | Self::Loading => Code::Unavailable,
+            Self::NoLeader { .. } | Self::Loading | Self::Stopping => Code::Unavailable,
             Self::Deadline => Code::DeadlineExceeded,
             Self::Refused(refusal) => match refusal {
                 Refusal::Exists | Refusal::Busy => Code::AlreadyExists,
@@ -151,7 +154,7 @@ impl Failure {
             Self::NoLeader { retry_after_ms, .. } => later(Reason::NoLeader, *retry_after_ms),
             Self::DiskFull => later(Reason::DiskFull, FULL_RETRY_MS),
             Self::Overloaded { .. } => later(Reason::Overloaded, OVERLOADED_RETRY_MS),
-            Self::Loading => later(Reason::Loading, LOADING_RETRY_MS),
+            Self::Loading | Self::Stopping => later(Reason::NotServing, LOADING_RETRY_MS),
             Self::Deadline => later(Reason::Deadline, 0),
             Self::RequestReused => plain(Reason::RequestReused),
             Self::Refused(refusal) => match refusal {

@@ -168,6 +168,9 @@ impl Hub {
 
     fn handle(&self, notice: &Notice, topology: &Topology) {
         match notice {
+            Notice::Skipped { shard } => {
+                tracing::warn!(shard = shard.0, "subscribers of this node missed messages: it took over a snapshot");
+            }
             Notice::Published { namespace, channel, message } => self.deliver(*namespace, channel, message),
             Notice::Changed { key, event, record, .. } => {
                 let namespace = key.namespace();

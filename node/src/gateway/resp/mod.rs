@@ -25,7 +25,6 @@ mod json;
 mod monitor;
 pub mod plan;
 mod pushes;
-mod quota;
 pub mod rdb;
 pub mod reply;
 mod server;
@@ -33,5 +32,6 @@ pub mod session;
 pub mod stats;
 pub mod table;
 
+use crate::region::quota;
 pub use connection::REPLY_BYTES_MAX;
 pub use server::{Permissions, RespOptions, Server, serve};

@@ -3,7 +3,7 @@
 //! Counting is a read of all shards, so it is done in the background at most once a second while something is written: a
 //! limit is met within what one second creates.
 
-use crate::region::backend::{Backend, Read, Topology};
+use super::backend::{Backend, Read, Topology};
 use parking_lot::Mutex;
 use sojourn_core::{Answer, NamespaceId, Query, ShardId, policy::Policy, query::Filter};
 use std::{

@@ -1,0 +1,104 @@
+//! Accepts connections, so many at a time.
+
+use futures::{Stream, stream};
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+/// How long to wait after `accept` failed for want of files or memory: the connection stays in the queue.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// The connections of one listener.
+pub struct Connections {
+    listener: TcpListener,
+    free: Arc<Semaphore>,
+}
+
+impl Connections {
+    /// At most `connections_max` at a time; more wait in the listener's queue.
+    pub fn new(listener: TcpListener, connections_max: usize) -> Self {
+        Self { listener, free: Arc::new(Semaphore::new(connections_max)) }
+    }
+
+    /// Connections as they come.
+    pub fn stream(self) -> impl Stream<Item = io::Result<Connection>> {
+        stream::unfold(self, async |connections| {
+            let connection = connections.accept().await?;
+            Some((Ok(connection), connections))
+        })
+    }
+
+    async fn accept(&self) -> Option<Connection> {
+        let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "cannot tune a connection");
+                    }
+                    return Some(Connection { stream, _permit: permit });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection; raise the limit of open files if it says so");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// A connection, and its place among those that may be open.
+pub struct Connection {
+    stream: TcpStream,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
