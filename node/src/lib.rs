@@ -9,6 +9,7 @@ pub mod engine;
 pub mod env;
 pub mod gateway;
 pub mod log;
+pub mod notation;
 pub mod peers;
 pub mod raft;
 pub mod region;

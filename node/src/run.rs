@@ -5,13 +5,13 @@ use crate::{
     config::NodeConfig,
     engine::{EngineKind, StorageOptions},
     env::RealEnv,
-    gateway::{self, grpc::GrpcOptions, resp::RespOptions},
+    gateway::{self, grpc::GrpcOptions, http::HttpOptions, resp::RespOptions},
     log::{Log, LogOptions},
     peers::{AddressBook, GrpcNetwork, Identity, PeersService, Rpc, RpcOptions},
     raft::GroupOptions,
     region::{NodeOptions, RegionNode},
     shard::ProposerOptions,
-    telemetry::notify,
+    telemetry::{Metrics, notify},
 };
 use anyhow::Context;
 use std::{net::SocketAddr, sync::Arc};
@@ -65,12 +65,15 @@ pub async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         proposer: ProposerOptions::default(),
     };
     let node = RegionNode::start(env, log, rpc, options).await?;
-    let http_server = tokio::spawn(gateway::http::serve(http, node.clone(), is_set(stopped)));
-    let api = Arc::new(Api::new(Arc::new(node.clone())));
+    let metrics = Arc::new(Metrics::new(node.clone())?);
+    let sessions = Arc::new(metrics.measured());
+    let http_options = HttpOptions { open: config.insecure };
+    let http_server = tokio::spawn(gateway::http::serve(http, node.clone(), metrics, http_options, is_set(stopped)));
+    let api = Arc::new(Api::new(sessions.clone()));
     let grpc_server = tokio::spawn(gateway::grpc::serve(grpc, api, GrpcOptions::default(), closing.clone()));
     let resp_options =
         RespOptions { cluster: config.resp_cluster, memory_bytes: crate::env::memory_bytes, ..RespOptions::default() };
-    let resp_server = tokio::spawn(gateway::resp::serve(resp, Arc::new(node.clone()), resp_options, is_set(closing)));
+    let resp_server = tokio::spawn(gateway::resp::serve(resp, sessions, resp_options, is_set(closing)));
     tracing::info!(node = %config.name, grpc = %config.listen.grpc, resp = %config.listen.resp, http = %config.listen.http, "serving");
     let ready = node.clone();
     tokio::spawn(async move {

@@ -3,9 +3,15 @@
 //! Each subcommand is a file: its arguments, what it asks, how the answer looks. Exit codes: 0 done, 1 failed, 2 not
 //! understood.
 
+mod client;
+mod cluster;
 mod dev;
+mod namespace;
 mod output;
+mod password;
 mod serve;
+mod session;
+mod watch;
 
 use clap::{Parser, Subcommand};
 
@@ -23,6 +29,9 @@ struct Cli {
 enum Command {
     Dev(dev::DevArgs),
     Serve(serve::ServeArgs),
+    Cluster(cluster::ClusterArgs),
+    Session(session::SessionArgs),
+    Namespace(namespace::NamespaceArgs),
 }
 
 /// Parses the arguments of this process and does what they say.
@@ -33,7 +42,15 @@ pub fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Dev(args) => dev::run(args),
         Command::Serve(args) => serve::run(&args),
+        Command::Cluster(args) => ask(cluster::run(args)),
+        Command::Session(args) => ask(session::run(args)),
+        Command::Namespace(args) => ask(namespace::run(args)),
     }
+}
+
+/// Runs what only waits for answers.
+fn ask(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 #[cfg(test)]

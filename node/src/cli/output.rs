@@ -54,10 +54,10 @@ pub fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) ->
     lines.collect()
 }
 
-/// Prints as JSON, indented.
+/// As JSON, indented.
 ///
 /// # Errors
-/// Standard output cannot be written.
-pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+/// The value has no form in JSON, which is a bug.
+pub fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
+    Ok(format!("{}\n", serde_json::to_string_pretty(value)?))
 }

@@ -8,7 +8,7 @@ use super::{
     machine::Agreed,
     requests::Requests,
     shards::{Shard, Shards},
-    status::GroupName,
+    status::{GroupName, NodeStatus},
 };
 use crate::{
     engine::{Storage, StorageOptions},
@@ -119,6 +119,11 @@ impl RegionNode {
     /// Whether this node can answer: the region was founded and every shard has a leader that it knows.
     pub fn is_ready(&self) -> bool {
         self.inner.is_ready()
+    }
+
+    /// How this node is.
+    pub fn node_status(&self) -> NodeStatus {
+        self.inner.node_status()
     }
 
     /// Completes once this node can answer.

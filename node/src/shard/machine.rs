@@ -12,7 +12,7 @@ use crate::{
 };
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
-use sojourn_core::{Command, Effect, Key, Record, RegionId, ShardId, Stamp, State};
+use sojourn_core::{Command, Effect, Key, NamespaceId, Record, RegionId, ShardId, Stamp, State, state::Usage};
 use std::{
     io,
     sync::{
@@ -60,6 +60,11 @@ impl Sessions {
     /// of all later ones.
     pub fn applied(&self) -> Option<u64> {
         Some(self.applied.load(Ordering::SeqCst)).filter(|index| *index > 0)
+    }
+
+    /// Namespaces that have sessions here, and how much of them.
+    pub fn usages(&self) -> Vec<(NamespaceId, Usage)> {
+        self.state.read().namespaces().collect()
     }
 
     /// The record under `key` as it is.

@@ -104,7 +104,7 @@ pub fn run(args: DevArgs) -> anyhow::Result<()> {
     };
     match (control::ask(&args.data_dir, &request)?, format) {
         (Reply::Nodes(nodes), Format::Table) => output::print(&page::status(&nodes)),
-        (Reply::Nodes(nodes), Format::Json) => output::print_json(&nodes),
+        (Reply::Nodes(nodes), Format::Json) => output::print(&output::json(&nodes)?),
         (Reply::Done(text) | Reply::Refused(text), _) => output::print(&format!("{text}\n")),
     }
 }

@@ -1,8 +1,32 @@
-//! Probes and metrics over HTTP.
+//! Probes, metrics and administration over HTTP.
 
-use crate::region::RegionNode;
-use axum::{Router, extract::State, http::StatusCode, routing::get};
+mod admin;
+pub mod api;
+mod metrics;
+mod probes;
+
+use crate::{
+    region::{RegionNode, admin::Admin, backend::Backend},
+    telemetry::Metrics,
+};
+use axum::Router;
+use std::{net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
+
+/// What the handlers call.
+#[derive(Clone)]
+struct Node {
+    backend: Arc<dyn Backend>,
+    admin: Arc<dyn Admin>,
+    metrics: Arc<Metrics>,
+}
+
+/// How the endpoint behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// Whether administration is open beyond this machine.
+    pub open: bool,
+}
 
 /// Serves until `stop` completes.
 ///
@@ -11,36 +35,17 @@ use tokio::net::TcpListener;
 pub async fn serve(
     listener: TcpListener,
     node: RegionNode,
+    metrics: Arc<Metrics>,
+    options: HttpOptions,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    let node = Node { backend: Arc::new(node.clone()), admin: Arc::new(node), metrics };
     let router = Router::new()
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(node);
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
-}
-
-async fn ready(State(node): State<RegionNode>) -> (StatusCode, &'static str) {
-    if node.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: a shard has no leader that this node knows\n")
-    }
-}
-
-async fn metrics(State(node): State<RegionNode>) -> String {
-    let log = node.log().statistics();
-    let figures: [(&str, &str, &str, u64); 6] = [
-        ("sojourn_log_syncs_total", "counter", "Syncs of the log.", log.syncs_total),
-        ("sojourn_log_records_total", "counter", "Records made durable.", log.records_total),
-        ("sojourn_log_entries_total", "counter", "Raft entries made durable.", log.entries_total),
-        ("sojourn_log_written_bytes_total", "counter", "Bytes written to the log.", log.bytes_total),
-        ("sojourn_log_segments", "gauge", "Log segments that hold records.", log.segments as u64),
-        ("sojourn_log_queue_bytes", "gauge", "Bytes accepted and not yet durable.", log.queue_bytes),
-    ];
-    let lines = figures
-        .iter()
-        .map(|(name, kind, help, value)| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
-    lines.collect()
+        .merge(probes::routes())
+        .merge(metrics::routes())
+        .nest("/v1", admin::routes(options))
+        .with_state(node)
+        .fallback(admin::unknown_path);
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop).await
 }

@@ -1,0 +1,33 @@
+//! The administration in JSON under `/v1`: each handler decodes, calls the region, encodes.
+
+mod cluster;
+mod guard;
+mod namespaces;
+mod refused;
+mod sessions;
+
+pub(super) use refused::{Refused, unknown_path};
+
+use super::{HttpOptions, Node};
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+};
+
+/// All routes; strangers are turned away before any of them.
+pub(super) fn routes(options: HttpOptions) -> Router<Node> {
+    Router::new()
+        .route("/status", get(cluster::status))
+        .route("/members", post(cluster::add))
+        .route("/members/drain", post(cluster::drain))
+        .route("/members/remove", post(cluster::remove))
+        .route("/groups/transfer", post(cluster::transfer))
+        .route("/sessions/get", post(sessions::get))
+        .route("/sessions/list", post(sessions::list))
+        .route("/sessions/count", post(sessions::count))
+        .route("/sessions/ttl", post(sessions::ttl))
+        .route("/sessions/destroy", post(sessions::destroy))
+        .route("/namespaces", get(namespaces::list).post(namespaces::create))
+        .route("/namespaces/{name}", get(namespaces::show).patch(namespaces::set).delete(namespaces::forget))
+        .layer(middleware::from_fn_with_state(options, guard::only_operators))
+}
