@@ -1,1 +1,4 @@
-//! Placeholder while the workspace is laid out.
+//! Shows what Sojourn survives and how fast it is.
+
+pub mod process;
+pub mod resp;
