@@ -1,4 +1,6 @@
 //! Shows what Sojourn survives and how fast it is.
 
+pub mod load;
+pub mod peers;
 pub mod process;
 pub mod resp;
