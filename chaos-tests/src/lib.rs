@@ -1,5 +1,6 @@
 //! Shows what Sojourn survives and how fast it is.
 
+pub mod compare;
 pub mod load;
 pub mod peers;
 pub mod process;
