@@ -1,6 +1,9 @@
 //! Tests with real processes. They share the machine with what they start, so they run one after another.
 
+mod app;
 mod compare;
+mod django;
+mod express;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
