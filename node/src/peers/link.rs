@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use sojourn_core::NodeId;
 use sojourn_proto::peers::{Frame, peers_client::PeersClient, peers_server};
 use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tonic::{
     Request, Response, Status, Streaming,
     metadata::{AsciiMetadataValue, MetadataMap},
@@ -227,12 +227,18 @@ impl Identity {
 pub struct PeersService {
     identity: Identity,
     receiver: Arc<dyn Receiver>,
+    stopped: watch::Receiver<bool>,
 }
 
 impl PeersService {
-    /// A gRPC service that gives frames to `receiver`.
-    pub fn server(identity: Identity, receiver: Arc<dyn Receiver>) -> peers_server::PeersServer<Self> {
-        peers_server::PeersServer::new(Self { identity, receiver }).max_decoding_message_size(FRAME_BYTES_MAX)
+    /// A gRPC service that gives frames to `receiver` until `stopped` is set: then it ends its streams, so that peers look
+    /// for the node that takes its place.
+    pub fn server(
+        identity: Identity,
+        receiver: Arc<dyn Receiver>,
+        stopped: watch::Receiver<bool>,
+    ) -> peers_server::PeersServer<Self> {
+        peers_server::PeersServer::new(Self { identity, receiver, stopped }).max_decoding_message_size(FRAME_BYTES_MAX)
     }
 
     /// What a server for [`PeersService::server`] should be built with.
@@ -265,6 +271,8 @@ impl peers_server::Peers for PeersService {
             };
             std::future::ready(passed)
         });
-        Ok(Response::new(Box::pin(back)))
+        let mut stopped = self.stopped.clone();
+        let end = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+        Ok(Response::new(Box::pin(back.take_until(Box::pin(end)))))
     }
 }

@@ -1,8 +1,8 @@
 //! Commands of one connection that go to the region together.
 //!
 //! A client that sends many commands before it reads (a pipeline, or an application whose requests share a connection)
-//! should cost one call to the region, not one each. Reads and writes do not mix in a batch, so a read sees what the
-//! same client wrote before it.
+//! should cost one call to the region, not one each. The reads and the writes of a batch run side by side, so those of one
+//! session never share a batch: a read sees what the same client wrote before it, and nothing that it wrote after.
 
 use super::{
     error::Error,
@@ -79,14 +79,27 @@ impl Batch {
 
     /// Whether `plan` can only join after what waits was sent.
     pub fn must_flush_before(&self, plan: &Plan) -> bool {
-        let (writes, reads) = (self.writes.len(), self.reads.len());
         match plan {
             Plan::Done => false,
-            Plan::Write(..) | Plan::Writes(..) => reads > 0,
-            Plan::Read(..) => writes > 0,
-            Plan::Reads(more, _) => writes > 0 || reads > 0 && reads + more.len() > READS_MAX,
-            Plan::Task(_) | Plan::Exec => writes + reads > 0 || !self.entries.is_empty(),
+            Plan::Write(command, _) => self.reads_of(command),
+            Plan::Writes(commands, _) => commands.iter().any(|command| self.reads_of(command)),
+            Plan::Read(read, _) => self.writes_of(read),
+            Plan::Reads(reads, _) => {
+                let many = !self.reads.is_empty() && self.reads.len() + reads.len() > READS_MAX;
+                many || reads.iter().any(|read| self.writes_of(read))
+            }
+            Plan::Task(_) | Plan::Exec => !self.is_empty(),
         }
+    }
+
+    /// Whether a read that waits may see what `command` writes.
+    fn reads_of(&self, command: &Command) -> bool {
+        self.reads.iter().any(|read| touches(command, read))
+    }
+
+    /// Whether a write that waits may change what `read` sees.
+    fn writes_of(&self, read: &Read) -> bool {
+        self.writes.iter().any(|command| touches(command, read))
     }
 
     /// Whether it is time to send what waits.
@@ -110,12 +123,12 @@ impl Batch {
                 (key, Then::Write(count, on))
             }
             Plan::Read(read, on) => {
-                let key = key_of(&read);
+                let key = key_of(&read).cloned();
                 self.reads.push(read);
                 (key, Then::Read(1, on))
             }
             Plan::Reads(reads, on) => {
-                let (key, count) = (reads.first().and_then(key_of), reads.len());
+                let (key, count) = (reads.first().and_then(key_of).cloned(), reads.len());
                 self.reads.extend(reads);
                 (key, Then::Read(count, on))
             }
@@ -138,16 +151,12 @@ impl Batch {
         let started = Instant::now();
         let writes = std::mem::take(&mut self.writes);
         let reads = std::mem::take(&mut self.reads);
-        let mut outcomes = match writes.is_empty() {
-            true => Vec::new(),
-            false => write(server, writes).await,
-        }
-        .into_iter();
-        let mut answers = match reads.is_empty() {
-            true => Vec::new(),
-            false => server.backend.read(reads).await,
-        }
-        .into_iter();
+        let (outcomes, answers) = match (writes.is_empty(), reads.is_empty()) {
+            (true, _) => (Vec::new(), server.backend.read(reads).await),
+            (_, true) => (write(server, writes).await, Vec::new()),
+            (false, false) => tokio::join!(write(server, writes), server.backend.read(reads)),
+        };
+        let (mut outcomes, mut answers) = (outcomes.into_iter(), answers.into_iter());
         let took = started.elapsed();
         let mut slow = took >= SLOW_AFTER;
         self.bytes = 0;
@@ -184,10 +193,21 @@ impl Batch {
 const ENTRIES_KEPT: usize = 32;
 const STAGED_BYTES_KEPT: usize = 1_024;
 
-fn key_of(read: &Read) -> Option<Key> {
+/// The session that a read is of; none if it is of many.
+fn key_of(read: &Read) -> Option<&Key> {
     match &read.query {
-        Query::Get { key, .. } => Some(key.clone()),
+        Query::Get { key, .. } => Some(key),
         _ => None,
+    }
+}
+
+/// Whether a write may change what a read sees.
+fn touches(command: &Command, read: &Read) -> bool {
+    match (&command.op, key_of(read)) {
+        // Of several sessions.
+        (Op::Rename { .. } | Op::Copy { .. } | Op::Exec { .. } | Op::Clear { .. } | Op::Revoke { .. }, _) => true,
+        (_, Some(key)) => *key == command.key,
+        (_, None) => true,
     }
 }
 

@@ -221,7 +221,8 @@ fn enter(session: &mut Session, region: &RegionState, opened: Vec<NamespaceId>) 
 
 /// The namespaces that a password opens, the one to go to first; never none.
 ///
-/// A user names a namespace. Without one, or as `default` as many clients say then, the password is tried on all.
+/// A user names a namespace. Without one, or as `default` as many clients say then, the password is tried on all. A
+/// namespace that needs no password is entered by its name, but not where the password opens another.
 async fn authenticate(
     server: &Server,
     region: &RegionState,
@@ -230,20 +231,19 @@ async fn authenticate(
     local: bool,
 ) -> Result<Vec<NamespaceId>, Error> {
     let default = DEFAULT_NAMESPACE_NAME.as_bytes();
-    let mut opened = Vec::new();
+    let (mut opened, mut open) = (Vec::new(), None);
     for namespace in region.namespaces.values() {
         let stored = &namespace.policy.password_hash;
         let named = user == Some(namespace.name.as_bytes());
         let tried = named || user.is_none_or(|user| user == default);
-        let right = match stored.is_empty() {
-            true => named && local,
-            false => tried && server.passwords.check(password, stored).await,
-        };
-        if right && named {
-            opened.insert(0, namespace.id);
-        } else if right {
-            opened.push(namespace.id);
+        if stored.is_empty() {
+            open = open.or((named && local).then_some(namespace.id));
+        } else if tried && server.passwords.check(password, stored).await {
+            opened.insert(if named { 0 } else { opened.len() }, namespace.id);
         }
+    }
+    if opened.is_empty() {
+        opened.extend(open);
     }
     let has_password = |namespace: &Namespace| !namespace.policy.password_hash.is_empty();
     match opened.is_empty() {

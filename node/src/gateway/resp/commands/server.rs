@@ -151,7 +151,10 @@ fn config_set(call: &mut Call<'_>) -> Planned {
         let value = call.args.at(at + 1);
         match settings.get(name.as_str()) {
             Some(_) if name == EVENTS => {
-                chosen = Some(Classes::parse(value).ok_or_else(|| not_set(&name, "Invalid event class character."))?);
+                chosen = Some(
+                    Classes::parse(value)
+                        .ok_or_else(|| not_set(&name, "Invalid event class character. Use 'Ag$lshzxeKEtmdn'."))?,
+                );
             }
             // Tools set what holds already.
             Some(current) if current.as_bytes() == value => {}

@@ -121,7 +121,8 @@ fn zadd(call: &mut Call<'_>) -> Planned {
         (_, true) => Condition::IfPresent,
         (false, false) => Condition::Always,
     };
-    let pair = |at| Ok((pairs.at(at + 1).into(), numbers::float(pairs.at(at))?));
+    // Adding zero takes the sign off a negative zero: Redis shows none.
+    let pair = |at| Ok((pairs.at(at + 1).into(), numbers::float(pairs.at(at))? + 0.0));
     let mut members: Vec<(Box<[u8]>, f64)> = (0..pairs.len()).step_by(2).map(pair).collect::<Result<_, Error>>()?;
     match members.pop() {
         Some((member, by)) if increment => call.write(Op::SortedIncrement { member, by, rules }, tell_score),

@@ -3,6 +3,7 @@
 use super::{need_subcommand, server::permissions};
 use crate::gateway::resp::{
     call::Call,
+    codec,
     error::{self, Error},
     plan::{Plan, Planned},
     stats::{SLOW_MAX, Slow},
@@ -64,6 +65,8 @@ const LATENCY: &[Spec] = &[
 /// The slow commands that `SLOWLOG GET` returns unless told otherwise.
 const SLOW_COUNT: usize = 10;
 
+const BAD_COUNT: Error = Error::new("ERR count should be greater than or equal to -1");
+
 fn may_watch(call: &Call<'_>) -> Result<(), Error> {
     if permissions(call)?.watch_others { Ok(()) } else { Err(error::NO_PERMISSION) }
 }
@@ -81,11 +84,9 @@ fn slowlog_get(call: &mut Call<'_>) -> Planned {
     may_watch(call)?;
     let count = match call.args.len() {
         2 => SLOW_COUNT,
-        3 => match call.integer(2)? {
-            -1 => SLOW_MAX,
-            count => {
-                usize::try_from(count).map_err(|_| Error::new("ERR count should be greater than or equal to -1"))?
-            }
+        3 => match codec::integer(call.args.at(2)) {
+            Some(-1) => SLOW_MAX,
+            count => count.and_then(|count| usize::try_from(count).ok()).ok_or(BAD_COUNT)?,
         },
         _ => return Err(error::wrong_arity("slowlog|get")),
     };

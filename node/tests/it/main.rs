@@ -1,0 +1,10 @@
+//! Tests of a whole region: three nodes with real logs on loopback ports, spoken to as applications do.
+//!
+//! Where it can be had, a `redis-server` says what the right answer is. Under `CI=true` a missing one is a failure.
+
+#![allow(clippy::print_stderr)]
+
+mod redis;
+mod region;
+mod resp;
+mod wire;
