@@ -138,7 +138,8 @@ impl Running {
         self.node.shut_down().await;
         self.stop.send_replace(true);
         self.http.await??;
-        self.peers.await??;
+        // What is left of it are connections of peers that do not answer.
+        self.peers.abort();
         Ok(())
     }
 }

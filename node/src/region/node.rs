@@ -149,10 +149,12 @@ impl RegionNode {
             if let Err(error) = held.group.shut_down().await {
                 tracing::warn!(%error, shard = shard.0, "a shard did not stop cleanly");
             }
+            inner.door.inbox.remove(shard.0 + 1);
         }
         if let Err(error) = inner.system.shut_down().await {
             tracing::warn!(%error, "the system group did not stop cleanly");
         }
+        inner.door.inbox.remove(SYSTEM_GROUP);
         inner.log.close().await;
     }
 

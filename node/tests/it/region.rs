@@ -108,8 +108,17 @@ impl Region {
     /// Starts a stopped node on the data and the ports that it had.
     pub async fn start_node(&mut self, at: usize) {
         let config = self.configs[at].clone();
-        let listeners = Listeners::bind(&config.listen).await.expect("its ports are free");
-        self.nodes[at] = Some(Running::start(config, listeners).await.expect("a node starts"));
+        let deadline = tokio::time::Instant::now() + READY_TIMEOUT;
+        let running = loop {
+            let listeners = Listeners::bind(&config.listen).await.expect("its ports are free");
+            match Running::start(config.clone(), listeners).await {
+                Ok(running) => break running,
+                // Tasks of the node before hold its engine a little longer than it runs.
+                Err(error) => assert!(tokio::time::Instant::now() < deadline, "the node does not start: {error:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        self.nodes[at] = Some(running);
         self.until_ready().await;
     }
 

@@ -277,6 +277,8 @@ impl Run<'_> {
         let begin = reply.len();
         let mut call = Call { args, spec, session: self.session, server: self.server, reply };
         let planned = call::plan(&mut call);
+        // `CLIENT REPLY ON` answers, though nothing before it does.
+        let silent = silent && !(spec.name == "client|reply" && call.session.reply_mode == ReplyMode::On);
         if planned.is_err() || silent && !waits {
             call.reply.truncate(begin);
         }
@@ -348,7 +350,7 @@ impl Run<'_> {
         }
     }
 
-    /// Whether the next reply is suppressed; `CLIENT REPLY` itself looks at the mode again.
+    /// Whether the next reply is suppressed.
     fn is_silent(&mut self) -> bool {
         match self.session.reply_mode {
             ReplyMode::On => false,
