@@ -4,7 +4,7 @@ use crate::{
     api::Api,
     config::{Listen, NodeConfig},
     engine::{EngineKind, StorageOptions},
-    env::{RealEnv, machine_memory_bytes, memory_bytes},
+    env::{RealEnv, machine_memory_bytes, memory_bytes, raise_open_files},
     gateway::{self, grpc::GrpcOptions, http::HttpOptions, resp::RespOptions},
     log::{Log, LogFailure, LogOptions},
     peers::{AddressBook, GrpcNetwork, Identity, PeersService, Rpc, RpcOptions},
@@ -23,10 +23,11 @@ use tokio_stream::wrappers::TcpListenerStream;
 /// # Errors
 /// What keeps it from starting, with the mend.
 pub async fn serve(config: NodeConfig) -> anyhow::Result<()> {
+    let open_files_max = raise_open_files();
     let listeners = Listeners::bind(&config.listen).await?;
     let (name, Listen { grpc, resp, http, .. }) = (config.name.clone(), config.listen);
     let running = Running::start(config, listeners).await?;
-    tracing::info!(node = %name, %grpc, %resp, %http, "serving");
+    tracing::info!(node = %name, %grpc, %resp, %http, open_files_max, "serving");
     let ready = running.node.clone();
     tokio::spawn(async move {
         ready.until_ready().await;
@@ -140,6 +141,8 @@ impl Running {
         self.http.await??;
         // What is left of it are connections of peers that do not answer.
         self.peers.abort();
+        // Its port is free from here on.
+        drop(self.peers.await);
         Ok(())
     }
 }

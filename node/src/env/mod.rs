@@ -13,7 +13,7 @@ pub mod simulated;
 pub use clock::{Clock, SlewedClock};
 pub use disk::{Disk, DiskFile, DiskLock, SyncFuture};
 pub use plants::Plants;
-pub use real::{RealClock, RealDisk, RealEnv, machine_memory_bytes, memory_bytes};
+pub use real::{RealClock, RealDisk, RealEnv, machine_memory_bytes, memory_bytes, raise_open_files};
 
 use std::{future::Future, pin::Pin, sync::Arc};
 

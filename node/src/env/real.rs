@@ -2,6 +2,7 @@
 
 use super::{Clock, Disk, DiskFile, DiskLock, Env, Plants, Random, Spawn, SyncFuture, Work};
 use rand::TryRngCore;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     fs, io,
     os::unix::fs::FileExt,
@@ -66,6 +67,14 @@ pub fn machine_memory_bytes() -> u64 {
 
 /// What is assumed where the machine does not say.
 const FALLBACK_MEMORY_BYTES: u64 = 1 << 30;
+
+/// Lets this process open as many files as its system allows it: connections are files. Returns how many.
+pub fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let reached = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    reached.unwrap_or(u64::MAX)
+}
 
 struct OsRandom;
 

@@ -15,20 +15,26 @@ pub struct Reads {
 #[derive(Default)]
 struct Inner {
     waiting: Mutex<Vec<oneshot::Sender<bool>>>,
-    arrived: Notify,
+    arrived: Arc<Notify>,
+}
+
+impl Drop for Inner {
+    /// Lets the task end, and with it what it holds of the group.
+    fn drop(&mut self) {
+        self.arrived.notify_one();
+    }
 }
 
 impl Reads {
     /// Starts answering for `group`. With `unchecked`, a planted bug of simulations, nobody is asked.
     pub fn start(group: Arc<RunningGroup<Sessions>>, unchecked: bool) -> Self {
         let inner = Arc::new(Inner::default());
-        let weak = Arc::downgrade(&inner);
+        let (weak, arrived) = (Arc::downgrade(&inner), inner.arrived.clone());
         drop(spawn(async move {
-            loop {
-                let Some(inner) = weak.upgrade() else { return };
-                let waiting = std::mem::take(&mut *inner.waiting.lock());
+            // Held only for a moment: whoever waits here must not keep itself alive.
+            while let Some(waiting) = weak.upgrade().map(|inner| std::mem::take(&mut *inner.waiting.lock())) {
                 if waiting.is_empty() {
-                    inner.arrived.notified().await;
+                    arrived.notified().await;
                     continue;
                 }
                 let confirmed = unchecked || matches!(group.confirm_read().await, Ok(true));

@@ -110,8 +110,11 @@ impl Region {
         let config = self.configs[at].clone();
         let deadline = tokio::time::Instant::now() + READY_TIMEOUT;
         let running = loop {
-            let listeners = Listeners::bind(&config.listen).await.expect("its ports are free");
-            match Running::start(config.clone(), listeners).await {
+            let started = match Listeners::bind(&config.listen).await {
+                Ok(listeners) => Running::start(config.clone(), listeners).await,
+                Err(taken) => Err(taken),
+            };
+            match started {
                 Ok(running) => break running,
                 // Tasks of the node before hold its engine a little longer than it runs.
                 Err(error) => assert!(tokio::time::Instant::now() < deadline, "the node does not start: {error:?}"),

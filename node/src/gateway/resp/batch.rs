@@ -20,14 +20,19 @@ use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 /// Commands of one batch.
 pub const COMMANDS_MAX: usize = 1_024;
 
-/// Sessions read in one call: all of them may be in memory at once.
+/// Sessions read in one call: all of them are in memory at once.
 pub const READS_MAX: usize = 128;
+
+/// Sessions that a connection reads in its first call, when nobody knows how large they are.
+const READS_AT_FIRST: usize = 16;
+
+/// Bytes of replies to one call from which on fewer sessions are read in the next.
+const REPLY_BYTES_LARGE: usize = 4 << 20;
 
 /// Bytes that one batch may write.
 pub const WRITE_BYTES_MAX: usize = 4 << 20;
 
 /// What waits to go to the region.
-#[derive(Default)]
 pub struct Batch {
     entries: Vec<Entry>,
     writes: Vec<Command>,
@@ -35,6 +40,21 @@ pub struct Batch {
     /// Replies of commands that needed no region but must wait for those before them.
     staged: Reply,
     bytes: usize,
+    /// How many sessions to read in one call, by how large the last ones were.
+    reads_max: usize,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            writes: Vec::new(),
+            reads: Vec::new(),
+            staged: Reply::default(),
+            bytes: 0,
+            reads_max: READS_AT_FIRST,
+        }
+    }
 }
 
 struct Entry {
@@ -85,7 +105,7 @@ impl Batch {
             Plan::Writes(commands, _) => commands.iter().any(|command| self.reads_of(command)),
             Plan::Read(read, _) => self.writes_of(read),
             Plan::Reads(reads, _) => {
-                let many = !self.reads.is_empty() && self.reads.len() + reads.len() > READS_MAX;
+                let many = !self.reads.is_empty() && self.reads.len() + reads.len() > self.reads_max;
                 many || reads.iter().any(|read| self.writes_of(read))
             }
             Plan::Task(_) | Plan::Exec => !self.is_empty(),
@@ -104,7 +124,7 @@ impl Batch {
 
     /// Whether it is time to send what waits.
     pub fn is_full(&self) -> bool {
-        self.entries.len() >= COMMANDS_MAX || self.reads.len() >= READS_MAX || self.bytes >= WRITE_BYTES_MAX
+        self.entries.len() >= COMMANDS_MAX || self.reads.len() >= self.reads_max || self.bytes >= WRITE_BYTES_MAX
     }
 
     /// Adds a command that needs writes or reads. [`Plan::Task`] and [`Plan::Exec`] do not belong here.
@@ -160,7 +180,7 @@ impl Batch {
         let took = started.elapsed();
         let mut slow = took >= SLOW_AFTER;
         self.bytes = 0;
-        let mut staged_from = 0;
+        let (mut staged_from, reply_from) = (0, reply.len());
         for Entry { spec, silent, words, key, then } in self.entries.drain(..) {
             let begin = reply.len();
             let told = match then {
@@ -184,6 +204,10 @@ impl Batch {
                 note_slow(server, session, spec, words, key.as_ref(), took);
             }
         }
+        self.reads_max = match reply.len() - reply_from {
+            ..REPLY_BYTES_LARGE => (self.reads_max * 2).min(READS_MAX),
+            _ => (self.reads_max / 4).max(1),
+        };
         self.staged.clear(STAGED_BYTES_KEPT);
         self.entries.shrink_to(ENTRIES_KEPT);
     }

@@ -47,15 +47,15 @@ async fn messages_and_events_arrive(region: &Region, follower: usize) {
         ("PERSIST ev", "persist"),
         ("APPEND ev w", "append"),
         ("DEL ev", "del"),
-        ("HSET ev f v", "hset"),
+        ("HSET ev f v g w", "hset"),
         ("HDEL ev f", "hdel"),
+        ("HDEL ev g", "del"),
     ];
     for (command, event) in steps {
         speaker.ask(command).await;
         let told = next(&mut listener).await;
         assert!(told.contains(&format!("__keyevent@0__:{event}")) && told.ends_with(r"$2\r\nev"), "{command}: {told}");
     }
-    assert!(next(&mut listener).await.contains("__keyevent@0__:del"), "a hash without fields is gone");
     // Told when the logged expiry is applied, not when somebody looks.
     speaker.ask("SET ev v PX 50").await;
     assert!(next(&mut listener).await.contains(":set"));

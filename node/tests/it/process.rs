@@ -1,0 +1,73 @@
+//! A node in a process of its own, for what can only be measured from outside.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// How long a node may take to start on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A region of one node; it ends with this value.
+pub struct Process {
+    child: Child,
+    /// Where it takes Redis clients.
+    pub resp: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl Process {
+    /// Starts it and waits until it answers.
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        // Bound together, so that they differ; free again before the node takes them.
+        let listeners: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+        let [peers, resp, grpc, http] = [0, 1, 2, 3].map(|at: usize| listeners[at].local_addr().expect("an address"));
+        drop(listeners);
+        let child = Command::new(env!("CARGO_BIN_EXE_sojourn"))
+            .arg("serve")
+            .args(["--node-data-dir", &directory.path().display().to_string()])
+            .args(["--region-founders", &format!("1:alone={peers}/{resp}/{grpc}/{http}")])
+            .args(["--listen-peers", &peers.to_string(), "--listen-resp", &resp.to_string()])
+            .args(["--listen-grpc", &grpc.to_string(), "--listen-http", &http.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sojourn starts");
+        let process = Self { child, resp, _directory: directory };
+        process.until_ready().await;
+        process
+    }
+
+    async fn until_ready(&self) {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            assert!(Instant::now() < deadline, "the node does not answer");
+            if tokio::net::TcpStream::connect(self.resp).await.is_ok() {
+                let mut client = crate::wire::Client::connect(self.resp).await;
+                if client.ask("SET ready yes").await == "+OK" {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The bytes of memory that it has resident.
+    pub fn memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(Path::new("/proc").join(self.child.id().to_string()).join("status"));
+        let status = status.expect("the node runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
