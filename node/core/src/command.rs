@@ -184,7 +184,8 @@ pub enum Op {
     Expire {
         /// The version that the leader saw.
         version: Version,
-        /// The latest deadline that the leader knows; nothing happens before the entry's stamp reaches it.
+        /// When the leader found it overdue; nothing happens to a session with a later deadline, nor before the entry's
+        /// stamp reaches this.
         deadline: Stamp,
     },
     /// `SET` and its kin: creates or replaces. Answers `Done`, `Nothing` if the condition failed; with `get`, `Bytes`
@@ -386,6 +387,30 @@ pub enum Op {
         /// How many at most in this entry; never more than [`crate::state::ENDED_PER_APPLY_MAX`].
         count_max: u64,
     },
+}
+
+impl Command {
+    /// Adds the sessions that it names, those that it may change among them.
+    pub fn push_keys<'a>(&'a self, keys: &mut Vec<&'a Key>) {
+        keys.push(&self.key);
+        self.op.push_keys(keys);
+    }
+}
+
+impl Op {
+    fn push_keys<'a>(&'a self, keys: &mut Vec<&'a Key>) {
+        match self {
+            Self::Rename { to, .. } | Self::Copy { to, .. } => keys.push(to),
+            Self::Exec { watched, steps } => {
+                keys.extend(watched.iter().map(|(key, _)| key));
+                for (key, op) in steps {
+                    keys.push(key);
+                    op.push_keys(keys);
+                }
+            }
+            _one => {}
+        }
+    }
 }
 
 /// What a caller is told.

@@ -17,6 +17,7 @@ pub mod query;
 pub mod region;
 pub mod session;
 pub mod state;
+pub mod touch;
 
 pub use command::{Command, Condition, Expiry, Op, Outcome, Refusal, Request, Rules};
 pub use ids::{Key, KeyError, NamespaceId, NodeId, RegionId, ShardId, Slot, SlotTable, Stamp};

@@ -93,6 +93,13 @@ impl<M: Machine> RunningGroup<M> {
         self.raft().metrics().borrow_watched().current_leader.map(NodeId)
     }
 
+    /// The term that this replica leads in, if it leads. Cheap.
+    pub fn leading_term(&self) -> Option<u64> {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        (metrics.current_leader == Some(metrics.id)).then_some(metrics.current_term)
+    }
+
     /// The group as this replica sees it now.
     pub fn figures(&self) -> GroupFigures {
         let metrics = self.raft().metrics();

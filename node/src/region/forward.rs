@@ -40,7 +40,7 @@ impl Inner {
             return Err(NotProposed::NotLeader);
         }
         let machine = shard.group.machine();
-        let now = self.now_ms().max(machine.last_stamp());
+        let now = shard.proposer.lead()?;
         let mut answers = Vec::with_capacity(queries.len());
         for query in queries {
             let read = machine.query(now, query).await;
@@ -48,8 +48,8 @@ impl Inner {
                 tracing::error!(%error, "a session cannot be read from the engine");
                 NotProposed::Stopped
             })?;
-            if !hidden.is_empty() {
-                self.log_expiry(&shard, now, &hidden).await?;
+            if let Some(key) = hidden {
+                self.log_expiry(&shard, now, &key).await?;
             }
             answers.push(answer);
         }

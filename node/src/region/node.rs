@@ -16,9 +16,9 @@ use crate::{
     log::{GroupId, Log},
     peers::Rpc,
     raft::{GroupOptions, GroupParts, Machine, RunningGroup, spawn},
-    shard::{Proposer, ProposerOptions, Reads, Sessions},
+    shard::{Intervals, Proposer, ProposerOptions, Reads, Sessions},
 };
-use sojourn_core::{Key, NodeId, RegionId, ShardId, Stamp, region::Member};
+use sojourn_core::{Key, NodeId, RegionId, ShardId, Stamp, policy::touch_interval_ms, region::Member};
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::broadcast;
 
@@ -142,6 +142,8 @@ impl RegionNode {
     pub async fn shut_down(&self) {
         let inner = &self.inner;
         for (shard, held) in inner.shards.all() {
+            // Whoever leads next gives what is not logged some grace.
+            let _unlogged = held.proposer.log_touches().await;
             hand_over(GroupName::Shard(shard), &held.group).await;
         }
         hand_over(GroupName::System, &inner.system).await;
@@ -214,17 +216,28 @@ impl Inner {
         region.world != 0 && self.shards.all().iter().all(|(_, shard)| shard.group.leader().is_some())
     }
 
+    /// How often touches are logged, as the region agrees now.
+    fn touch_intervals(&self) -> Intervals {
+        let system = self.system.clone();
+        Arc::new(move |namespace, idle_timeout_ms| {
+            let region = system.machine().now();
+            let policy = region.namespaces.get(&namespace).map(|namespace| namespace.policy.touch_interval_ms);
+            touch_interval_ms(policy.flatten(), idle_timeout_ms)
+        })
+    }
+
     /// Starts this node's replica of `shard` from what the disk has of it.
     async fn start_shard(&self, shard: ShardId) -> io::Result<()> {
         let Self { env, log, storage, options, .. } = self;
         let group = shard.0 + 1;
         let parts = group_parts(env, log, &self.rpc, storage, options, group);
         let part = storage.part(group);
-        let sessions = Arc::new(Sessions::new(shard, options.region, 1, part, self.notices.clone()));
+        let sessions =
+            Arc::new(Sessions::new(shard, options.region, 1, self.touch_intervals(), part, self.notices.clone()));
         let group = RunningGroup::start(parts, sessions, &self.door.inbox).await?;
-        let proposer =
-            Proposer::start(env.clone(), self.clock.clone(), log.clone(), group.clone(), options.proposer.clone());
         let reads = Reads::start(group.clone(), env.plants.read_without_read_index);
+        let (clock, bounds) = (self.clock.clone(), options.proposer.clone());
+        let proposer = Proposer::start(env.clone(), clock, log.clone(), group.clone(), reads.clone(), bounds);
         self.shards.insert(shard, Shard { group, proposer, reads });
         Ok(())
     }

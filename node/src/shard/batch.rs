@@ -5,15 +5,19 @@
 
 use crate::raft::{Proposal, malformed};
 use bytes::Bytes;
-use sojourn_core::{Command, Stamp};
+use sojourn_core::{Command, Key, Stamp, touch};
 use sojourn_proto::wire::{FORMAT_VERSION, Reader, Wire, put_varint};
-use std::io;
+use std::{io, sync::Arc};
 
 /// Commands of one caller that stay together, in order, in one entry.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     count: u32,
     bytes: Bytes,
+    /// The sessions that they name.
+    keys: Arc<[Key]>,
+    /// The commands, if all may be nothing but touches.
+    touches: Option<Arc<[Command]>>,
 }
 
 impl Bundle {
@@ -21,7 +25,22 @@ impl Bundle {
     pub fn new(commands: &[Command]) -> Self {
         let mut out = Vec::with_capacity(128 * commands.len());
         commands.iter().for_each(|command| command.put(&mut out));
-        Self { count: u32::try_from(commands.len()).unwrap_or(u32::MAX), bytes: out.into() }
+        Self::of(commands, out.into())
+    }
+
+    fn of(commands: &[Command], bytes: Bytes) -> Self {
+        let mut keys = Vec::with_capacity(commands.len());
+        commands.iter().for_each(|command| command.push_keys(&mut keys));
+        let keys = keys.into_iter().cloned().collect();
+        let touches = commands.iter().all(|command| touch::may_touch(&command.op)).then(|| commands.into());
+        Self { count: u32::try_from(commands.len()).unwrap_or(u32::MAX), bytes, keys, touches }
+    }
+
+    /// The same commands, with what the leader knows of these sessions in front of them too.
+    pub fn absorbing(mut self, keys: &[Key]) -> Self {
+        self.keys = self.keys.iter().chain(keys).cloned().collect();
+        self.touches = None;
+        self
     }
 
     /// A bundle that another node encoded; its commands are checked before it is proposed.
@@ -30,9 +49,9 @@ impl Bundle {
     /// The bytes are not `count` commands.
     pub fn received(count: u32, bytes: Bytes) -> io::Result<Self> {
         let mut reader = Reader::new(&bytes);
-        let read = (0..count).try_for_each(|_| Command::take(&mut reader).map(drop)).and_then(|()| reader.finish());
-        match read {
-            Ok(()) => Ok(Self { count, bytes }),
+        let commands: Result<Vec<Command>, _> = (0..count).map(|_| Command::take(&mut reader)).collect();
+        match commands.and_then(|commands| reader.finish().map(|()| commands)) {
+            Ok(commands) => Ok(Self::of(&commands, bytes)),
             Err(error) => Err(malformed(&error.to_string())),
         }
     }
@@ -42,6 +61,16 @@ impl Bundle {
         self.count
     }
 
+    /// The sessions that they name.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// The commands, if all of them may be nothing but touches.
+    pub fn touches(&self) -> Option<&Arc<[Command]>> {
+        self.touches.as_ref()
+    }
+
     /// Their bytes.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -49,13 +78,13 @@ impl Bundle {
 }
 
 /// The bytes of an entry: `version u8 | stamp | count | commands`.
-pub fn encode(stamp: Stamp, bundles: &[Bundle]) -> Proposal {
-    let length: usize = bundles.iter().map(|bundle| bundle.bytes.len()).sum();
+pub fn encode<'a>(stamp: Stamp, bundles: impl Iterator<Item = &'a Bundle> + Clone) -> Proposal {
+    let length: usize = bundles.clone().map(|bundle| bundle.bytes.len()).sum();
     let mut out = Vec::with_capacity(length + 16);
     out.push(FORMAT_VERSION);
     stamp.put(&mut out);
-    put_varint(bundles.iter().map(|bundle| u64::from(bundle.count)).sum(), &mut out);
-    bundles.iter().for_each(|bundle| out.extend_from_slice(&bundle.bytes));
+    put_varint(bundles.clone().map(|bundle| u64::from(bundle.count)).sum(), &mut out);
+    bundles.for_each(|bundle| out.extend_from_slice(&bundle.bytes));
     Proposal(out.into())
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Sessions, rows};
 use crate::engine::Part;
-use sojourn_core::{Answer, Command, Key, Query, Stamp, State, state::ColdSession};
+use sojourn_core::{Answer, Command, Key, NamespaceId, Query, Record, Stamp, State, query::Filter, state::ColdSession};
 use std::io;
 use tokio::sync::RwLock;
 
@@ -36,18 +36,42 @@ impl Sessions {
     ///
     /// # Errors
     /// The engine does not give back what it has.
-    pub async fn query(&self, now: Stamp, query: &Query) -> io::Result<(Answer, Vec<Key>)> {
+    pub async fn query(&self, now: Stamp, query: &Query) -> io::Result<(Answer, Option<Key>)> {
+        if let Query::Count { namespace, filter } = query
+            && *filter != Filter::default()
+        {
+            return Ok((self.count(now, *namespace, filter).await, None));
+        }
         loop {
             let cold = {
+                let known = self.touches.known();
                 let state = self.state.read();
                 let cold = state.cold_for_queries([query]);
                 if cold.is_empty() {
-                    let (answer, hidden) = state.query(now, &|_, _| None, query);
-                    return Ok((answer, hidden.into_iter().collect()));
+                    return Ok(state.query(now, &|key, record| known.deadline(now, key, record), query));
                 }
                 cold
             };
             self.fetch(cold).await?;
+        }
+    }
+
+    /// Counts page by page, so that writes need not wait for all of it.
+    async fn count(&self, now: Stamp, namespace: NamespaceId, filter: &Filter) -> Answer {
+        let (mut sessions, mut bytes, mut from) = (0, 0, None);
+        loop {
+            let (counted, next) = {
+                let known = self.touches.known();
+                let touched = |key: &Key, record: &Record| known.deadline(now, key, record);
+                self.state.read().count_page(now, &touched, namespace, filter, from)
+            };
+            sessions += counted.sessions;
+            bytes += counted.bytes;
+            if next.is_none() {
+                return Answer::Total { sessions, bytes };
+            }
+            from = next;
+            tokio::task::yield_now().await;
         }
     }
 

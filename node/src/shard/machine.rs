@@ -4,6 +4,7 @@ use super::{
     batch,
     cold::Shelf,
     rows::{LoadingSessions, UnsavedSessions},
+    touches::{Intervals, Touches},
 };
 use crate::{
     engine::Part,
@@ -29,31 +30,34 @@ pub struct Sessions {
     pub(super) shelf: Shelf,
     /// The index of the last entry, noted before its changes are told; 0 before the first.
     applied: AtomicU64,
+    pub(super) touches: Touches,
     notices: broadcast::Sender<Arc<Notice>>,
 }
 
 impl Sessions {
     /// An empty shard whose fields are kept in `part` where memory does not hold them; what is applied is told to
-    /// `notices`.
+    /// `notices`. As leader it logs touches at these intervals.
     pub fn new(
         shard: ShardId,
         region: RegionId,
         epoch: u32,
+        intervals: Intervals,
         part: Part,
         notices: broadcast::Sender<Arc<Notice>>,
     ) -> Self {
-        let state = RwLock::new(State::new(region, epoch));
-        Self { shard, state, shelf: Shelf::new(part), applied: AtomicU64::new(0), notices }
+        Self {
+            shard,
+            state: RwLock::new(State::new(region, epoch)),
+            shelf: Shelf::new(part),
+            touches: Touches::new(intervals),
+            applied: AtomicU64::new(0),
+            notices,
+        }
     }
 
     /// The last stamp that was applied.
     pub fn last_stamp(&self) -> Stamp {
         self.state.read().last_stamp()
-    }
-
-    /// Sessions whose deadline has passed at `now`, at most `count_max`.
-    pub fn due(&self, now: Stamp, count_max: usize) -> Vec<(Key, Arc<Record>)> {
-        self.state.read().due(now, count_max)
     }
 
     /// The index of the last entry that was applied since the node started, if one was. Who subscribes and then asks is told

@@ -4,14 +4,18 @@
 //! quorum answers for all that came before it.
 
 mod batch;
+mod chores;
 mod cold;
 mod machine;
 mod proposer;
 mod reads;
 mod rows;
+mod touches;
 
 pub use batch::Bundle;
+pub use chores::expire;
 pub use machine::Sessions;
 pub use proposer::{NotProposed, Proposer, ProposerOptions};
 pub use reads::Reads;
 pub use rows::LoadingSessions;
+pub use touches::Intervals;

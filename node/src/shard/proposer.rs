@@ -4,7 +4,7 @@
 //! shard, the more sessions share one sync.
 
 use super::{
-    Sessions,
+    Reads, Sessions,
     batch::{self, Bundle},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     raft::{Applied, RunningGroup, spawn},
 };
 use openraft::{errors::ClientWriteError, impls::ProgressResponder};
-use sojourn_core::{Outcome, Stamp};
+use sojourn_core::{Command, Outcome, Stamp};
 use std::{
     collections::VecDeque,
     sync::{
@@ -80,6 +80,22 @@ pub struct Proposer {
     queue: mpsc::UnboundedSender<Waiting>,
     waiting: Arc<AtomicU64>,
     commands_waiting_max: u64,
+    reads: Reads,
+    clock: ProposerClock,
+    group: Arc<RunningGroup<Sessions>>,
+}
+
+/// Reads the time as it would be stamped.
+#[derive(Clone)]
+struct ProposerClock {
+    env: Env,
+    clock: Arc<SlewedClock>,
+}
+
+impl ProposerClock {
+    fn now_ms(&self, group: &RunningGroup<Sessions>) -> Stamp {
+        self.clock.read_ms(&*self.env.clock).max(group.machine().last_stamp())
+    }
 }
 
 impl Proposer {
@@ -89,6 +105,7 @@ impl Proposer {
         clock: Arc<SlewedClock>,
         log: Log,
         group: Arc<RunningGroup<Sessions>>,
+        reads: Reads,
         options: ProposerOptions,
     ) -> Self {
         // Bounded by `commands_waiting_max`.
@@ -96,9 +113,12 @@ impl Proposer {
         let waiting = Arc::new(AtomicU64::new(0));
         let commands_waiting_max = options.commands_waiting_max;
         let permits = Arc::new(Semaphore::new(options.entries_in_flight_max));
-        let run = Run { env, clock, log, group, options, waiting: waiting.clone(), permits, last_stamp: 0 };
+        let clock = ProposerClock { env, clock };
+        let own = (clock.clone(), group.clone());
+        let run = Run { clock, log, group, options, waiting: waiting.clone(), permits, last_stamp: 0 };
         drop(spawn(run.run(arrivals)));
-        Self { queue, waiting, commands_waiting_max }
+        let (clock, group) = own;
+        Self { queue, waiting, commands_waiting_max, reads, clock, group }
     }
 
     /// Proposes a bundle and waits for the outcomes of its commands.
@@ -109,10 +129,66 @@ impl Proposer {
         self.enqueue(bundle).await
     }
 
-    /// As [`Proposer::write`], but queued before this returns: bundles keep the order of the calls.
+    /// As [`Proposer::write`], but queued before this returns: bundles keep the order of the calls, but for those that are
+    /// nothing but touches, which are answered without being logged where that may be.
     pub fn enqueue(&self, bundle: Bundle) -> impl Future<Output = Result<Vec<Outcome>, NotProposed>> + Send + use<> {
-        let queued = self.push(bundle);
-        async move { queued?.await.unwrap_or(Err(NotProposed::Stopped)) }
+        let queued = match bundle.touches().cloned() {
+            Some(touches) => Queued::Later(self.clone(), bundle, touches),
+            None => Queued::Now(self.push(bundle)),
+        };
+        async move {
+            let answered = match queued {
+                Queued::Now(answered) => answered,
+                Queued::Later(proposer, bundle, touches) => match proposer.touch(&touches).await? {
+                    Some(outcomes) => return Ok(outcomes),
+                    None => proposer.push(bundle),
+                },
+            };
+            answered?.await.unwrap_or(Err(NotProposed::Stopped))
+        }
+    }
+
+    /// Answers touches from memory, if that may be and this node leads.
+    async fn touch(&self, touches: &[Command]) -> Result<Option<Vec<Outcome>>, NotProposed> {
+        if !self.reads.confirm().await {
+            return Err(NotProposed::NotLeader);
+        }
+        let machine = self.group.machine();
+        Ok(machine.touches.answer(self.lead()?, &machine.state, touches))
+    }
+
+    /// The time of a leader's answers, once its machine knows in which term this node leads.
+    ///
+    /// # Errors
+    /// It does not lead.
+    pub fn lead(&self) -> Result<Stamp, NotProposed> {
+        let term = self.group.leading_term().ok_or(NotProposed::NotLeader)?;
+        let now = self.clock.now_ms(&self.group);
+        self.group.machine().touches.lead(term, now);
+        Ok(now)
+    }
+
+    /// Does what falls due at a leader by itself: see [`super::chores`]. Says whether there is more to do.
+    ///
+    /// # Errors
+    /// See [`NotProposed`]; what was not done is due the next time.
+    pub async fn tend(&self) -> Result<bool, NotProposed> {
+        let Some((bundle, more)) = self.group.machine().chores(self.lead()?) else { return Ok(false) };
+        self.write(bundle).await.map(|_| more)
+    }
+
+    /// Logs all deadlines that are in memory only: before another node leads.
+    ///
+    /// # Errors
+    /// See [`NotProposed`].
+    pub async fn log_touches(&self) -> Result<(), NotProposed> {
+        loop {
+            let keys = self.group.machine().touches.first();
+            if keys.is_empty() {
+                return Ok(());
+            }
+            self.write(Bundle::new(&[]).absorbing(&keys)).await?;
+        }
     }
 
     fn push(&self, bundle: Bundle) -> Result<Answered, NotProposed> {
@@ -127,11 +203,16 @@ impl Proposer {
     }
 }
 
+/// A bundle on its way into the queue.
+enum Queued {
+    Now(Result<Answered, NotProposed>),
+    Later(Proposer, Bundle, Arc<[Command]>),
+}
+
 type Answered = oneshot::Receiver<Result<Vec<Outcome>, NotProposed>>;
 
 struct Run {
-    env: Env,
-    clock: Arc<SlewedClock>,
+    clock: ProposerClock,
     log: Log,
     group: Arc<RunningGroup<Sessions>>,
     options: ProposerOptions,
@@ -186,20 +267,27 @@ impl Run {
             self.waiting.fetch_sub(count, Ordering::Relaxed);
             return answer_all(waiters, Err(NotProposed::NoRoom));
         }
-        let wall_ms = self.clock.read_ms(&*self.env.clock);
-        let previous = self.last_stamp.max(self.group.machine().last_stamp());
-        self.last_stamp = sojourn_core::clock::stamp(previous, wall_ms);
-        let proposal = batch::encode(self.last_stamp, bundles);
+        let machine = self.group.machine().clone();
+        self.last_stamp = sojourn_core::clock::stamp(self.last_stamp, self.clock.now_ms(&self.group));
+        if let Some(term) = self.group.leading_term() {
+            machine.touches.lead(term, self.last_stamp);
+        }
+        let keys = bundles.iter().flat_map(Bundle::keys).cloned().collect();
+        let (ahead, ticket) = machine.touches.go_ahead(self.last_stamp, &machine.state, keys);
+        let ahead_count = ahead.len();
+        let ahead = Bundle::new(&ahead);
+        let proposal = batch::encode(self.last_stamp, std::iter::once(&ahead).chain(bundles));
         let (responder, response) = ProgressResponder::complete_only();
         if self.group.raft().client_write_ff(proposal, Some(responder)).await.is_err() {
             self.waiting.fetch_sub(count, Ordering::Relaxed);
+            machine.touches.arrived(ticket, false);
             return answer_all(waiters, Err(NotProposed::Stopped));
         }
         let waiting = self.waiting.clone();
         drop(spawn(async move {
             let result = match response.await {
                 Ok(Ok(response)) => match response.data {
-                    Applied::Sessions(outcomes) => Ok(outcomes),
+                    Applied::Sessions(mut outcomes) => Ok(outcomes.split_off(ahead_count.min(outcomes.len()))),
                     Applied::Nothing | Applied::Region(_) => Err(NotProposed::Stopped),
                 },
                 Ok(Err(ClientWriteError::ForwardToLeader(_) | ClientWriteError::LogEntryDiscarded(_))) => {
@@ -208,6 +296,7 @@ impl Run {
                 Ok(Err(_)) | Err(_) => Err(NotProposed::NotLeader),
             };
             waiting.fetch_sub(count, Ordering::Relaxed);
+            machine.touches.arrived(ticket, result.is_ok());
             drop(permit);
             answer_all(waiters, result);
         }));

@@ -44,7 +44,7 @@ impl View {
 }
 
 /// What a leader knows of a record's idle deadline beyond the log.
-pub(super) type Touched<'a> = &'a dyn Fn(&Key, &Record) -> Option<Stamp>;
+pub type Touched<'a> = &'a dyn Fn(&Key, &Record) -> Option<Stamp>;
 
 impl State {
     /// Answers a read at `now`. `touched` says what the leader knows of idle deadlines beyond the log. Also names the session
@@ -100,7 +100,7 @@ impl State {
     }
 
     /// Whether a reader at `now` may see the record.
-    pub(super) fn is_alive(&self, now: Stamp, touched: Touched<'_>, key: &Key, record: &Record) -> bool {
+    pub fn is_alive(&self, now: Stamp, touched: Touched<'_>, key: &Key, record: &Record) -> bool {
         record.life == Life::Live && !is_overdue(now, touched, key, record) && !self.is_revoked(key, record)
     }
 }
