@@ -151,6 +151,19 @@ pub(super) async fn scatter<I, O>(
     run: impl Fn(ShardId, Vec<I>) -> BoxFuture<'static, Result<Vec<O>, Unavailable>>,
 ) -> Vec<Result<O, Unavailable>> {
     let count = items.len();
+    if let Some(&(shard, _)) = items.first()
+        && items.iter().all(|(other, _)| *other == shard)
+    {
+        return match run(shard, items.into_iter().map(|(_, item)| item).collect()).await {
+            Ok(values) => values
+                .into_iter()
+                .map(Ok)
+                .chain(std::iter::repeat_with(|| Err(Unavailable::Loading)))
+                .take(count)
+                .collect(),
+            Err(error) => std::iter::repeat_n(error, count).map(Err).collect(),
+        };
+    }
     let mut parts: BTreeMap<ShardId, (Vec<usize>, Vec<I>)> = BTreeMap::new();
     for (position, (shard, item)) in items.into_iter().enumerate() {
         let (positions, part) = parts.entry(shard).or_default();

@@ -80,7 +80,7 @@ impl From<io::Error> for End {
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection<S> {
     /// A connection that has sent nothing yet.
     pub fn new(stream: S, client: Arc<Client>, inbox: mpsc::UnboundedReceiver<Arc<Push>>, server: Arc<Server>) -> Self {
-        let session = Session::new(client, Arc::clone(&server.topology().region));
+        let session = Session::new(client, server.backend.region());
         Self {
             stream,
             input: BytesMut::new(),
@@ -137,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection<S> {
         if self.input.is_empty() {
             return Ok(());
         }
-        self.session.refresh(&self.server.topology().region);
+        self.session.refresh(&self.server.backend.region());
         let now = Instant::now();
         while !self.session.closing {
             let known = self.session.room.is_some();

@@ -7,10 +7,10 @@ use super::{
     clients::{Client, Push},
     events::{self, Classes},
 };
-use crate::region::backend::{Backend, Notice, Topology};
+use crate::region::backend::{Backend, Notice};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use sojourn_core::{NamespaceId, glob};
+use sojourn_core::{NamespaceId, glob, region::RegionState};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -166,7 +166,7 @@ impl Hub {
         }
     }
 
-    fn handle(&self, notice: &Notice, topology: &Topology) {
+    fn handle(&self, notice: &Notice, region: &RegionState) {
         match notice {
             Notice::Skipped { shard } => {
                 tracing::warn!(shard = shard.0, "subscribers of this node missed messages: it took over a snapshot");
@@ -174,7 +174,7 @@ impl Hub {
             Notice::Published { namespace, channel, message } => self.deliver(*namespace, channel, message),
             Notice::Changed { key, event, record, .. } => {
                 let namespace = key.namespace();
-                let database = topology.region.namespaces.get(&namespace).and_then(|known| known.policy.database);
+                let database = region.namespaces.get(&namespace).and_then(|known| known.policy.database);
                 let (name, class) = events::name_and_class(*event, record.kind);
                 self.tell_event(namespace, database.unwrap_or(0), key.id(), name, class);
             }
@@ -217,7 +217,7 @@ fn leave_channel(channels: &mut HashMap<(NamespaceId, Bytes), Subscribers>, key:
 async fn listen(hub: Arc<Hub>, backend: Arc<dyn Backend>, mut notices: broadcast::Receiver<Arc<Notice>>) {
     while hub.is_wanted() {
         match notices.recv().await {
-            Ok(notice) => hub.handle(&notice, &backend.topology()),
+            Ok(notice) => hub.handle(&notice, &backend.region()),
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "subscribers of this node missed messages: more changed than it could tell");
             }
