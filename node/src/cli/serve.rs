@@ -91,7 +91,11 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         die_with(parent)?;
     }
     crate::telemetry::init_logs(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if config.threads > 0 {
+        runtime.worker_threads(config.threads);
+    }
+    let runtime = runtime.enable_all().build()?;
     runtime.block_on(crate::run::serve(config))
 }
 

@@ -29,6 +29,7 @@ pub const KEYS: &[Key] = &[
     key("node.id", Some("1"), "this node's number in the region"),
     key("node.name", None, "its name; the founders' list has one otherwise"),
     key("node.data_dir", Some("data"), "where it keeps its data"),
+    key("node.threads", Some("0"), "threads that serve, 0 for one a core; less where nodes share a machine"),
     key("region.id", Some("0"), "the region's number in the world"),
     key("region.name", Some("na"), "the region's name"),
     key("region.world", Some("1"), "the world's number in hexadecimal, the same on every node"),

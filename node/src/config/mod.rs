@@ -22,6 +22,8 @@ pub struct NodeConfig {
     pub name: String,
     /// Where it keeps its data.
     pub data_dir: PathBuf,
+    /// Threads that serve; 0 for one a core.
+    pub threads: usize,
     /// The region's number and name.
     pub region: (RegionId, String),
     /// The world's number; 0 to derive it from the founding members.
@@ -178,6 +180,7 @@ impl NodeConfig {
             id,
             name: name.unwrap_or_else(|| format!("node-{}", id.0)),
             data_dir: source.text("node.data_dir").unwrap_or_default().into(),
+            threads: source.number("node.threads")?,
             region: (RegionId(source.number("region.id")?), source.text("region.name").unwrap_or_default()),
             world: source.world()?,
             shard_count: source.number("region.shards")?,

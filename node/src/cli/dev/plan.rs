@@ -88,6 +88,12 @@ impl Plan {
         self.data_dir.join(format!("{}.notify", node.name))
     }
 
+    /// The nodes share this machine's cores.
+    fn threads_per_node(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (cores / self.nodes.len().max(1)).max(1)
+    }
+
     /// The arguments that make a process of the same binary this node, ending with `parent`.
     pub fn arguments(&self, node: &PlannedNode, parent: u32) -> Vec<String> {
         let at = |port: u16| format!("127.0.0.1:{port}");
@@ -100,6 +106,7 @@ impl Plan {
             ("--node-id", node.id.to_string()),
             ("--node-name", node.name.clone()),
             ("--node-data-dir", self.directory(node).display().to_string()),
+            ("--node-threads", self.threads_per_node().to_string()),
             ("--region-name", self.region.clone()),
             ("--region-world", format!("{:x}", self.world)),
             ("--region-founders", founders.collect::<Vec<_>>().join(",")),
