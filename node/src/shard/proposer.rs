@@ -12,6 +12,7 @@ use crate::{
     log::Log,
     raft::{Applied, RunningGroup, spawn},
 };
+use futures::stream::{FuturesUnordered, StreamExt};
 use openraft::{errors::ClientWriteError, impls::ProgressResponder};
 use sojourn_core::{Command, Outcome, Stamp};
 use std::{
@@ -21,13 +22,18 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 /// Bounds of one proposer.
 #[derive(Clone, Debug)]
 pub struct ProposerOptions {
     /// Entries proposed and not yet applied.
     pub entries_in_flight_max: usize,
+    /// Commands that are worth an entry of their own while another is under way; fewer wait for it. An entry costs every
+    /// replica a sync and a dozen messages, so small ones are dearer than the wait.
+    pub commands_pipelined_min: usize,
+    /// Bytes that are, likewise.
+    pub bytes_pipelined_min: usize,
     /// Commands in one entry, unless one bundle has more.
     pub commands_per_entry_max: usize,
     /// Bytes in one entry, unless one bundle has more.
@@ -42,6 +48,8 @@ impl Default for ProposerOptions {
     fn default() -> Self {
         Self {
             entries_in_flight_max: 4,
+            commands_pipelined_min: 256,
+            bytes_pipelined_min: 128 << 10,
             commands_per_entry_max: 1024,
             entry_bytes_max: 1 << 20,
             commands_waiting_max: 65_536,
@@ -112,10 +120,9 @@ impl Proposer {
         let (queue, arrivals) = mpsc::unbounded_channel();
         let waiting = Arc::new(AtomicU64::new(0));
         let commands_waiting_max = options.commands_waiting_max;
-        let permits = Arc::new(Semaphore::new(options.entries_in_flight_max));
         let clock = ProposerClock { env, clock };
         let own = (clock.clone(), group.clone());
-        let run = Run { clock, log, group, options, waiting: waiting.clone(), permits, last_stamp: 0 };
+        let run = Run { clock, log, group, options, waiting: waiting.clone(), last_stamp: 0 };
         drop(spawn(run.run(arrivals)));
         let (clock, group) = own;
         Self { queue, waiting, commands_waiting_max, reads, clock, group }
@@ -217,8 +224,30 @@ struct Run {
     group: Arc<RunningGroup<Sessions>>,
     options: ProposerOptions,
     waiting: Arc<AtomicU64>,
-    permits: Arc<Semaphore>,
     last_stamp: Stamp,
+}
+
+/// What waits for its entry.
+#[derive(Default)]
+struct Held {
+    bundles: VecDeque<Waiting>,
+    commands: usize,
+    bytes: usize,
+}
+
+impl Held {
+    fn push(&mut self, waiting: Waiting) {
+        self.commands += waiting.bundle.count() as usize;
+        self.bytes += waiting.bundle.bytes().len();
+        self.bundles.push_back(waiting);
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let waiting = self.bundles.pop_front()?;
+        self.commands -= waiting.bundle.count() as usize;
+        self.bytes -= waiting.bundle.bytes().len();
+        Some(waiting)
+    }
 }
 
 /// Those who wait for one entry, with the number of their commands.
@@ -226,32 +255,44 @@ type Waiters = Vec<(usize, oneshot::Sender<Result<Vec<Outcome>, NotProposed>>)>;
 
 impl Run {
     async fn run(mut self, mut arrivals: mpsc::UnboundedReceiver<Waiting>) {
-        let mut held: VecDeque<Waiting> = VecDeque::new();
+        let mut held = Held::default();
+        let mut in_flight = FuturesUnordered::new();
         loop {
-            if held.is_empty() {
-                let Some(bundle) = arrivals.recv().await else { return };
-                held.push_back(bundle);
-            }
-            let Ok(permit) = self.permits.clone().acquire_owned().await else { return };
             while let Ok(bundle) = arrivals.try_recv() {
-                held.push_back(bundle);
+                held.push(bundle);
             }
-            let (bundles, waiters) = self.take_entry(&mut held);
-            self.propose(&bundles, waiters, permit).await;
+            while self.may_propose(&held, in_flight.len()) {
+                let (bundles, waiters) = self.take_entry(&mut held);
+                in_flight.extend(self.propose(&bundles, waiters).await);
+            }
+            tokio::select! {
+                biased;
+                Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
+                arrival = arrivals.recv() => match arrival {
+                    Some(bundle) => held.push(bundle),
+                    None => return,
+                },
+            }
         }
     }
 
+    fn may_propose(&self, held: &Held, in_flight: usize) -> bool {
+        let ProposerOptions { entries_in_flight_max, commands_pipelined_min, bytes_pipelined_min, .. } = self.options;
+        let is_large = held.commands >= commands_pipelined_min || held.bytes >= bytes_pipelined_min;
+        !held.bundles.is_empty() && (in_flight == 0 || is_large && in_flight < entries_in_flight_max)
+    }
+
     /// Takes as many whole bundles as one entry holds.
-    fn take_entry(&self, held: &mut VecDeque<Waiting>) -> (Vec<Bundle>, Waiters) {
+    fn take_entry(&self, held: &mut Held) -> (Vec<Bundle>, Waiters) {
         let (mut bundles, mut waiters, mut commands, mut bytes) = (Vec::new(), Vec::new(), 0, 0);
-        while let Some(next) = held.front() {
+        while let Some(next) = held.bundles.front() {
             let (more, more_bytes) = (next.bundle.count() as usize, next.bundle.bytes().len());
             let full = commands + more > self.options.commands_per_entry_max
                 || bytes + more_bytes > self.options.entry_bytes_max;
             if full && !bundles.is_empty() {
                 break;
             }
-            let Some(Waiting { bundle, answer }) = held.pop_front() else { break };
+            let Some(Waiting { bundle, answer }) = held.pop() else { break };
             commands += more;
             bytes += more_bytes;
             waiters.push((more, answer));
@@ -260,12 +301,18 @@ impl Run {
         (bundles, waiters)
     }
 
-    async fn propose(&mut self, bundles: &[Bundle], waiters: Waiters, permit: OwnedSemaphorePermit) {
+    /// Proposes an entry. What is returned completes when its waiters were answered.
+    async fn propose(
+        &mut self,
+        bundles: &[Bundle],
+        waiters: Waiters,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
         let count: u64 = bundles.iter().map(|bundle| u64::from(bundle.count())).sum();
         let bytes: u64 = bundles.iter().map(|bundle| bundle.bytes().len() as u64).sum();
         if self.log.room_bytes() < bytes + self.options.log_room_bytes_min {
             self.waiting.fetch_sub(count, Ordering::Relaxed);
-            return answer_all(waiters, Err(NotProposed::NoRoom));
+            answer_all(waiters, Err(NotProposed::NoRoom));
+            return None;
         }
         let machine = self.group.machine().clone();
         self.last_stamp = sojourn_core::clock::stamp(self.last_stamp, self.clock.now_ms(&self.group));
@@ -281,10 +328,11 @@ impl Run {
         if self.group.raft().client_write_ff(proposal, Some(responder)).await.is_err() {
             self.waiting.fetch_sub(count, Ordering::Relaxed);
             machine.touches.arrived(ticket, false);
-            return answer_all(waiters, Err(NotProposed::Stopped));
+            answer_all(waiters, Err(NotProposed::Stopped));
+            return None;
         }
         let waiting = self.waiting.clone();
-        drop(spawn(async move {
+        Some(async move {
             let result = match response.await {
                 Ok(Ok(response)) => match response.data {
                     Applied::Sessions(mut outcomes) => Ok(outcomes.split_off(ahead_count.min(outcomes.len()))),
@@ -297,9 +345,8 @@ impl Run {
             };
             waiting.fetch_sub(count, Ordering::Relaxed);
             machine.touches.arrived(ticket, result.is_ok());
-            drop(permit);
             answer_all(waiters, result);
-        }));
+        })
     }
 }
 
