@@ -245,6 +245,8 @@ async fn send_frames(way: Weak<Way>, frames: tokio::sync::mpsc::Sender<Bytes>) {
             filled.as_mut().enable();
             if way.outbox.lock().is_empty() {
                 filled.await;
+                // What else is ready to run now may have something to say too, and shares the frame.
+                tokio::task::yield_now().await;
             }
         };
         room.send(frame);

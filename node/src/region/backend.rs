@@ -137,10 +137,8 @@ pub trait Backend: Send + Sync + 'static {
     /// What this node knows of the region now.
     fn topology(&self) -> Arc<Topology>;
 
-    /// What the region agrees on, as far as this node knows.
-    fn region(&self) -> Arc<RegionState> {
-        Arc::clone(&self.topology().region)
-    }
+    /// What the region agrees on, as far as this node knows. Cheap: asked for every batch of requests.
+    fn region(&self) -> Arc<RegionState>;
 
     /// Changes and messages from now on, in order per shard. A receiver that is too slow is told that it lagged.
     fn subscribe(&self) -> broadcast::Receiver<Arc<Notice>>;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use sojourn_core::{
     Answer, Command, NamespaceId, Outcome, Stamp,
-    region::{RegionCommand, RegionOutcome},
+    region::{RegionCommand, RegionOutcome, RegionState},
 };
 use std::{sync::Arc, time::Instant};
 use tokio::sync::broadcast;
@@ -56,6 +56,10 @@ impl Backend for Measured {
 
     fn topology(&self) -> Arc<Topology> {
         self.backend.topology()
+    }
+
+    fn region(&self) -> Arc<RegionState> {
+        self.backend.region()
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Notice>> {
