@@ -150,6 +150,12 @@ impl Log {
         reserved.min((shared.options.queue_bytes_max as u64).saturating_sub(state.queue_bytes))
     }
 
+    /// Bytes of the segments that hold records.
+    pub fn used_bytes(&self) -> u64 {
+        let shared = &self.handle.shared;
+        shared.state.lock().segments.len() as u64 * shared.options.segment_bytes
+    }
+
     /// Tries again to reserve space, after the disk was full or the cap reached. Cheap; the owner polls it while
     /// [`Log::room_bytes`] is low.
     pub fn retry_space(&self) {

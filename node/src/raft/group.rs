@@ -2,11 +2,12 @@
 
 use super::{
     inbox::Inbox,
+    incoming::Incoming,
     keeper::{Keeper, KeeperOptions, KeeperParts, NO_ROOM_PAUSE},
     log_store::LogStore,
     machine::{Adapter, Machine},
     network::Links,
-    snapshot::{Incoming, Snapshot},
+    snapshot::Snapshot,
     types::{Applied, Proposal, Types, Vote, payload_bytes},
 };
 use crate::{
@@ -49,6 +50,8 @@ pub struct GroupOptions {
     pub snapshot_entries: u64,
     /// Entries kept behind that for followers that are a little late.
     pub keep_entries: u64,
+    /// The log of all groups above which no entries are kept for late followers, in bytes: a restart reads all of it.
+    pub keep_log_bytes_max: u64,
     /// Bytes of changes after which the engine gets them.
     pub unsaved_bytes_max: u64,
     /// The longest that a change waits for that.
@@ -65,6 +68,7 @@ impl Default for GroupOptions {
             election_max: Duration::from_millis(300),
             snapshot_entries: 50_000,
             keep_entries: 10_000,
+            keep_log_bytes_max: 256 << 20,
             unsaved_bytes_max: 64 << 20,
             unsaved_age_max: Duration::from_secs(30),
             log_room_bytes_min: 4 << 20,
@@ -126,6 +130,7 @@ pub struct RunningGroup<M: Machine> {
     incoming: Mutex<Incoming>,
     log: Log,
     log_room_bytes_min: u64,
+    keep_log_bytes_max: u64,
 }
 
 impl<M: Machine> RunningGroup<M> {
@@ -135,14 +140,14 @@ impl<M: Machine> RunningGroup<M> {
     /// Unreadable log or snapshot: the text says what to do.
     pub async fn start(parts: GroupParts, machine: Arc<M>, inbox: &Inbox) -> io::Result<Arc<Self>> {
         let GroupParts { node, group, log, rpc, env, engine, snapshots, options } = parts;
-        let incoming = Mutex::new(Incoming::new(env.disk.clone(), snapshots.clone()));
+        let incoming = Mutex::new(Incoming::new(env.clone(), snapshots.clone()));
         let keeper = KeeperParts { env, engine, group, log: log.clone(), snapshots, options: options.keeper() };
         let keeper = Arc::new(Keeper::open(keeper, machine).await?);
         let (store, adapter) = (LogStore::new(log.group(group)), Adapter::new(keeper.clone()));
         let config = options.config(group)?;
         let raft = Raft::new(node.0, config, Links::new(rpc, group), store, adapter).await.map_err(io::Error::other)?;
-        let log_room_bytes_min = options.log_room_bytes_min;
-        let running = Arc::new(Self { raft, keeper, incoming, log, log_room_bytes_min });
+        let GroupOptions { log_room_bytes_min, keep_log_bytes_max, .. } = options;
+        let running = Arc::new(Self { raft, keeper, incoming, log, log_room_bytes_min, keep_log_bytes_max });
         drop(super::spawn(run_keeper(Arc::downgrade(&running))));
         inbox.add(group, running.clone());
         Ok(running)
@@ -207,6 +212,11 @@ impl<M: Machine> RunningGroup<M> {
         if self.keeper.save().await? {
             // A group that is stopping purges at its next start.
             let _stopping = self.raft.trigger().snapshot().await;
+        }
+        if self.log.used_bytes() > self.keep_log_bytes_max
+            && let Some(index) = self.keeper.purgeable()
+        {
+            let _stopping = self.raft.trigger().purge_log(index).await;
         }
         Ok(())
     }

@@ -179,7 +179,8 @@ async fn take_piece(group: &dyn Group, mut body: Bytes) -> std::io::Result<Piece
         return Err(super::malformed("a cut piece of a snapshot"));
     }
     let head: PieceHead = decode(&body.split_to(head_length))?;
-    match group.incoming().lock().await.take(&head, &body).await? {
+    let taken = group.incoming().lock().await.take(&head, body).await?;
+    match taken {
         Err(next) => Ok(PieceAnswer::Continue(next)),
         Ok(snapshot) => {
             let snapshot = SnapshotOf::<Types, _> { meta: head.meta, snapshot: Snapshot::Arrived(snapshot) };

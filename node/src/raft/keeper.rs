@@ -8,7 +8,7 @@ use super::{
     file::SnapshotReader,
     machine::{Loading, Machine},
     outgoing::Outgoing,
-    snapshot::Snapshot,
+    snapshot::{Snapshot, SnapshotFile},
     types::{Applied, LogEntry, LogId, StoredMembership, Types, malformed},
 };
 use crate::{
@@ -241,6 +241,14 @@ impl<M: Machine> Keeper<M> {
         self.promise(position.meta())
     }
 
+    /// The last index that could go if no entry were kept for late followers, if any can. Groups share the log's segments:
+    /// one that is idle must not keep the others' alive.
+    pub fn purgeable(&self) -> Option<u64> {
+        let durable = self.durable.lock().index();
+        let first = self.log.state().first_index?;
+        (first <= durable && !self.holds_log()).then_some(durable)
+    }
+
     /// A snapshot to send: the file that is there already, or one that is made of what the engine has.
     pub fn snapshot(&self) -> Option<SnapshotOf<Types, Snapshot>> {
         let meta = self.outgoing.pinned().unwrap_or_else(|| self.durable.lock().meta());
@@ -259,6 +267,12 @@ impl<M: Machine> Keeper<M> {
     /// Replaces machine and engine by a snapshot that has arrived.
     pub async fn install(&self, meta: &SnapshotMetaOf<Types>, snapshot: Snapshot) -> io::Result<()> {
         let Snapshot::Arrived(file) = snapshot else { return Err(malformed("a snapshot that never arrived")) };
+        let installed = self.install_file(meta, &file).await;
+        blocking(&self.env, "snapshot-remove", async move { file.remove() }).await?;
+        installed
+    }
+
+    async fn install_file(&self, meta: &SnapshotMetaOf<Types>, file: &SnapshotFile) -> io::Result<()> {
         let (engine, group, mut loading, source) =
             (self.engine.clone(), self.group, self.machine.loading(), file.clone());
         let _writing = self.writing.lock().await;
@@ -281,7 +295,7 @@ impl<M: Machine> Keeper<M> {
         self.machine.adopt(loading, Box::pin(commit)).await?;
         *self.position.lock() = Position::from(meta);
         *self.durable.lock() = Position::from(meta);
-        file.remove()
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ mod figures;
 mod file;
 mod group;
 mod inbox;
+mod incoming;
 mod keeper;
 mod lead;
 mod log_store;
@@ -21,12 +22,13 @@ mod types;
 pub use figures::{FollowerFigures, GroupFigures, Role};
 pub use group::{Group, GroupOptions, GroupParts, RunningGroup};
 pub use inbox::Inbox;
+pub use incoming::Incoming;
 pub use keeper::KeeperOptions;
 pub use lead::NotTransferred;
 pub use machine::{Adapter, Builder, Loading, Machine, Unsaved};
 pub use outgoing::{Outgoing, Sending};
 pub use runtime::{Runtime, simulate, simulated_u64, spawn};
-pub use snapshot::{Incoming, PIECE_BYTES, Snapshot, SnapshotFile};
+pub use snapshot::{PIECE_BYTES, PieceHead, Snapshot, SnapshotFile};
 pub use types::{
     Applied, LogEntry, LogId, Proposal, StoredMembership, Types, Vote, decode_entry, encode_entry, malformed,
     payload_bytes,

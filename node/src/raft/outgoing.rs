@@ -7,7 +7,7 @@
 use super::{
     file::SnapshotWriter,
     keeper::position_of,
-    snapshot::SnapshotFile,
+    snapshot::{PIECE_BYTES, SnapshotFile},
     types::{LogId, Types},
 };
 use crate::{
@@ -103,7 +103,7 @@ impl Outgoing {
         {
             return Ok((pinned, file.clone()));
         }
-        self.remove(&mut file)?;
+        self.remove(&mut file).await?;
         let (engine, group) = (self.engine.clone(), self.group);
         let view = blocking(&self.env, "snapshot-view", async move {
             let view = engine.view(group)?;
@@ -121,27 +121,35 @@ impl Outgoing {
         Ok((meta, made))
     }
 
+    /// The piece of the file at `offset`.
+    pub async fn piece(&self, file: &SnapshotFile, offset: u64) -> io::Result<Vec<u8>> {
+        let file = file.clone();
+        blocking(&self.env, "snapshot-send", async move { file.read(offset, PIECE_BYTES) }).await
+    }
+
     /// Removes the file after a complete transfer, unless another one goes on.
     pub async fn finish(&self, sending: Sending<'_>) -> io::Result<()> {
         drop(sending);
         if self.is_sending() {
             return Ok(());
         }
-        self.remove(&mut *self.file.lock().await)
+        self.remove(&mut *self.file.lock().await).await
     }
 
     /// Removes the file if nobody can use it any more.
     pub async fn sweep(&self) -> io::Result<()> {
         let useless = self.pinned.lock().as_ref().is_some_and(|meta| !self.follows_on(meta));
         if useless && !self.is_sending() {
-            self.remove(&mut *self.file.lock().await)?;
+            self.remove(&mut *self.file.lock().await).await?;
         }
         Ok(())
     }
 
-    fn remove(&self, file: &mut Option<SnapshotFile>) -> io::Result<()> {
+    async fn remove(&self, file: &mut Option<SnapshotFile>) -> io::Result<()> {
         *self.pinned.lock() = None;
-        file.take().map_or(Ok(()), |file| file.remove())
+        let Some(file) = file.take() else { return Ok(()) };
+        // Freeing a large file takes its time.
+        blocking(&self.env, "snapshot-remove", async move { file.remove() }).await
     }
 }
 

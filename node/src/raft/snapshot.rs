@@ -1,10 +1,8 @@
 //! Snapshots on their way: a file on the sender, sent in pieces from where the receiver says it is.
 //!
-//! The receiver keeps what it has of a snapshot under the snapshot's name, so that a transfer that was cut goes on at its
-//! offset. One piece is under way at a time and travels on the bulk lane: appends never wait behind a snapshot.
+//! One piece is under way at a time and travels on the bulk lane: appends never wait behind a snapshot.
 
 use super::{
-    file::SYNC_BYTES,
     network::{Link, decode, network_error, rpc_error, service},
     outgoing::Outgoing,
     types::{Types, Vote, malformed},
@@ -145,7 +143,7 @@ pub(super) async fn send(
         let (meta, file) = outgoing.file(snapshot.meta.last_log_id).await.map_err(failed)?;
         let mut offset = None;
         loop {
-            match send_piece(link, &vote, &meta, &file, offset).await.map_err(StreamingError::from)? {
+            match send_piece(link, outgoing, &vote, &meta, &file, offset).await.map_err(StreamingError::from)? {
                 PieceAnswer::Continue(next) => offset = Some(next),
                 PieceAnswer::Finished(vote) => {
                     outgoing.finish(sending).await.map_err(failed)?;
@@ -163,6 +161,7 @@ pub(super) async fn send(
 
 async fn send_piece(
     link: &Link,
+    outgoing: &Outgoing,
     vote: &Vote,
     meta: &SnapshotMetaOf<Types>,
     file: &SnapshotFile,
@@ -170,7 +169,7 @@ async fn send_piece(
 ) -> Result<PieceAnswer, RPCError<Types>> {
     let piece = match offset {
         None => Vec::new(),
-        Some(offset) => file.read(offset, PIECE_BYTES).map_err(|error| network_error(&error))?,
+        Some(offset) => outgoing.piece(file, offset).await.map_err(|error| network_error(&error))?,
     };
     let head_offset = offset.unwrap_or(0);
     let head =
@@ -183,68 +182,4 @@ async fn send_piece(
     let timeout = if is_last { INSTALL_TIMEOUT } else { PIECE_TIMEOUT };
     let answer = link.rpc.call(link.target, Lane::Bulk, service::SNAPSHOT, &parts, timeout).await;
     decode(&answer.map_err(rpc_error)?).map_err(|error| network_error(&error))
-}
-
-/// Collects one group's incoming snapshot.
-pub struct Incoming {
-    disk: Arc<dyn Disk>,
-    directory: PathBuf,
-    partial: Option<Partial>,
-}
-
-struct Partial {
-    name: String,
-    file: Box<dyn DiskFile>,
-    received: u64,
-    synced: u64,
-}
-
-impl Incoming {
-    /// Keeps pieces in `directory`, which exists.
-    pub fn new(disk: Arc<dyn Disk>, directory: PathBuf) -> Self {
-        Self { disk, directory, partial: None }
-    }
-
-    /// Takes a piece. Returns where to go on, or the whole snapshot.
-    ///
-    /// # Errors
-    /// Whatever the disk says; a name with a path in it is refused.
-    pub async fn take(&mut self, head: &PieceHead, piece: &[u8]) -> io::Result<Result<SnapshotFile, u64>> {
-        if head.name.is_empty() || head.name.contains(['/', '\\']) || head.name.starts_with('.') {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a snapshot with an impossible name"));
-        }
-        let path = self.partial_path(&head.name);
-        let mut partial = match self.partial.take() {
-            Some(partial) if partial.name == head.name => partial,
-            other => {
-                // An earlier one that its sender gave up.
-                other.map_or(Ok(()), |old| self.disk.remove(&self.partial_path(&old.name)))?;
-                Partial { name: head.name.clone(), file: self.disk.open(&path, true)?, received: 0, synced: 0 }
-            }
-        };
-        if head.offset == partial.received && !piece.is_empty() {
-            partial.file.write_at(partial.received, piece)?;
-            partial.received += piece.len() as u64;
-            // Bit by bit: a sync of much would hold up the log's.
-            if partial.received - partial.synced >= SYNC_BYTES {
-                partial.file.sync().await?;
-                partial.synced = partial.received;
-            }
-        }
-        if partial.received < head.length {
-            let next = partial.received;
-            self.partial = Some(partial);
-            return Ok(Err(next));
-        }
-        partial.file.set_length(head.length)?;
-        partial.file.sync().await?;
-        let whole = self.directory.join(&head.name);
-        self.disk.rename(&path, &whole)?;
-        self.disk.sync_directory(&self.directory)?;
-        SnapshotFile::open(&self.disk, &whole).map(Ok)
-    }
-
-    fn partial_path(&self, name: &str) -> PathBuf {
-        self.directory.join(format!("{name}.partial"))
-    }
 }

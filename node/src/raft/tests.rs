@@ -1,5 +1,7 @@
 //! Three replicas in one process, in virtual time, over the real log, adapter and calls.
 
+mod keeper;
+
 use super::{
     Applied, GroupOptions, GroupParts, Inbox, Loading, Machine, Proposal, RunningGroup, Unsaved, simulate,
     simulated_u64,

@@ -14,5 +14,7 @@ mod requests;
 mod serve;
 mod shards;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 pub use node::{NodeOptions, RegionNode};

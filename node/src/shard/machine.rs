@@ -71,6 +71,11 @@ impl Sessions {
         self.state.read().namespaces().collect()
     }
 
+    /// What the fields in memory cost, in bytes.
+    pub fn hot_bytes(&self) -> u64 {
+        self.state.read().hot_bytes()
+    }
+
     /// The record under `key` as it is.
     pub fn record(&self, key: &Key) -> Option<Arc<Record>> {
         self.state.read().record(key).cloned()
