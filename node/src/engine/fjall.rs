@@ -20,8 +20,13 @@ pub struct FjallEngine {
 }
 
 struct Inner {
+    /// `None` once it was closed.
+    open: Mutex<Option<Open>>,
+}
+
+struct Open {
     database: Database,
-    groups: Mutex<BTreeMap<GroupId, Generation>>,
+    groups: BTreeMap<GroupId, Generation>,
 }
 
 #[derive(Clone)]
@@ -87,33 +92,42 @@ impl FjallEngine {
             leftovers.extend(loser);
         }
         leftovers.into_iter().try_for_each(|keyspace| database.delete_keyspace(keyspace)).map_err(io_error)?;
-        Ok(Self { inner: Arc::new(Inner { database, groups: Mutex::new(groups) }) })
+        Ok(Self { inner: Arc::new(Inner { open: Mutex::new(Some(Open { database, groups })) }) })
     }
 }
 
 impl Inner {
-    fn generation(&self, group: GroupId) -> Option<Generation> {
-        self.groups.lock().get(&group).cloned()
+    /// The database and what it has of a group now.
+    fn look(&self, group: GroupId) -> io::Result<(Database, Option<Generation>)> {
+        let open = self.open.lock();
+        let open = open.as_ref().ok_or_else(|| io::Error::new(io::ErrorKind::BrokenPipe, "the engine is closed"))?;
+        Ok((open.database.clone(), open.groups.get(&group).cloned()))
     }
 
-    fn create(&self, group: GroupId, number: u64) -> io::Result<Generation> {
-        let keyspace = self.database.keyspace(&name(group, number), options).map_err(io_error)?;
-        Ok(Generation { number, keyspace })
+    /// From now on this is what there is of the group. Returns what was.
+    fn take_over(&self, group: GroupId, generation: Generation) -> Option<Generation> {
+        self.open.lock().as_mut().and_then(|open| open.groups.insert(group, generation))
     }
 
     fn write(&self, group: GroupId, mut rows: Vec<Row>) -> io::Result<()> {
-        let generation = match self.generation(group) {
+        let (database, generation) = self.look(group)?;
+        let generation = match generation {
             Some(generation) => generation,
             None => {
                 rows.push((MARK.to_vec(), Some(Vec::new())));
-                self.create(group, 0)?
+                create(&database, group, 0)?
             }
         };
         rows.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
         ingest(&generation.keyspace, rows)?;
-        self.groups.lock().insert(group, generation);
+        self.take_over(group, generation);
         Ok(())
     }
+}
+
+fn create(database: &Database, group: GroupId, number: u64) -> io::Result<Generation> {
+    let keyspace = database.keyspace(&name(group, number), options).map_err(io_error)?;
+    Ok(Generation { number, keyspace })
 }
 
 /// Writes sorted rows as one.
@@ -135,22 +149,30 @@ impl Engine for FjallEngine {
     }
 
     fn read(&self, group: GroupId, keys: &[Vec<u8>]) -> io::Result<Vec<Option<Vec<u8>>>> {
-        let Some(Generation { keyspace, .. }) = self.inner.generation(group) else { return Ok(vec![None; keys.len()]) };
+        let (_, generation) = self.inner.look(group)?;
+        let Some(Generation { keyspace, .. }) = generation else { return Ok(vec![None; keys.len()]) };
         keys.iter().map(|key| Ok(keyspace.get(key).map_err(io_error)?.map(|value| value.to_vec()))).collect()
     }
 
     fn view(&self, group: GroupId) -> io::Result<Box<dyn View>> {
-        let keyspace = self.inner.generation(group).map(|generation| generation.keyspace);
-        Ok(Box::new(FjallView { snapshot: self.inner.database.snapshot(), keyspace }))
+        let (database, generation) = self.inner.look(group)?;
+        let keyspace = generation.map(|generation| generation.keyspace);
+        Ok(Box::new(FjallView { snapshot: database.snapshot(), keyspace }))
     }
 
     fn replace(&self, group: GroupId) -> io::Result<Box<dyn Replacement>> {
-        let number = self.inner.generation(group).map_or(0, |generation| generation.number) + 1;
-        let leftover = self.inner.create(group, number)?;
+        let (database, generation) = self.inner.look(group)?;
+        let number = generation.map_or(0, |generation| generation.number) + 1;
+        let leftover = create(&database, group, number)?;
         // A replacement that was given up may have left something there.
-        self.inner.database.delete_keyspace(leftover.keyspace).map_err(io_error)?;
-        let generation = Some(self.inner.create(group, number)?);
-        Ok(Box::new(FjallReplacement { inner: self.inner.clone(), group, generation, rows: Vec::new(), bytes: 0 }))
+        database.delete_keyspace(leftover.keyspace).map_err(io_error)?;
+        let generation = Some(create(&database, group, number)?);
+        let inner = self.inner.clone();
+        Ok(Box::new(FjallReplacement { inner, database, group, generation, rows: Vec::new(), bytes: 0 }))
+    }
+
+    fn close(&self) {
+        drop(self.inner.open.lock().take());
     }
 }
 
@@ -172,6 +194,7 @@ impl View for FjallView {
 
 struct FjallReplacement {
     inner: Arc<Inner>,
+    database: Database,
     group: GroupId,
     generation: Option<Generation>,
     rows: Vec<Row>,
@@ -189,8 +212,8 @@ impl FjallReplacement {
         self.rows.push((MARK.to_vec(), Some(Vec::new())));
         self.flush()?;
         let Some(generation) = self.generation.take() else { return Ok(()) };
-        let old = self.inner.groups.lock().insert(self.group, generation);
-        old.map_or(Ok(()), |old| self.inner.database.delete_keyspace(old.keyspace)).map_err(io_error)
+        let old = self.inner.take_over(self.group, generation);
+        old.map_or(Ok(()), |old| self.database.delete_keyspace(old.keyspace)).map_err(io_error)
     }
 }
 
@@ -209,7 +232,7 @@ impl Replacement for FjallReplacement {
 impl Drop for FjallReplacement {
     fn drop(&mut self) {
         if let Some(given_up) = self.generation.take()
-            && let Err(error) = self.inner.database.delete_keyspace(given_up.keyspace)
+            && let Err(error) = self.database.delete_keyspace(given_up.keyspace)
         {
             tracing::warn!(%error, "cannot remove a replacement that was given up; the next start does");
         }

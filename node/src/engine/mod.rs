@@ -54,6 +54,9 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// Whatever the disk says.
     fn replace(&self, group: GroupId) -> io::Result<Box<dyn Replacement>>;
+
+    /// Lets go of the files, for whoever opens them next; later calls fail.
+    fn close(&self) {}
 }
 
 /// No key begins with this byte or a higher one: engines keep their own notes there.

@@ -1,6 +1,6 @@
 //! A node's engine with what belongs to it, and the part of it that one group has.
 
-use super::{Engine, FileEngine, FjallEngine, Memory, MemoryShare, Readers};
+use super::{Engine, FileEngine, FjallEngine, Memory, MemoryShare, Readers, blocking};
 use crate::{env::Env, log::GroupId};
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -36,6 +36,7 @@ impl StorageOptions {
 /// A node's engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Storage {
+    env: Env,
     engine: Arc<dyn Engine>,
     readers: Readers,
     memory: Arc<Memory>,
@@ -51,7 +52,20 @@ impl Storage {
             EngineKind::Fjall => Arc::new(FjallEngine::open(&options.directory)?),
             EngineKind::Files => Arc::new(FileEngine::open(env.disk.clone(), &options.directory)?),
         };
-        Ok(Self { engine, readers: Readers::start(env), memory: Memory::new(options.memory_bytes_max) })
+        let memory = Memory::new(options.memory_bytes_max);
+        Ok(Self { env: env.clone(), engine, readers: Readers::start(env), memory })
+    }
+
+    /// Lets go of the engine's files: whoever holds groups still is told that it is closed.
+    pub async fn close(&self) {
+        let engine = self.engine.clone();
+        let closed = blocking(&self.env, "engine-close", async move {
+            engine.close();
+            Ok(())
+        });
+        if let Err(error) = closed.await {
+            tracing::warn!(%error, "the engine did not close cleanly");
+        }
     }
 
     /// The engine itself.

@@ -157,6 +157,7 @@ impl RegionNode {
             tracing::warn!(%error, "the system group did not stop cleanly");
         }
         inner.door.inbox.remove(SYSTEM_GROUP);
+        inner.storage.close().await;
         inner.log.close().await;
     }
 
