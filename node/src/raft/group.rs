@@ -245,6 +245,8 @@ async fn run_keeper<M: Machine>(group: Weak<RunningGroup<M>>) {
                 tracing::warn!("no room on the disk for the engine; trying again until there is");
                 tokio::time::sleep(NO_ROOM_PAUSE).await;
             }
+            // The node is stopping.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return,
             Err(error) => return running.keeper.fail("keep the state of a group beside", &error),
         }
     }

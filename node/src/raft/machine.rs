@@ -1,6 +1,6 @@
 //! openraft's state machine over anything that applies proposals.
 //!
-//! Entries are applied in memory and acknowledged from the log alone; a [`Keeper`] gives the engine what changed, behind.
+//! Entries are applied in memory and acknowledged from the log alone; a keeper gives the engine what changed, behind.
 //! At a restart the machine is what the engine has, and the rest of the log is applied again.
 
 use super::{
@@ -67,7 +67,7 @@ pub trait Machine: Send + Sync + 'static {
 
 /// Changes of a machine, to be written as rows later.
 pub trait Unsaved: Send {
-    /// The rows. Keys begin with a byte above [`super::keeper::POSITION_KEY`]'s.
+    /// The rows. Keys begin with a byte above 0: the row with the key `[0]` says which position the others are of.
     fn rows(&self) -> Vec<Row>;
 }
 
