@@ -2,7 +2,6 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
-        "proto/sojourn/peers/v1/peers.proto",
         "proto/sojourn/sessions/v1/session.proto",
         "proto/sojourn/sessions/v1/errors.proto",
         "proto/sojourn/sessions/v1/sessions.proto",

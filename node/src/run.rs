@@ -4,19 +4,22 @@ use crate::{
     api::Api,
     config::{Listen, NodeConfig},
     engine::{EngineKind, StorageOptions},
-    env::{RealEnv, machine_memory_bytes, memory_bytes, raise_open_files},
+    env::{Env, RealEnv, machine_memory_bytes, memory_bytes, raise_open_files},
     gateway::{self, grpc::GrpcOptions, http::HttpOptions, resp::RespOptions},
     log::{Log, LogFailure, LogOptions},
-    peers::{AddressBook, GrpcNetwork, Identity, PeersService, Rpc, RpcOptions},
+    peers::{Identity, PeersServer, Roster, Rpc, RpcOptions, TcpEnquiry, TcpNetwork},
     raft::GroupOptions,
-    region::{NodeOptions, RegionNode},
+    region::{
+        NodeOptions, RegionNode,
+        entrance::{self, Foyer, Question},
+        identity::{DataDirectory, Expected, NodeIdentity},
+    },
     shard::ProposerOptions,
     telemetry::{Metrics, notify},
 };
 use anyhow::Context;
 use std::{net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
-use tokio_stream::wrappers::TcpListenerStream;
 
 /// Runs a node until SIGTERM or SIGINT.
 ///
@@ -25,18 +28,21 @@ use tokio_stream::wrappers::TcpListenerStream;
 pub async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let open_files_max = raise_open_files();
     let listeners = Listeners::bind(&config.listen).await?;
-    let (name, Listen { grpc, resp, http, .. }) = (config.name.clone(), config.listen);
-    let running = Running::start(config, listeners).await?;
-    tracing::info!(node = %name, %grpc, %resp, %http, open_files_max, "serving");
+    let Listen { grpc, resp, http, .. } = config.listen;
+    let mut running = Running::start(config, listeners).await?;
+    tracing::info!(node = %running.name, number = running.number, %grpc, %resp, %http, open_files_max, "serving");
     let ready = running.node.clone();
     tokio::spawn(async move {
         ready.until_ready().await;
         tracing::info!("ready");
         notify::tell(notify::READY);
     });
-    told_to_stop().await?;
+    tokio::select! {
+        told = told_to_stop() => told?,
+        error = running.failed() => return Err(error),
+    }
     notify::tell(notify::STOPPING);
-    tracing::info!("stopping: clients finish, then leaderships go to other nodes");
+    tracing::info!("stopping: leaderships go to other nodes, then clients finish");
     running.stop().await
 }
 
@@ -75,7 +81,11 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// A node with its endpoints.
 pub struct Running {
+    name: String,
+    number: u64,
     node: RegionNode,
+    /// Holds the data directory, and notes in it which world the node is of.
+    remembers: JoinHandle<anyhow::Result<()>>,
     /// Ends the endpoints that take sessions' clients.
     close: watch::Sender<bool>,
     /// Ends the others.
@@ -83,7 +93,7 @@ pub struct Running {
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
     resp: JoinHandle<()>,
     http: JoinHandle<std::io::Result<()>>,
-    peers: JoinHandle<Result<(), tonic::transport::Error>>,
+    peers: JoinHandle<()>,
 }
 
 impl Running {
@@ -93,24 +103,18 @@ impl Running {
     /// What keeps it from starting, with the mend.
     pub async fn start(config: NodeConfig, listeners: Listeners) -> anyhow::Result<Self> {
         let env = RealEnv::current();
+        let directory = DataDirectory::open(env.disk.clone(), &config.data_dir)?;
         let log_options =
             LogOptions { log_bytes_max: config.log_bytes_max, ..LogOptions::new(config.data_dir.join("log")) };
         let log = Log::open(&env, log_options, Arc::new(stop_at_once)).await?;
-        let identity = Identity { world: config.world, region: config.region.1.clone(), node: config.id };
-        let book = Arc::new(AddressBook::default());
-        for member in &config.founders {
-            book.set(member.id, member.addresses.peers.clone());
-        }
-        let network = Arc::new(GrpcNetwork::new(identity.clone(), book));
-        let rpc = Rpc::new(env.clone(), network, RpcOptions::default());
         let (close, closing) = watch::channel(false);
         let (stop, stopped) = watch::channel(false);
-        // Nodes ask each other while they start.
-        let peers = PeersService::transport()
-            .add_service(PeersService::server(identity, rpc.receiver(), stopped.clone()))
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listeners.peers), is_set(stopped.clone()));
-        let peers = tokio::spawn(peers);
-        let node = RegionNode::start(env, log, rpc, node_options(&config)).await?;
+        let entered = enter(&env, &config, &directory, &log, listeners.peers, stopped.clone()).await?;
+        let Entered { identity, rpc, peers } = entered;
+        let options = node_options(&env, &config, &identity);
+        let node = RegionNode::start(env, log, rpc, options).await?;
+        let (name, number) = (config.name_of(Some(identity.node)), identity.node.0);
+        let remembers = tokio::spawn(remember_world(node.clone(), directory, identity, config.world));
         let metrics = Arc::new(Metrics::new(node.clone())?);
         let sessions = Arc::new(metrics.measured());
         let options = HttpOptions { open: config.insecure };
@@ -120,7 +124,7 @@ impl Running {
         let options = RespOptions { cluster: config.resp_cluster, memory_bytes, ..RespOptions::default() };
         let resp = gateway::resp::serve(listeners.resp, sessions, options, is_set(closing));
         let (grpc, resp, http) = (tokio::spawn(grpc), tokio::spawn(resp), tokio::spawn(http));
-        Ok(Self { node, close, stop, grpc, resp, http, peers })
+        Ok(Self { name, number, node, remembers, close, stop, grpc, resp, http, peers })
     }
 
     /// The node behind the endpoints.
@@ -128,11 +132,24 @@ impl Running {
         &self.node
     }
 
-    /// Lets clients finish, hands leaderships to other nodes, and ends.
+    /// Completes when the node cannot go on, with the reason.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            ended = self.node.ended() => ended.into(),
+            failed = &mut self.remembers => match failed {
+                Ok(Err(error)) => error,
+                Ok(Ok(())) => anyhow::anyhow!("the data directory was let go"),
+                Err(error) => error.into(),
+            },
+        }
+    }
+
+    /// Hands leaderships to other nodes, lets clients finish, and ends.
     ///
     /// # Errors
     /// An endpoint had failed.
     pub async fn stop(self) -> anyhow::Result<()> {
+        self.node.hand_over().await;
         self.close.send_replace(true);
         self.resp.await?;
         self.grpc.await??;
@@ -141,20 +158,25 @@ impl Running {
         self.http.await??;
         // What is left of it are connections of peers that do not answer.
         self.peers.abort();
-        // Its port is free from here on.
-        drop(self.peers.await);
+        self.remembers.abort();
+        // Its port and its directory are free from here on.
+        drop((self.peers.await, self.remembers.await));
         Ok(())
     }
 }
 
-fn node_options(config: &NodeConfig) -> NodeOptions {
+fn node_options(env: &Env, config: &NodeConfig, identity: &NodeIdentity) -> NodeOptions {
     NodeOptions {
-        world: config.world,
-        region: config.region.0,
-        region_name: config.region.1.clone(),
-        node: config.id,
+        world: config.world.unwrap_or_else(|| env.random.next_u128().max(1)),
+        region: identity.region,
+        region_name: identity.region_name.clone(),
+        node: identity.node,
+        disk: identity.disk,
+        addresses: config.addresses_of(Some(identity.node)),
+        founder: identity.founder,
         founders: config.founders.clone(),
         shard_count: config.shard_count,
+        replicas: config.replicas,
         storage: StorageOptions {
             kind: EngineKind::Fjall,
             directory: config.data_dir.join("engine"),
@@ -164,6 +186,87 @@ fn node_options(config: &NodeConfig) -> NodeOptions {
         group: GroupOptions::default(),
         proposer: ProposerOptions::default(),
     }
+}
+
+/// A node that knows who it is and that others can reach.
+struct Entered {
+    identity: NodeIdentity,
+    rpc: Rpc,
+    peers: JoinHandle<()>,
+}
+
+/// Finds out who this node is: from its data directory, or by coming into a region for the first time.
+async fn enter(
+    env: &Env,
+    config: &NodeConfig,
+    directory: &DataDirectory,
+    log: &Log,
+    peers: TcpListener,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<Entered> {
+    let region_name = config.region_given.then(|| config.region.1.clone());
+    let expected = Expected { world: config.world, region_name: region_name.clone(), node: config.id };
+    let known = directory.read(&expected)?;
+    directory.check_log(known.as_ref(), log)?;
+    let disk = known.as_ref().map_or_else(|| env.random.next_u128(), |identity| identity.disk);
+    // A joining node is told its number before anybody can call it.
+    let joined = match (&known, &config.join) {
+        (None, Some(address)) => {
+            let (name, addresses) = (config.name_of(None), config.addresses_of(None));
+            let question = Question::Join { region: region_name, name, addresses, disk };
+            Some(entrance::join(&TcpEnquiry, address, question, disk).await?)
+        }
+        (Some(_), _) | (None, None) => None,
+    };
+    let settled = known.clone().or_else(|| joined.as_ref().map(|(identity, _)| identity.clone()));
+    let node = settled.as_ref().map_or_else(|| config.founder_id(), |identity| identity.node);
+    let roster = Arc::new(Roster::new(settled.as_ref().map_or(0, |identity| identity.world)));
+    let members = joined.as_ref().map_or(&config.founders, |(_, members)| members);
+    members.iter().for_each(|member| roster.expect(member.id, member.addresses.peers.clone()));
+    let region_name = settled.as_ref().map_or(&config.region.1, |identity| &identity.region_name).clone();
+    let caller = Identity { region: region_name, node, disk };
+    let network = Arc::new(TcpNetwork::new(caller.clone(), roster.clone()));
+    let rpc = Rpc::new(env.clone(), network, RpcOptions::default());
+    rpc.serve(Arc::new(Foyer));
+    // Nodes ask each other while they start.
+    let peers_server = PeersServer::new(caller, roster.clone(), rpc.receiver());
+    let peers = tokio::spawn(peers_server.serve(peers, is_set(stopped)));
+    let identity = match settled {
+        Some(identity) => identity,
+        None => {
+            let region = (config.region.0, config.region.1.as_str());
+            let founders = &config.founders;
+            let (identity, members) = entrance::enter_as_founder(&TcpEnquiry, founders, region, node, disk).await?;
+            members.iter().for_each(|member| roster.expect(member.id, member.addresses.peers.clone()));
+            identity
+        }
+    };
+    if known.is_none() {
+        directory.write(&identity).await?;
+        tracing::info!(node = node.0, region = identity.region_name, founder = identity.founder, "came in");
+    }
+    Ok(Entered { identity, rpc, peers })
+}
+
+/// Writes down which world a founder founded. Never returns but with an error; holds the directory as long as it runs.
+async fn remember_world(
+    node: RegionNode,
+    directory: DataDirectory,
+    identity: NodeIdentity,
+    expected: Option<u128>,
+) -> anyhow::Result<()> {
+    let world = node.founded().await;
+    if let Some(expected) = expected.filter(|expected| *expected != world) {
+        anyhow::bail!(
+            "the region is of world {world:032x}, the configuration says {expected:032x}: correct `region.world`"
+        );
+    }
+    if identity.world != world {
+        directory.write(&NodeIdentity { world, ..identity }).await?;
+    }
+    std::future::pending::<()>().await;
+    drop(directory);
+    Ok(())
 }
 
 fn stop_at_once(failure: LogFailure) {

@@ -12,6 +12,7 @@ pub mod glob;
 pub mod ids;
 pub mod merge;
 pub mod mint;
+pub mod placement;
 pub mod policy;
 pub mod query;
 pub mod region;

@@ -1,11 +1,12 @@
 //! What a region agrees on beside sessions: its members, its slot table, its namespaces. Kept by the system group.
 
 use crate::{
-    ids::{NamespaceId, NodeId, RegionId, SlotTable},
+    ids::{NamespaceId, NodeId, RegionId, ShardId, SlotTable},
     mint::MintKey,
+    placement::{self, GroupName},
     policy::{Namespace, Policy},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a node can be reached, each as `host:port`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub struct Member {
     pub addresses: Addresses,
     /// Whether leaders and replicas are being moved away from it.
     pub draining: bool,
+    /// Drawn when its data directory was made: a node that shows another one has lost its disk. `None` until the node was
+    /// seen; it has voted nowhere before.
+    pub disk: Option<u128>,
 }
 
 /// The region's agreed state.
@@ -48,6 +52,12 @@ pub struct RegionState {
     pub slots: SlotTable,
     /// Nodes, by number.
     pub members: BTreeMap<NodeId, Member>,
+    /// How many voters each group should have.
+    pub replicas: u32,
+    /// The voters that each group should have; its leader sees to it.
+    pub placement: BTreeMap<GroupName, BTreeSet<NodeId>>,
+    /// Groups whose placement never changed: only these may be founded by the nodes that hold them.
+    pub as_founded: BTreeSet<GroupName>,
     /// Namespaces, by number.
     pub namespaces: BTreeMap<NamespaceId, Namespace>,
     /// The lowest node number that was never given out.
@@ -74,6 +84,9 @@ impl Default for RegionState {
             mint_key: MintKey::default(),
             slots: SlotTable::even(1),
             members: BTreeMap::new(),
+            replicas: 3,
+            placement: BTreeMap::new(),
+            as_founded: BTreeSet::new(),
             namespaces: BTreeMap::from([(DEFAULT_NAMESPACE, default)]),
             next_node: 1,
             next_namespace: 1,
@@ -96,15 +109,27 @@ pub enum RegionCommand {
         mint_key: MintKey,
         /// How many shards share the slots.
         shard_count: u32,
+        /// How many voters each group should have.
+        replicas: u32,
         /// The founding members, numbered by the caller.
         members: Vec<Member>,
     },
-    /// Adds a node, or answers its number if the name and the peers address are those of a member.
+    /// Adds a node, or answers the number of the member with that disk. Without a disk a number is reserved for whoever
+    /// comes with the name.
     AddMember {
         /// Its name.
         name: String,
         /// Where to reach it.
         addresses: Addresses,
+        /// Its disk, if it has come.
+        disk: Option<u128>,
+    },
+    /// A member shows its disk before it votes for the first time. Refused if it showed another one before.
+    AdmitMember {
+        /// Which.
+        id: NodeId,
+        /// Its disk.
+        disk: u128,
     },
     /// Changes where a node is reached.
     MoveMember {
@@ -124,6 +149,15 @@ pub enum RegionCommand {
     RemoveMember {
         /// Which.
         id: NodeId,
+    },
+    /// Says which voters a group should have. Refused if it should have had others than `over` before.
+    Place {
+        /// Which group.
+        group: GroupName,
+        /// The voters that it should have had.
+        over: BTreeSet<NodeId>,
+        /// The voters that it should have.
+        voters: BTreeSet<NodeId>,
     },
     /// Creates a namespace.
     CreateNamespace {
@@ -174,6 +208,15 @@ pub enum RegionRefusal {
     /// Another node has the name.
     #[error("the node name {0} is taken; give the new node another one")]
     NodeNameTaken(String),
+    /// The node has lost its disk, or another one uses its number.
+    #[error(
+        "node {} was here with another data directory. If it has lost its disk, it must not vote as before: run `sojourn \
+         cluster remove-node {} --force`, then start it with an empty data directory and `--join`", .0.0, .0.0
+    )]
+    DiskChanged(NodeId),
+    /// Somebody else changed it meanwhile, or a node of it is no member.
+    #[error("the group's placement has changed meanwhile")]
+    Placement,
     /// No such namespace.
     #[error("no namespace {0}; `sojourn namespace list` shows them")]
     UnknownNamespace(String),
@@ -204,7 +247,7 @@ impl RegionState {
 
     fn change(&mut self, command: RegionCommand) -> Result<RegionOutcome, RegionRefusal> {
         match command {
-            RegionCommand::Found { world, region, name, mint_key, shard_count, members } => {
+            RegionCommand::Found { world, region, name, mint_key, shard_count, replicas, members } => {
                 if self.world != 0 {
                     return Err(RegionRefusal::Founded { name: self.name.clone() });
                 }
@@ -215,9 +258,31 @@ impl RegionState {
                 self.slots = SlotTable::even(shard_count);
                 self.next_node = members.iter().map(|member| member.id.0 + 1).max().unwrap_or(1);
                 self.members = members.into_iter().map(|member| (member.id, member)).collect();
+                self.replicas = replicas;
+                self.placement = placement::found(&self.members, (0..shard_count).map(ShardId), replicas);
+                self.as_founded = self.placement.keys().copied().collect();
                 Ok(RegionOutcome::Done)
             }
-            RegionCommand::AddMember { name, addresses } => self.add_member(name, addresses),
+            RegionCommand::AddMember { name, addresses, disk } => self.add_member(name, addresses, disk),
+            RegionCommand::AdmitMember { id, disk } => {
+                let member = self.member(id)?;
+                if *member.disk.get_or_insert(disk) == disk {
+                    Ok(RegionOutcome::Done)
+                } else {
+                    Err(RegionRefusal::DiskChanged(id))
+                }
+            }
+            RegionCommand::Place { group, over, voters } => {
+                let members = voters.iter().all(|voter| self.members.contains_key(voter));
+                match self.placement.get_mut(&group) {
+                    Some(placed) if *placed == over && members && !voters.is_empty() => {
+                        *placed = voters;
+                        self.as_founded.remove(&group);
+                        Ok(RegionOutcome::Done)
+                    }
+                    Some(_) | None => Err(RegionRefusal::Placement),
+                }
+            }
             RegionCommand::MoveMember { id, addresses } => {
                 self.member(id)?.addresses = addresses;
                 Ok(RegionOutcome::Done)
@@ -248,16 +313,28 @@ impl RegionState {
         }
     }
 
-    fn add_member(&mut self, name: String, addresses: Addresses) -> Result<RegionOutcome, RegionRefusal> {
-        if let Some(member) = self.members.values().find(|member| member.name == name) {
-            if member.addresses.peers == addresses.peers {
-                return Ok(RegionOutcome::Node(member.id));
+    fn add_member(
+        &mut self,
+        name: String,
+        addresses: Addresses,
+        disk: Option<u128>,
+    ) -> Result<RegionOutcome, RegionRefusal> {
+        let known = self.members.values().find(|member| disk.is_some() && member.disk == disk);
+        if let Some(member) = known {
+            return Ok(RegionOutcome::Node(member.id));
+        }
+        if let Some(member) = self.members.values_mut().find(|member| member.name == name) {
+            // A number that was reserved and that nobody has claimed yet.
+            if member.disk.is_some() {
+                return Err(RegionRefusal::NodeNameTaken(name));
             }
-            return Err(RegionRefusal::NodeNameTaken(name));
+            member.disk = disk;
+            member.addresses = addresses;
+            return Ok(RegionOutcome::Node(member.id));
         }
         let id = NodeId(self.next_node);
         self.next_node += 1;
-        self.members.insert(id, Member { id, name, addresses, draining: false });
+        self.members.insert(id, Member { id, name, addresses, draining: false, disk });
         Ok(RegionOutcome::Node(id))
     }
 

@@ -26,19 +26,22 @@ const fn key(name: &'static str, default: Option<&'static str>, help: &'static s
 
 /// All keys.
 pub const KEYS: &[Key] = &[
-    key("node.id", Some("1"), "this node's number in the region"),
+    key("node.id", None, "this node's number, if it founds the region: one of `region.founders`, else the first"),
     key("node.name", None, "its name; the founders' list has one otherwise"),
+    key("node.addresses", None, "where others reach it, as peers/resp/grpc/http; where it listens otherwise"),
     key("node.data_dir", Some("data"), "where it keeps its data"),
     key("node.threads", Some("0"), "threads that serve, 0 for one a core; less where nodes share a machine"),
     key("region.id", Some("0"), "the region's number in the world"),
     key("region.name", Some("na"), "the region's name"),
-    key("region.world", Some("1"), "the world's number in hexadecimal, the same on every node"),
+    key("region.world", None, "the world's number in hexadecimal, to check; drawn at the founding otherwise"),
     key("region.shards", Some("4"), "how many Raft groups share the sessions, fixed when the region is founded"),
     key(
         "region.founders",
         Some("1:na-0=127.0.0.1:7403/127.0.0.1:7401/127.0.0.1:7400/127.0.0.1:7402"),
         "the nodes that found the region: number:name=peers/resp/grpc/http, ...",
     ),
+    key("region.replicas", Some("3"), "how many nodes vote in each Raft group, 3 or 5, fixed likewise"),
+    key("join", None, "the peers address of any member, to join its region with an empty data directory"),
     key("listen.grpc", Some("127.0.0.1:7400"), "where gRPC clients connect"),
     key("listen.resp", Some("127.0.0.1:7401"), "where Redis clients connect"),
     key("listen.http", Some("127.0.0.1:7402"), "where probes, metrics and administration are"),

@@ -16,22 +16,30 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 /// What a node needs to know at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeConfig {
-    /// Its number in the region.
-    pub id: NodeId,
-    /// Its name.
-    pub name: String,
+    /// Its number in the region, if the configuration says so.
+    pub id: Option<NodeId>,
+    /// Its name, likewise.
+    pub name: Option<String>,
+    /// Where others reach it, likewise.
+    pub addresses: Option<Addresses>,
     /// Where it keeps its data.
     pub data_dir: PathBuf,
     /// Threads that serve; 0 for one a core.
     pub threads: usize,
     /// The region's number and name.
     pub region: (RegionId, String),
-    /// The world's number; 0 to derive it from the founding members.
-    pub world: u128,
+    /// Whether the configuration says the region's name, so that it is checked.
+    pub region_given: bool,
+    /// The world's number, if the configuration says so.
+    pub world: Option<u128>,
     /// How many shards share the slots, when the region is founded.
     pub shard_count: u32,
+    /// How many voters each group should have, when the region is founded.
+    pub replicas: u32,
     /// The members that found the region.
     pub founders: Vec<Member>,
+    /// A member of the region to join.
+    pub join: Option<String>,
     /// Where it listens.
     pub listen: Listen,
     /// Whether the Redis endpoint sends clients to leaders with `-MOVED`.
@@ -173,18 +181,19 @@ impl NodeConfig {
     pub fn from_texts(sources: &[&Texts]) -> Result<Self, ConfigError> {
         let source = Source(sources);
         let founders = source.founders()?;
-        let id = NodeId(source.number("node.id")?);
-        let own = founders.iter().find(|member| member.id == id);
-        let name = source.text("node.name").map_or_else(|| own.map(|member| member.name.clone()), Some);
         let config = Self {
-            id,
-            name: name.unwrap_or_else(|| format!("node-{}", id.0)),
+            id: source.text("node.id").map(|_| source.number("node.id").map(NodeId)).transpose()?,
+            name: source.text("node.name"),
+            addresses: source.addresses()?,
             data_dir: source.text("node.data_dir").unwrap_or_default().into(),
             threads: source.number("node.threads")?,
             region: (RegionId(source.number("region.id")?), source.text("region.name").unwrap_or_default()),
             world: source.world()?,
             shard_count: source.number("region.shards")?,
+            replicas: source.number("region.replicas")?,
+            region_given: source.is_given("region.name"),
             founders,
+            join: source.text("join"),
             listen: Listen {
                 grpc: source.address("listen.grpc")?,
                 resp: source.address("listen.resp")?,
@@ -201,6 +210,25 @@ impl NodeConfig {
         Ok(config)
     }
 
+    /// The number of a node that founds the region: by default the first founder's.
+    pub fn founder_id(&self) -> NodeId {
+        self.id.or_else(|| self.founders.first().map(|founder| founder.id)).unwrap_or(NodeId(1))
+    }
+
+    /// The name of this node when it is `node`, or has no number yet.
+    pub fn name_of(&self, node: Option<NodeId>) -> String {
+        let founder = self.founders.iter().find(|founder| Some(founder.id) == node);
+        let name = self.name.clone().or_else(|| founder.map(|founder| founder.name.clone()));
+        name.unwrap_or_else(|| format!("node-{}", self.listen.peers))
+    }
+
+    /// Where this node is reached when it is `node`, or has no number yet.
+    pub fn addresses_of(&self, node: Option<NodeId>) -> Addresses {
+        let founder = self.founders.iter().find(|founder| Some(founder.id) == node);
+        let addresses = self.addresses.clone().or_else(|| founder.map(|founder| founder.addresses.clone()));
+        addresses.unwrap_or_else(|| self.listen.addresses())
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let Listen { grpc, resp, http, peers } = self.listen;
         let listeners = [("listen.grpc", grpc), ("listen.resp", resp), ("listen.http", http), ("listen.peers", peers)];
@@ -213,9 +241,15 @@ impl NodeConfig {
             let value = self.shard_count.to_string();
             return Err(ConfigError::BadValue { key: "region.shards", value, mend: "use 1 to 256".to_owned() });
         }
-        if !self.founders.iter().any(|member| member.id == self.id) {
-            let mend = "give a number that `region.founders` lists".to_owned();
-            return Err(ConfigError::BadValue { key: "node.id", value: self.id.0.to_string(), mend });
+        if !matches!(self.replicas, 1 | 3 | 5) {
+            let value = self.replicas.to_string();
+            return Err(ConfigError::BadValue { key: "region.replicas", value, mend: "use 3 or 5".to_owned() });
+        }
+        if let (Some(id), None) = (self.id, &self.join)
+            && !self.founders.iter().any(|member| member.id == id)
+        {
+            let mend = "give a number that `region.founders` lists, or `join` a region".to_owned();
+            return Err(ConfigError::BadValue { key: "node.id", value: id.0.to_string(), mend });
         }
         Ok(())
     }
@@ -263,13 +297,26 @@ impl Source<'_> {
         }
     }
 
-    fn world(&self) -> Result<u128, ConfigError> {
-        let value = self.text("region.world").unwrap_or_default();
-        u128::from_str_radix(&value, 16).map_err(|_| ConfigError::BadValue {
-            key: "region.world",
-            value,
-            mend: "use up to 32 hexadecimal digits, the same on every node".to_owned(),
-        })
+    fn is_given(&self, key: &str) -> bool {
+        self.0.iter().any(|texts| texts.contains_key(key))
+    }
+
+    fn world(&self) -> Result<Option<u128>, ConfigError> {
+        let Some(value) = self.text("region.world") else { return Ok(None) };
+        match u128::from_str_radix(&value, 16) {
+            Ok(world) if world != 0 => Ok(Some(world)),
+            Ok(_) | Err(_) => Err(ConfigError::BadValue {
+                key: "region.world",
+                value,
+                mend: "use up to 32 hexadecimal digits, not all 0, the same on every node".to_owned(),
+            }),
+        }
+    }
+
+    fn addresses(&self) -> Result<Option<Addresses>, ConfigError> {
+        let Some(value) = self.text("node.addresses") else { return Ok(None) };
+        let mend = "give peers/resp/grpc/http with an address and a port for each".to_owned();
+        places(&value).map(Some).ok_or(ConfigError::BadValue { key: "node.addresses", value, mend })
     }
 
     /// `id=host:port/host:port/host:port/host:port` for peers, Redis, gRPC and HTTP, separated by commas.
@@ -285,14 +332,26 @@ impl Source<'_> {
 }
 
 fn founder(text: &str) -> Option<Member> {
-    let (who, places) = text.split_once('=')?;
+    let (who, addresses) = text.split_once('=')?;
     let (id, name) = who.split_once(':')?;
-    let mut places = places.split('/').map(str::to_owned);
-    let (peers, resp, grpc, http) = (places.next()?, places.next()?, places.next()?, places.next()?);
     let id = NodeId(id.parse().ok()?);
+    Some(Member { id, name: name.to_owned(), addresses: places(addresses)?, draining: false, disk: None })
+}
+
+/// `peers/resp/grpc/http`.
+fn places(text: &str) -> Option<Addresses> {
+    let mut places = text.split('/').map(str::to_owned);
+    let (peers, resp, grpc, http) = (places.next()?, places.next()?, places.next()?, places.next()?);
     let complete = [&peers, &resp, &grpc, &http].iter().all(|place| place.contains(':')) && places.next().is_none();
-    let addresses = Addresses { peers, resp, grpc, http };
-    complete.then(|| Member { id, name: name.to_owned(), addresses, draining: false })
+    complete.then_some(Addresses { peers, resp, grpc, http })
+}
+
+impl Listen {
+    /// Where a node that says nothing else is reached.
+    fn addresses(&self) -> Addresses {
+        let Self { grpc, resp, http, peers } = self;
+        Addresses { peers: peers.to_string(), resp: resp.to_string(), grpc: grpc.to_string(), http: http.to_string() }
+    }
 }
 
 #[cfg(test)]
@@ -313,7 +372,10 @@ mod tests {
         let environment = read_environment(environment.into_iter());
         let flags = texts(&[("listen.resp", "127.0.0.1:3")]);
         let config = NodeConfig::from_texts(&[&flags, &environment, &file]).expect("a good configuration");
-        assert_eq!((config.listen.resp.port(), config.shard_count, config.name.as_str()), (3, 8, "na-0"));
+        assert_eq!(
+            (config.listen.resp.port(), config.shard_count, config.name_of(Some(config.founder_id())).as_str()),
+            (3, 8, "na-0")
+        );
         let config = NodeConfig::from_texts(&[&environment, &file]).expect("a good configuration");
         assert_eq!((config.listen.resp.port(), config.listen.http.port()), (2, 7402));
     }

@@ -2,23 +2,27 @@
 //!
 //! Everything between nodes (Raft, forwarded writes and reads, messages) is a small [`Rpc`] call. Calls that are ready
 //! together share a frame, so that a busy node pays for a write to the socket once, not once a call. [`Network`] is a seam:
-//! real over gRPC streams, simulated in the simulation.
+//! real over TCP, simulated in the simulation.
 
 mod frame;
 mod link;
+mod roster;
 mod rpc;
 pub mod simulated;
 
-pub use link::{AddressBook, FRAME_FORMAT, GrpcNetwork, Identity, PeersService};
+pub use link::{FRAME_FORMAT, Identity, PeersServer, TcpEnquiry, TcpNetwork};
+pub use roster::{Roster, Stranger};
 pub use rpc::{CallError, Reply, Rpc, RpcOptions, Service};
 
 use bytes::Bytes;
-use sojourn_core::NodeId;
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use sojourn_core::{NodeId, region::RegionState};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Which stream of a pair of nodes: bulk data must not hold up heartbeats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Lane {
     /// Raft entries, votes, forwarded requests.
     Fast,
@@ -59,6 +63,11 @@ pub enum Inbound {
 pub trait Receiver: Send + Sync + 'static {
     /// Handles one arrival.
     fn receive(&self, inbound: Inbound);
+
+    /// Answers a question of a node that may be no member yet; `None` while nobody is there to.
+    fn asked(&self, _question: Bytes) -> BoxFuture<'static, Option<Vec<u8>>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// Carries frames between nodes: ordered, at most once, no promise to arrive.
@@ -66,4 +75,23 @@ pub trait Network: Send + Sync + 'static {
     /// Opens the way to `peer` (found through what the region knows of its address) and returns where to put frames. While
     /// the peer cannot be reached frames are dropped and [`Inbound::Lost`] is told. Dropping the sender closes the way.
     fn open(&self, peer: NodeId, lane: Lane, receiver: Arc<dyn Receiver>) -> mpsc::Sender<Bytes>;
+
+    /// Takes note of where the members are and who may call.
+    fn learn(&self, _region: &RegionState) {}
+}
+
+/// Asks nodes whose number is not known, by address: how a node finds the region that it wants to enter.
+pub trait Enquiry: Send + Sync + 'static {
+    /// Asks the node at `address`, a peers address.
+    fn ask(&self, address: String, question: Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer>>;
+}
+
+/// A node did not answer a question.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no answer from {address}: {reason}")]
+pub struct NoAnswer {
+    /// Where it should be.
+    pub address: String,
+    /// What went wrong.
+    pub reason: String,
 }

@@ -6,8 +6,9 @@ use super::{
 };
 use crate::env::Env;
 use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use sojourn_core::NodeId;
+use sojourn_core::{NodeId, region::RegionState};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Weak},
@@ -59,6 +60,11 @@ pub trait Service: Send + Sync + 'static {
 
     /// The connection to a peer broke.
     fn lost(&self, _peer: NodeId) {}
+
+    /// Answers a question of a node that may be no member yet.
+    fn asked(&self, _question: Bytes) -> BoxFuture<'static, Option<Vec<u8>>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// Where an answer goes.
@@ -218,6 +224,18 @@ impl Rpc {
         way
     }
 
+    /// Takes note of where the members are and who may call.
+    pub fn learn(&self, region: &RegionState) {
+        if region.world == 0 {
+            return;
+        }
+        self.inner.network.learn(region);
+        let ways: Vec<NodeId> = self.inner.ways.lock().keys().map(|(peer, _)| *peer).collect();
+        for peer in ways.into_iter().filter(|peer| !region.members.contains_key(peer)) {
+            self.forget(peer);
+        }
+    }
+
     /// Forgets a node that left the region.
     pub fn forget(&self, peer: NodeId) {
         for lane in Lane::ALL {
@@ -270,6 +288,11 @@ impl Drop for CallGuard {
 struct WeakReceiver(Weak<Inner>);
 
 impl Receiver for WeakReceiver {
+    fn asked(&self, question: Bytes) -> BoxFuture<'static, Option<Vec<u8>>> {
+        let service = self.0.upgrade().and_then(|inner| inner.service.lock().clone());
+        service.map_or_else(|| Box::pin(std::future::ready(None)) as BoxFuture<'static, _>, |it| it.asked(question))
+    }
+
     fn receive(&self, inbound: Inbound) {
         let Some(inner) = self.0.upgrade() else { return };
         match inbound {

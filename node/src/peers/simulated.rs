@@ -1,8 +1,9 @@
 //! The simulated network: frames are delayed, lost and held back by seed, and connections can be cut one way.
 
-use super::{FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, Receiver};
+use super::{Enquiry, FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, NoAnswer, Receiver};
 use crate::raft::{simulated_u64, spawn};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use sojourn_core::NodeId;
 use std::{
@@ -124,5 +125,23 @@ impl Network for SimulatedNode {
             }
         }));
         sender
+    }
+}
+
+impl Enquiry for SimulatedNode {
+    /// Asks the node whose number is the address.
+    fn ask(&self, address: String, question: Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer>> {
+        let (network, node) = (self.network.clone(), self.node);
+        Box::pin(async move {
+            let peer = address.parse().map(NodeId).ok();
+            let asked = async {
+                let peer = peer?;
+                tokio::time::sleep(network.fate(node, peer)?).await;
+                let answer = network.receiver(node, peer)?.asked(question).await?;
+                tokio::time::sleep(network.fate(peer, node)?).await;
+                Some(Bytes::from(answer))
+            };
+            asked.await.ok_or(NoAnswer { address, reason: "it is down or cut off".to_owned() })
+        })
     }
 }

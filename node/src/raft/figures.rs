@@ -41,8 +41,10 @@ pub struct GroupFigures {
     pub voters: BTreeSet<NodeId>,
     /// Who has a copy and no vote.
     pub learners: BTreeSet<NodeId>,
-    /// Whether a change of membership is under way: two sets of voters, or one that is not committed.
-    pub changing: bool,
+    /// Between two sets of voters: the one to come.
+    pub coming: Option<BTreeSet<NodeId>>,
+    /// Whether the last change of membership is not committed yet.
+    pub pending: bool,
     /// Index of the last log entry.
     pub last: Option<u64>,
     /// Index of the last committed entry.
@@ -79,11 +81,18 @@ impl FollowerFigures {
 }
 
 impl GroupFigures {
-    /// The voter that should lead when this leader goes: it lives and lacks least. `None` on others and without one.
-    pub fn heir(&self) -> Option<NodeId> {
-        let voters =
-            self.followers.iter().filter(|(node, follower)| self.voters.contains(node) && follower.is_caught_up());
-        voters.min_by_key(|(_, follower)| follower.behind_entries).map(|(node, _)| *node)
+    /// Whether a change of membership is under way.
+    pub fn changing(&self) -> bool {
+        self.pending || self.coming.is_some()
+    }
+
+    /// The voters that could lead when this leader goes, those that lack least first. None on others.
+    pub fn heirs(&self) -> Vec<NodeId> {
+        let fit =
+            |(node, follower): &(&NodeId, &FollowerFigures)| self.voters.contains(node) && follower.is_caught_up();
+        let mut heirs: Vec<_> = self.followers.iter().filter(fit).collect();
+        heirs.sort_by_key(|(_, follower)| follower.behind_entries);
+        heirs.into_iter().map(|(node, _)| *node).collect()
     }
 }
 
@@ -131,8 +140,11 @@ impl<M: Machine> RunningGroup<M> {
             term: metrics.current_term,
             voters: membership.voter_ids().map(NodeId).collect(),
             learners: membership.learner_ids().map(NodeId).collect(),
-            changing: membership.get_joint_config().len() > 1
-                || metrics.committed_membership_config.log_id() != metrics.membership_config.log_id(),
+            coming: match membership.get_joint_config().as_slice() {
+                [_, .., coming] => Some(coming.iter().copied().map(NodeId).collect()),
+                [] | [_] => None,
+            },
+            pending: metrics.committed_membership_config.log_id() != metrics.membership_config.log_id(),
             last,
             committed: metrics.local_committed.as_ref().map(|id| id.index),
             applied: metrics.last_applied.as_ref().map(|id| id.index),

@@ -34,7 +34,7 @@ use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
 /// Times and sizes of Raft groups.
 #[derive(Clone, Debug)]
@@ -129,6 +129,7 @@ pub struct RunningGroup<M: Machine> {
     keeper: Arc<Keeper<M>>,
     incoming: Mutex<Incoming>,
     log: Log,
+    group: GroupId,
     log_room_bytes_min: u64,
     keep_log_bytes_max: u64,
 }
@@ -147,7 +148,7 @@ impl<M: Machine> RunningGroup<M> {
         let config = options.config(group)?;
         let raft = Raft::new(node.0, config, Links::new(rpc, group), store, adapter).await.map_err(io::Error::other)?;
         let GroupOptions { log_room_bytes_min, keep_log_bytes_max, .. } = options;
-        let running = Arc::new(Self { raft, keeper, incoming, log, log_room_bytes_min, keep_log_bytes_max });
+        let running = Arc::new(Self { raft, keeper, incoming, log, group, log_room_bytes_min, keep_log_bytes_max });
         drop(super::spawn(run_keeper(Arc::downgrade(&running))));
         inbox.add(group, running.clone());
         Ok(running)
@@ -228,6 +229,22 @@ impl<M: Machine> RunningGroup<M> {
     pub async fn shut_down(&self) -> io::Result<()> {
         self.raft.shutdown().await.map_err(io::Error::other)?;
         self.keeper.save().await.map(drop)
+    }
+
+    /// Stops the group and removes all that the disk has of it; it must be out of reach already.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    pub async fn erase(&self) -> io::Result<()> {
+        self.raft.shutdown().await.map_err(io::Error::other)?;
+        let (sender, removed) = oneshot::channel();
+        self.log.group(self.group).remove(Box::new(move |result| {
+            // The receiver waits below.
+            let _gone = sender.send(result);
+        }));
+        removed.await.map_err(io::Error::other)??;
+        // After the log: one that was purged up to what the engine has cannot do without it.
+        self.keeper.erase().await
     }
 }
 

@@ -202,6 +202,15 @@ impl<M: Machine> Keeper<M> {
         }
     }
 
+    /// Removes all that the engine has of the group, which has stopped; nothing is written any more.
+    pub async fn erase(&self) -> io::Result<()> {
+        let _writing = self.writing.lock().await;
+        *self.position.lock() = Position::default();
+        *self.durable.lock() = Position::default();
+        let (engine, group) = (self.engine.clone(), self.group);
+        blocking(&self.env, "engine-erase", async move { engine.replace(group)?.commit().await }).await
+    }
+
     /// Writes what has changed. Returns whether the log may go up to a later index now.
     pub async fn save(&self) -> io::Result<bool> {
         let _writing = self.writing.lock().await;

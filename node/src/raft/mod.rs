@@ -2,6 +2,7 @@
 //!
 //! What comes out are [`RunningGroup`]s: propose bytes, have them applied on a quorum, read what was acknowledged.
 
+mod change;
 mod figures;
 mod file;
 mod group;
@@ -19,6 +20,7 @@ mod snapshot;
 mod tests;
 mod types;
 
+pub use change::NotChanged;
 pub use figures::{FollowerFigures, GroupFigures, Role};
 pub use group::{Group, GroupOptions, GroupParts, RunningGroup};
 pub use inbox::Inbox;

@@ -4,7 +4,7 @@ use super::{
     backend::Unavailable,
     calls,
     node::{Inner, RegionNode},
-    status::{GroupName, RegionStatus},
+    status::RegionStatus,
 };
 use crate::{
     peers::{CallError, Lane},
@@ -13,6 +13,7 @@ use crate::{
 use futures::future::BoxFuture;
 use sojourn_core::{
     NodeId,
+    placement::GroupName,
     region::{Addresses, RegionCommand, RegionOutcome, RegionRefusal},
 };
 use sojourn_proto::{
@@ -114,7 +115,7 @@ impl Admin for RegionNode {
     fn add_node(&self, name: String, addresses: Addresses) -> BoxFuture<'static, Result<NodeId, AdminError>> {
         let inner = self.inner.clone();
         Box::pin(async move {
-            match inner.agree(RegionCommand::AddMember { name, addresses }).await? {
+            match inner.agree(RegionCommand::AddMember { name, addresses, disk: None }).await? {
                 RegionOutcome::Node(id) => Ok(id),
                 RegionOutcome::Done | RegionOutcome::Namespace(_) | RegionOutcome::Refused(_) => {
                     Err(Unavailable::Loading.into())

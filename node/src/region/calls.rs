@@ -17,6 +17,10 @@ pub const CHANGE: u8 = 13;
 pub const STATUS: u8 = 14;
 /// Hand the lead of a group over.
 pub const TRANSFER: u8 = 15;
+/// Whether the caller is no part of a group, for the group's leader.
+pub const IS_OUT: u8 = 16;
+/// Who leads a shard, for a node that holds it.
+pub const LEADER: u8 = 17;
 
 /// The first bytes of a forwarded call.
 pub fn shard_head(shard: ShardId) -> [u8; 4] {

@@ -1,14 +1,15 @@
 //! Takes what other nodes ask; groups are reachable before all of the node is.
 
-use super::{admin::encode_transferred, calls, node::Inner};
+use super::{admin::encode_transferred, calls, entrance, node::Inner};
 use crate::{
     peers::{Reply, Service},
     raft::{Inbox, spawn},
     shard::{Bundle, NotProposed},
 };
 use bytes::Bytes;
-use sojourn_core::{NodeId, Outcome, Query, ShardId};
-use sojourn_proto::wire::decode_all;
+use futures::future::BoxFuture;
+use sojourn_core::{NodeId, Outcome, Query, ShardId, placement::GroupName};
+use sojourn_proto::wire::{decode_all, encode};
 use std::sync::{Arc, Weak};
 
 /// The node as other nodes reach it.
@@ -45,12 +46,29 @@ impl Service for Door {
                 })),
                 Err(error) => reply.refuse(&error.to_string()),
             },
+            calls::IS_OUT => match decode_all(&body) {
+                Ok(GroupName::Shard(shard)) => drop(spawn(async move {
+                    reply.send(&[&encode(&inner.is_out_here(shard, from).await)]);
+                })),
+                // Every member has a copy of the system group.
+                Ok(GroupName::System) => reply.send(&[&encode(&false)]),
+                Err(error) => reply.refuse(&error.to_string()),
+            },
+            calls::LEADER => match decode_all(&body) {
+                Ok(shard) => reply.send(&[&encode(&inner.shards.get(shard).and_then(|shard| shard.group.leader()))]),
+                Err(error) => reply.refuse(&error.to_string()),
+            },
             other => reply.refuse(&format!("call {other} is unknown to this version")),
         }
     }
 
     fn lost(&self, peer: NodeId) {
         self.inbox.lost(peer);
+    }
+
+    fn asked(&self, question: Bytes) -> BoxFuture<'static, Option<Vec<u8>>> {
+        let inner = self.node.lock().upgrade();
+        Box::pin(async move { Some(entrance::answer(inner?, question).await) })
     }
 }
 

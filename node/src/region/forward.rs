@@ -6,21 +6,26 @@ use super::{
     node::Inner,
 };
 use crate::{
-    peers::Lane,
+    peers::{CallError, Lane},
     raft::Applied,
     shard::{Bundle, NotProposed},
 };
+use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use sojourn_core::{
     Answer, Command, NodeId, Outcome, Query, ShardId,
+    placement::GroupName,
     region::{RegionCommand, RegionOutcome},
 };
-use sojourn_proto::wire::encode;
+use sojourn_proto::wire::{Wire, decode_all, encode};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 /// How long one try at a leader may take before another is looked for.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a node may take to say who leads a shard.
+const ASK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long to wait before a leader is looked for again.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -29,8 +34,40 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const RETRY_AFTER_MS: u64 = 500;
 
 impl Inner {
-    fn leader(&self, shard: ShardId) -> Option<NodeId> {
-        self.shards.get(shard)?.group.leader()
+    /// Who leads a shard, as far as this node has heard.
+    pub fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        match self.shards.get(shard) {
+            Some(held) => held.group.leader(),
+            None => self.leaders.lock().get(&shard).copied(),
+        }
+    }
+
+    /// Who leads a shard; where this node does not hold it, one that does is asked.
+    pub async fn find_leader(&self, shard: ShardId) -> Option<NodeId> {
+        if let Some(leader) = self.leader(shard) {
+            return Some(leader);
+        }
+        let region = self.system.machine().now();
+        let question = encode(&shard);
+        for holder in region.placement.get(&GroupName::Shard(shard))?.iter().filter(|node| **node != self.options.node)
+        {
+            let answer = self.rpc.call(*holder, Lane::Fast, calls::LEADER, &[&question], ASK_TIMEOUT).await;
+            if let Some(leader) = answer.ok().and_then(|bytes| decode_all::<Option<NodeId>>(&bytes).ok()).flatten() {
+                self.leaders.lock().insert(shard, leader);
+                return Some(leader);
+            }
+        }
+        None
+    }
+
+    /// The answer of another node to a forwarded call. One that does not lead is not believed to any longer.
+    fn forwarded<T: Wire>(&self, shard: ShardId, answer: Result<Bytes, CallError>) -> Result<T, NotProposed> {
+        let answer = answer.ok().and_then(|bytes| calls::decode_answer(&bytes).ok());
+        let answer = answer.unwrap_or(Err(NotProposed::NotLeader));
+        if matches!(answer, Err(NotProposed::NotLeader | NotProposed::Stopped)) {
+            self.leaders.lock().remove(&shard);
+        }
+        answer
     }
 
     /// Reads here, if this node leads the shard.
@@ -57,24 +94,22 @@ impl Inner {
     }
 
     async fn write_once(&self, shard: ShardId, bundle: &Bundle) -> Result<Vec<Outcome>, NotProposed> {
-        let leader = self.leader(shard).ok_or(NotProposed::NotLeader)?;
+        let leader = self.find_leader(shard).await.ok_or(NotProposed::NotLeader)?;
         if leader == self.options.node {
             let Some(shard) = self.shards.get(shard) else { return Err(NotProposed::NotLeader) };
             return shard.proposer.write(bundle.clone()).await;
         }
         let parts: [&[u8]; 3] = [&calls::shard_head(shard), &bundle.count().to_le_bytes(), bundle.bytes()];
-        let answer = self.rpc.call(leader, Lane::Fast, calls::WRITE, &parts, TRY_TIMEOUT).await;
-        answer.ok().and_then(|bytes| calls::decode_answer(&bytes).ok()).unwrap_or(Err(NotProposed::NotLeader))
+        self.forwarded(shard, self.rpc.call(leader, Lane::Fast, calls::WRITE, &parts, TRY_TIMEOUT).await)
     }
 
     async fn read_once(&self, shard: ShardId, queries: &Vec<Query>) -> Result<Vec<Answer>, NotProposed> {
-        let leader = self.leader(shard).ok_or(NotProposed::NotLeader)?;
+        let leader = self.find_leader(shard).await.ok_or(NotProposed::NotLeader)?;
         if leader == self.options.node {
             return self.read_here(shard, queries).await;
         }
         let parts: [&[u8]; 2] = [&calls::shard_head(shard), &encode(queries)];
-        let answer = self.rpc.call(leader, Lane::Fast, calls::READ, &parts, TRY_TIMEOUT).await;
-        answer.ok().and_then(|bytes| calls::decode_answer(&bytes).ok()).unwrap_or(Err(NotProposed::NotLeader))
+        self.forwarded(shard, self.rpc.call(leader, Lane::Fast, calls::READ, &parts, TRY_TIMEOUT).await)
     }
 
     /// What becomes of one try at a leader: a value, nothing yet (after a pause), or the end of trying.

@@ -1,28 +1,15 @@
-//! How a region comes to be: the first entries of its groups, logged once.
+//! How a region comes to be: the first entries of its system group, logged once.
 
-use super::{
-    machine,
-    node::{Inner, RegionNode},
-};
+use super::{machine, node::Inner};
 use crate::env::Env;
 use sojourn_core::{
-    NodeId,
     mint::{MINT_KEY_BYTES, MintKey},
     region::RegionCommand,
 };
-use std::{io, sync::Weak, time::Duration};
+use std::{sync::Weak, time::Duration};
 
-impl RegionNode {
-    /// Founds the groups that this node has and nobody has founded.
-    pub(super) async fn found(&self) -> io::Result<()> {
-        let voters: Vec<NodeId> = self.inner.options.founders.iter().map(|member| member.id).collect();
-        self.inner.system.found(voters.iter().copied()).await?;
-        for (_, shard) in self.inner.shards.all() {
-            shard.group.found(voters.iter().copied()).await?;
-        }
-        Ok(())
-    }
-}
+/// How often a founder looks whether it leads and has to found.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Logs the founding of the region, once, by whoever leads the system group first.
 pub(super) async fn run_founding(node: Weak<Inner>) {
@@ -39,6 +26,7 @@ pub(super) async fn run_founding(node: Weak<Inner>) {
                 name: options.region_name.clone(),
                 mint_key: draw_mint_key(&inner.env),
                 shard_count: options.shard_count,
+                replicas: options.replicas,
                 members: options.founders.clone(),
             };
             // Whether it happened shows in the state.
@@ -46,7 +34,7 @@ pub(super) async fn run_founding(node: Weak<Inner>) {
         }
         let mut agreed = inner.system.machine().watch();
         drop(inner);
-        let _changed = tokio::time::timeout(Duration::from_millis(100), agreed.changed()).await;
+        let _changed = tokio::time::timeout(LOOK_EVERY, agreed.changed()).await;
     }
 }
 

@@ -2,12 +2,17 @@
 
 pub mod admin;
 pub mod backend;
+mod balance;
 mod calls;
 mod door;
+pub mod entrance;
 mod expiry;
 mod forward;
 mod founding;
+mod holding;
+pub mod identity;
 mod machine;
+mod members;
 mod node;
 pub mod quota;
 mod requests;
@@ -17,4 +22,4 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-pub use node::{NodeOptions, RegionNode};
+pub use node::{Ended, NodeOptions, RegionNode};

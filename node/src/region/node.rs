@@ -1,14 +1,16 @@
 //! One node's part of a region: its groups, and the way to those that other nodes lead.
 
 use super::{
-    backend::Notice,
+    backend::{Notice, Topology},
     door::Door,
     expiry::run_expiry,
     founding::run_founding,
+    holding::run_holding,
     machine::Agreed,
+    members::run_members,
     requests::Requests,
-    shards::{Shard, Shards},
-    status::{GroupName, NodeStatus},
+    shards::Shards,
+    status::NodeStatus,
 };
 use crate::{
     engine::{Storage, StorageOptions},
@@ -16,12 +18,28 @@ use crate::{
     log::{GroupId, Log},
     peers::Rpc,
     raft::{GroupOptions, GroupParts, Machine, RunningGroup, spawn},
-    shard::{Intervals, Proposer, ProposerOptions, Reads, Sessions},
+    shard::{Intervals, ProposerOptions, Sessions},
 };
-use sojourn_core::{Key, NodeId, RegionId, ShardId, Stamp, policy::touch_interval_ms, region::Member};
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
-use tokio::sync::broadcast;
+use parking_lot::Mutex;
+use sojourn_core::{
+    Key, NodeId, RegionId, ShardId, Stamp,
+    placement::GroupName,
+    policy::touch_interval_ms,
+    region::{Addresses, Member, RegionRefusal, RegionState},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{broadcast, watch};
 
+/// The system group's number; shard `n` is group `n + 1`.
 const SYSTEM_GROUP: GroupId = 0;
 
 /// Notices that a slow subscriber may be behind.
@@ -30,7 +48,7 @@ const NOTICES_BEHIND_MAX: usize = 16_384;
 /// How a node takes part in its region.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
-    /// The world.
+    /// The world that it would found.
     pub world: u128,
     /// The region.
     pub region: RegionId,
@@ -38,10 +56,19 @@ pub struct NodeOptions {
     pub region_name: String,
     /// This node.
     pub node: NodeId,
-    /// The members that found the region, this node among them.
+    /// Drawn when its data directory was made.
+    pub disk: u128,
+    /// Where this node is reached.
+    pub addresses: Addresses,
+    /// Whether it takes part in founding the region, if that has not happened yet. Only for a node whose disk has all that it
+    /// ever voted for, or that never did.
+    pub founder: bool,
+    /// The members that found the region.
     pub founders: Vec<Member>,
-    /// How many shards share the slots.
+    /// How many shards share the slots, when the region is founded.
     pub shard_count: u32,
+    /// How many voters each group should have, when the region is founded.
+    pub replicas: u32,
     /// Where the groups' state is kept, and how much of it in memory.
     pub storage: StorageOptions,
     /// Where snapshots are while they are sent and received.
@@ -50,6 +77,20 @@ pub struct NodeOptions {
     pub group: GroupOptions,
     /// Bounds of the proposers.
     pub proposer: ProposerOptions,
+}
+
+/// Why a node cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    /// It is no member any more.
+    #[error("this node was removed from the region; to join again, start it with an empty data directory and `--join`")]
+    Removed,
+    /// The region refuses it.
+    #[error(transparent)]
+    Refused(RegionRefusal),
+    /// Its disk failed.
+    #[error("the disk failed: {0}")]
+    Disk(String),
 }
 
 /// A running node of a region. Cheap to clone.
@@ -72,10 +113,18 @@ pub(super) struct Inner {
     pub started: Duration,
     pub notices: broadcast::Sender<Arc<Notice>>,
     pub requests: Requests,
+    /// The leaders of shards that this node does not hold, as far as it has heard.
+    pub leaders: Mutex<BTreeMap<ShardId, NodeId>>,
+    /// Groups in which a step of membership is under way.
+    pub changing: Mutex<BTreeSet<GroupName>>,
+    /// What was last said about who leads what, and when.
+    pub topology: Mutex<Option<(Duration, Arc<Topology>)>>,
+    stopping: AtomicBool,
+    ended: watch::Sender<Option<Ended>>,
 }
 
 impl RegionNode {
-    /// Starts all groups of this node from what the disk has of them, and founds them where it has nothing.
+    /// Starts the groups of this node that the disk knows, and those that the region places here as it says so.
     ///
     /// # Errors
     /// Unreadable log or snapshot: the text says what to do.
@@ -91,6 +140,11 @@ impl RegionNode {
             shards: Shards::default(),
             requests: Requests::new(env.random.next_u64()),
             started: env.clock.boot(),
+            leaders: Mutex::default(),
+            changing: Mutex::default(),
+            topology: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            ended: watch::Sender::new(None),
             door,
             rpc,
             log,
@@ -100,23 +154,28 @@ impl RegionNode {
             options,
             env,
         });
+        // Whatever is on the disk was placed here; whether it still is shows later.
         // Side by side: each reads what the engine has of it, and applies the rest of its log.
-        let starting = (0..inner.options.shard_count).map(|shard| {
+        let starting = inner.log.groups().into_iter().filter(|group| *group != SYSTEM_GROUP).map(|group| {
             let inner = inner.clone();
-            spawn(async move { inner.start_shard(ShardId(shard)).await })
+            spawn(async move { inner.start_shard(ShardId(group - 1)).await })
         });
         for started in starting.collect::<Vec<_>>() {
             started.await.map_err(io::Error::other)??;
         }
         *inner.door.node.lock() = Arc::downgrade(&inner);
-        let node = Self { inner };
-        node.found().await?;
-        drop(spawn(run_expiry(Arc::downgrade(&node.inner))));
-        drop(spawn(run_founding(Arc::downgrade(&node.inner))));
-        Ok(node)
+        if inner.options.founder {
+            let founders = inner.options.founders.iter().map(|member| member.id);
+            inner.system.found(sojourn_core::placement::system_founders(founders)).await?;
+            drop(spawn(run_founding(Arc::downgrade(&inner))));
+        }
+        drop(spawn(run_holding(Arc::downgrade(&inner))));
+        drop(spawn(run_members(Arc::downgrade(&inner))));
+        drop(spawn(run_expiry(Arc::downgrade(&inner))));
+        Ok(Self { inner })
     }
 
-    /// Whether this node can answer: the region was founded and every shard has a leader that it knows.
+    /// Whether this node can answer: the region was founded, and it has its shards and knows their leaders.
     pub fn is_ready(&self) -> bool {
         self.inner.is_ready()
     }
@@ -128,9 +187,9 @@ impl RegionNode {
 
     /// Completes once this node can answer.
     pub async fn until_ready(&self) {
-        let mut agreed = self.inner.system.machine().watch();
-        // The sender lives as long as this node.
-        drop(agreed.wait_for(|state| state.world != 0).await);
+        self.founded().await;
+        let region = self.inner.system.machine().now();
+        self.inner.shards.until_held(&self.inner.placed_here(&region)).await;
         for (_, shard) in self.inner.shards.all() {
             // Without a bound it fails only when the group stops.
             let wait = shard.group.raft().wait(None);
@@ -138,15 +197,36 @@ impl RegionNode {
         }
     }
 
-    /// Hands leaderships to other nodes, then stops the groups and the log.
-    pub async fn shut_down(&self) {
+    /// Completes with the world's number once this node knows that the region is founded.
+    pub async fn founded(&self) -> u128 {
+        let mut agreed = self.inner.system.machine().watch();
+        // The sender lives as long as this node.
+        agreed.wait_for(|region| region.world != 0).await.map_or(0, |region| region.world)
+    }
+
+    /// Completes when this node cannot go on, with the reason.
+    pub async fn ended(&self) -> Ended {
+        let mut ended = self.inner.ended.subscribe();
+        // The sender lives as long as this node.
+        ended.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone()).unwrap_or(Ended::Removed)
+    }
+
+    /// Hands every leadership to another node that can take it. This node goes on answering, by forwarding.
+    pub async fn hand_over(&self) {
         let inner = &self.inner;
+        inner.stopping.store(true, Ordering::Relaxed);
         for (shard, held) in inner.shards.all() {
             // Whoever leads next gives what is not logged some grace.
             let _unlogged = held.proposer.log_touches().await;
             hand_over(GroupName::Shard(shard), &held.group).await;
         }
         hand_over(GroupName::System, &inner.system).await;
+    }
+
+    /// Hands leaderships to other nodes, then stops the groups and the log.
+    pub async fn shut_down(&self) {
+        self.hand_over().await;
+        let inner = &self.inner;
         for (shard, held) in inner.shards.all() {
             if let Err(error) = held.group.shut_down().await {
                 tracing::warn!(%error, shard = shard.0, "a shard did not stop cleanly");
@@ -174,9 +254,11 @@ impl RegionNode {
 
 /// Gives the lead of a group to the voter that is best prepared for it, if this node has it.
 async fn hand_over<M: Machine>(name: GroupName, group: &RunningGroup<M>) {
-    let Some(heir) = group.figures().heir() else { return };
-    if let Err(error) = group.transfer_to(heir).await {
-        tracing::warn!(group = %name, to = heir.0, %error, "the lead was not handed over; the others elect by themselves");
+    for heir in group.figures().heirs() {
+        match group.transfer_to(heir).await {
+            Ok(()) => return tracing::info!(group = %name, to = heir.0, "handed the lead over"),
+            Err(error) => tracing::warn!(group = %name, to = heir.0, %error, "the lead was not handed over"),
+        }
     }
 }
 
@@ -211,14 +293,13 @@ impl Inner {
         self.system.machine().now().slots.shard(key.slot())
     }
 
-    /// See [`RegionNode::is_ready`].
-    pub fn is_ready(&self) -> bool {
-        let region = self.system.machine().now();
-        region.world != 0 && self.shards.all().iter().all(|(_, shard)| shard.group.leader().is_some())
+    /// What a group of this node is made of.
+    pub fn parts(&self, group: GroupId) -> GroupParts {
+        group_parts(&self.env, &self.log, &self.rpc, &self.storage, &self.options, group)
     }
 
     /// How often touches are logged, as the region agrees now.
-    fn touch_intervals(&self) -> Intervals {
+    pub fn touch_intervals(&self) -> Intervals {
         let system = self.system.clone();
         Arc::new(move |namespace, idle_timeout_ms| {
             let region = system.machine().now();
@@ -227,19 +308,31 @@ impl Inner {
         })
     }
 
-    /// Starts this node's replica of `shard` from what the disk has of it.
-    async fn start_shard(&self, shard: ShardId) -> io::Result<()> {
-        let Self { env, log, storage, options, .. } = self;
-        let group = shard.0 + 1;
-        let parts = group_parts(env, log, &self.rpc, storage, options, group);
-        let part = storage.part(group);
-        let sessions =
-            Arc::new(Sessions::new(shard, options.region, 1, self.touch_intervals(), part, self.notices.clone()));
-        let group = RunningGroup::start(parts, sessions, &self.door.inbox).await?;
-        let reads = Reads::start(group.clone(), env.plants.read_without_read_index);
-        let (clock, bounds) = (self.clock.clone(), options.proposer.clone());
-        let proposer = Proposer::start(env.clone(), clock, log.clone(), group.clone(), reads.clone(), bounds);
-        self.shards.insert(shard, Shard { group, proposer, reads });
-        Ok(())
+    /// The shards that the region wants this node to hold.
+    pub fn placed_here(&self, region: &RegionState) -> BTreeSet<ShardId> {
+        let placed = region.placement.iter().filter(|(_, voters)| voters.contains(&self.options.node));
+        let shards = placed.filter_map(|(group, _)| match group {
+            GroupName::System => None,
+            GroupName::Shard(shard) => Some(*shard),
+        });
+        shards.collect()
+    }
+
+    /// See [`RegionNode::is_ready`]; not while it stops.
+    pub fn is_ready(&self) -> bool {
+        let region = self.system.machine().now();
+        let led = |shard: &ShardId| self.shards.get(*shard).is_some_and(|shard| shard.group.leader().is_some());
+        region.world != 0 && !self.is_stopping() && self.placed_here(&region).iter().all(led)
+    }
+
+    /// Whether this node is handing over and wants no leads.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Says that this node cannot go on.
+    pub fn end(&self, reason: Ended) {
+        tracing::error!(%reason, "this node cannot go on");
+        self.ended.send_if_modified(|ended| ended.is_none() && ended.replace(reason).is_none());
     }
 }

@@ -10,10 +10,11 @@ use crate::peers::Lane;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use sojourn_core::{
-    Answer, Command, NamespaceId, Outcome, Query, ShardId, Stamp,
+    Answer, Command, NamespaceId, NodeId, Outcome, Query, ShardId, Stamp,
+    placement::GroupName,
     region::{RegionCommand, RegionOutcome, RegionState},
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::broadcast;
 
 impl Backend for RegionNode {
@@ -61,19 +62,7 @@ impl Backend for RegionNode {
     }
 
     fn topology(&self) -> Arc<Topology> {
-        let places = self.inner.shards.all().into_iter().map(|(id, shard)| {
-            let figures = shard.group.figures();
-            let place = ShardPlace {
-                leader: figures.leader,
-                term: figures.term,
-                voters: figures.voters.into_iter().collect(),
-                learners: figures.learners.into_iter().collect(),
-                applied: figures.applied.max(shard.group.machine().applied()),
-            };
-            (id, place)
-        });
-        let region = self.inner.system.machine().now();
-        Arc::new(Topology { region, this_node: self.inner.options.node, shards: places.collect() })
+        self.inner.topology()
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Notice>> {
@@ -100,7 +89,47 @@ impl Backend for RegionNode {
     }
 }
 
+/// How long what was said about leaders is said again: gateways ask for each request.
+const TOPOLOGY_AGE_MAX: Duration = Duration::from_millis(10);
+
 impl Inner {
+    fn topology(&self) -> Arc<Topology> {
+        let region = self.system.machine().now();
+        let now = self.env.clock.boot();
+        let mut last = self.topology.lock();
+        if let Some((at, topology)) = &*last
+            && now.saturating_sub(*at) <= TOPOLOGY_AGE_MAX
+            && Arc::ptr_eq(&topology.region, &region)
+        {
+            return topology.clone();
+        }
+        let place = |(group, voters): (&GroupName, &BTreeSet<NodeId>)| {
+            let GroupName::Shard(shard) = *group else { return None };
+            let place = match self.shards.get(shard) {
+                Some(held) => {
+                    let figures = held.group.figures();
+                    ShardPlace {
+                        leader: figures.leader,
+                        term: figures.term,
+                        voters: figures.voters.into_iter().collect(),
+                        learners: figures.learners.into_iter().collect(),
+                        applied: figures.applied.max(held.group.machine().applied()),
+                    }
+                }
+                None => ShardPlace {
+                    leader: self.leader(shard),
+                    voters: voters.iter().copied().collect(),
+                    ..ShardPlace::default()
+                },
+            };
+            Some((shard, place))
+        };
+        let shards = region.placement.iter().filter_map(place).collect();
+        let topology = Arc::new(Topology { shards, this_node: self.options.node, region });
+        *last = Some((now, topology.clone()));
+        topology
+    }
+
     /// Gives a message to this node's subscribers.
     pub fn tell_published(&self, (namespace, (channel, message)): calls::Published) {
         let notice =

@@ -4,9 +4,12 @@ use crate::{
     raft::RunningGroup,
     shard::{Proposer, Reads, Sessions},
 };
-use parking_lot::RwLock;
 use sojourn_core::ShardId;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tokio::sync::watch;
 
 /// One shard on this node: its group, and the ways into it.
 pub(super) struct Shard {
@@ -25,22 +28,36 @@ impl Shard {
 /// The shards that this node holds.
 #[derive(Default)]
 pub(super) struct Shards {
-    held: RwLock<BTreeMap<ShardId, Arc<Shard>>>,
+    held: watch::Sender<BTreeMap<ShardId, Arc<Shard>>>,
 }
 
 impl Shards {
     /// The shard, if this node holds it.
     pub fn get(&self, shard: ShardId) -> Option<Arc<Shard>> {
-        self.held.read().get(&shard).cloned()
+        self.held.borrow().get(&shard).cloned()
     }
 
     /// All that this node holds now.
     pub fn all(&self) -> Vec<(ShardId, Arc<Shard>)> {
-        self.held.read().iter().map(|(id, shard)| (*id, shard.clone())).collect()
+        self.held.borrow().iter().map(|(id, shard)| (*id, shard.clone())).collect()
+    }
+
+    /// Completes when this node holds all of `shards`.
+    pub async fn until_held(&self, shards: &BTreeSet<ShardId>) {
+        let mut held = self.held.subscribe();
+        // The sender lives as long as this node.
+        drop(held.wait_for(|held| shards.iter().all(|shard| held.contains_key(shard))).await);
     }
 
     /// Takes a started shard in.
-    pub fn insert(&self, id: ShardId, shard: Shard) {
-        self.held.write().insert(id, Arc::new(shard));
+    pub fn insert(&self, id: ShardId, shard: Shard) -> Arc<Shard> {
+        let shard = Arc::new(shard);
+        self.held.send_modify(|held| drop(held.insert(id, shard.clone())));
+        shard
+    }
+
+    /// Lets a shard go; what is under way in it ends as if another node led it.
+    pub fn remove(&self, id: ShardId) {
+        self.held.send_modify(|held| drop(held.remove(&id)));
     }
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 use futures::future::join_all;
 use sojourn_core::{
-    NodeId, ShardId,
+    NodeId,
     region::{Member, RegionState},
 };
 use sojourn_proto::{
@@ -16,31 +16,14 @@ use sojourn_proto::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     sync::Arc,
     time::Duration,
 };
 
+pub use sojourn_core::placement::GroupName;
+
 /// How long a node may take to say how it is.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// A Raft group of the region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum GroupName {
-    /// The one that keeps members, slots and namespaces.
-    System,
-    /// One that keeps sessions.
-    Shard(ShardId),
-}
-
-impl fmt::Display for GroupName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System => f.write_str("system"),
-            Self::Shard(shard) => write!(f, "{}", shard.0),
-        }
-    }
-}
 
 /// The region as a whole.
 #[derive(Clone, Debug)]
@@ -139,7 +122,6 @@ pub struct ReplicaStatus {
     pub silent_ms: Option<u64>,
 }
 
-wire_enum!(GroupName { 0 => System, 1 => Shard[shard] });
 wire_enum!(Role { 0 => Leader, 1 => Follower, 2 => Candidate, 3 => Learner, 4 => Stopped });
 wire_struct!(FollowerFigures { matched, behind_entries, silent_ms });
 wire_struct!(GroupFigures {
@@ -149,7 +131,8 @@ wire_struct!(GroupFigures {
     term,
     voters,
     learners,
-    changing,
+    coming,
+    pending,
     last,
     committed,
     applied,
@@ -242,7 +225,7 @@ fn groups(nodes: &BTreeMap<NodeId, Option<NodeStatus>>) -> BTreeMap<GroupName, G
             term: best.term,
             voters: best.voters.clone(),
             learners: best.learners.clone(),
-            changing: best.changing,
+            changing: best.changing(),
             last: best.last,
             replicas: best.voters.union(&best.learners).map(|node| replica(*node)).collect(),
         };

@@ -5,6 +5,7 @@ use crate::{wire_enum, wire_struct};
 use sojourn_core::{
     SlotTable,
     mint::{MINT_KEY_BYTES, MintKey},
+    placement::GroupName,
     policy::{AfterDestroy, FieldsFormat, Namespace, Policy},
     region::{Addresses, Member, RegionCommand, RegionOutcome, RegionRefusal, RegionState},
 };
@@ -40,7 +41,8 @@ impl Wire for MintKey {
 }
 
 wire_struct!(Addresses { peers, resp, grpc, http });
-wire_struct!(Member { id, name, addresses, draining });
+wire_struct!(Member { id, name, addresses, draining, disk });
+wire_enum!(GroupName { 0 => System, 1 => Shard[shard] });
 wire_struct!(Namespace { id, name, policy });
 wire_enum!(AfterDestroy { 0 => Create, 1 => Refuse });
 wire_enum!(FieldsFormat { 0 => Opaque, 1 => Json });
@@ -64,17 +66,32 @@ wire_struct!(Policy {
     label_paths,
     redact,
 });
-wire_struct!(RegionState { world, region, name, mint_key, slots, members, namespaces, next_node, next_namespace });
+wire_struct!(RegionState {
+    world,
+    region,
+    name,
+    mint_key,
+    slots,
+    members,
+    replicas,
+    placement,
+    as_founded,
+    namespaces,
+    next_node,
+    next_namespace
+});
 
 wire_enum!(RegionCommand {
-    0 => Found { world, region, name, mint_key, shard_count, members },
-    1 => AddMember { name, addresses },
+    0 => Found { world, region, name, mint_key, shard_count, replicas, members },
+    1 => AddMember { name, addresses, disk },
     2 => MoveMember { id, addresses },
     3 => DrainMember { id, draining },
     4 => RemoveMember { id },
     5 => CreateNamespace { name, policy },
     6 => SetNamespace { name, policy },
     7 => DropNamespace { name },
+    8 => AdmitMember { id, disk },
+    9 => Place { group, over, voters },
 });
 
 wire_enum!(RegionOutcome { 0 => Done, 1 => Node[node], 2 => Namespace[namespace], 3 => Refused[refusal] });
@@ -88,4 +105,6 @@ wire_enum!(RegionRefusal {
     5 => BadNamespaceName[name],
     6 => DatabaseTaken { database, owner },
     7 => DefaultNamespace,
+    8 => DiskChanged[node],
+    9 => Placement,
 });

@@ -127,13 +127,15 @@ fn lists_within_lists_end_before_the_stack_does() {
 
 #[test]
 fn region_state_survives_and_cuts_are_noticed() {
-    let member = Member { id: NodeId(1), name: "na-0".into(), addresses: Addresses::default(), draining: true };
+    let member =
+        Member { id: NodeId(1), name: "na-0".into(), addresses: Addresses::default(), draining: true, disk: Some(7) };
     let found = RegionCommand::Found {
         world: u128::MAX,
         region: RegionId(1),
         name: "na".into(),
         mint_key: MintKey::new([9; 32]),
         shard_count: 4,
+        replicas: 3,
         members: vec![member],
     };
     holds(&found);

@@ -142,7 +142,8 @@ mod tests {
         let known = |flag: &str| crate::config::KEYS.iter().find(|key| flag == format!("--{}", flag_of(key)));
         let texts = pairs.map(|pair| (known(&pair[0]).expect("a key").name.to_owned(), pair[1].clone())).collect();
         let config = crate::config::NodeConfig::from_texts(&[&texts]).expect("a configuration");
-        assert_eq!((config.name.as_str(), config.founders.len(), config.world), ("na-1", 3, 7));
+        let name = config.name_of(config.id);
+        assert_eq!((name.as_str(), config.founders.len(), config.world), ("na-1", 3, Some(7)));
         assert_eq!(config.listen.resp.port(), 7411);
     }
 

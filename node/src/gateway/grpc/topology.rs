@@ -28,7 +28,7 @@ impl From<Known> for v1::TopologyResponse {
 }
 
 fn node(member: &Member) -> v1::Node {
-    let Member { id, name, addresses, draining } = member;
+    let Member { id, name, addresses, draining, disk: _ } = member;
     v1::Node { id: id.0, name: name.clone(), address: addresses.grpc.clone(), draining: *draining }
 }
 

@@ -1,6 +1,6 @@
 //! A region of three nodes whose sessions do not fit in memory, over real engines and logs.
 
-use super::{
+use super::super::{
     NodeOptions, RegionNode,
     backend::{Backend, Read},
 };
@@ -51,6 +51,7 @@ async fn start(network: &SimulatedNetwork, directory: &Path, id: NodeId) -> Regi
         name: format!("na-{id}"),
         addresses: Addresses::default(),
         draining: false,
+        disk: None,
     });
     let group = GroupOptions {
         // The machine that runs tests is busy.
@@ -71,8 +72,12 @@ async fn start(network: &SimulatedNetwork, directory: &Path, id: NodeId) -> Regi
         region: RegionId(0),
         region_name: "na".to_owned(),
         node: id,
+        disk: u128::from(id.0),
+        addresses: Addresses::default(),
+        founder: true,
         founders: founders.collect(),
         shard_count: 2,
+        replicas: 3,
         storage,
         snapshots: directory.join("snapshots"),
         group,

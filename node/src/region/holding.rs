@@ -1,0 +1,119 @@
+//! Which shards this node holds: those that the region placed here, and those that its leader still counts on.
+
+use super::{
+    calls,
+    node::{Ended, Inner},
+    shards::Shard,
+};
+use crate::{
+    peers::Lane,
+    raft::RunningGroup,
+    shard::{Proposer, Reads, Sessions},
+};
+use sojourn_core::{ShardId, placement::GroupName, region::RegionState};
+use sojourn_proto::wire::{decode_all, encode};
+use std::{
+    io,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+/// How often a node looks whether it holds what it should.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a leader may take to say whether it counts on this node.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Starts and ends shards as the region places them, until the node is gone.
+pub(super) async fn run_holding(node: Weak<Inner>) {
+    loop {
+        let Some(inner) = node.upgrade() else { return };
+        if inner.is_stopping() {
+            return;
+        }
+        let mut agreed = inner.system.machine().watch();
+        let region = agreed.borrow_and_update().clone();
+        if let Err(error) = inner.keep(&region).await {
+            inner.end(Ended::Disk(error.to_string()));
+        }
+        drop((region, inner));
+        let _changed = tokio::time::timeout(LOOK_EVERY, agreed.changed()).await;
+    }
+}
+
+impl Inner {
+    async fn keep(&self, region: &RegionState) -> io::Result<()> {
+        let this = self.options.node;
+        // A vote counts only from a node whose disk the region has seen.
+        let admitted = region.members.get(&this).is_some_and(|member| member.disk == Some(self.options.disk));
+        for (name, voters) in &region.placement {
+            let GroupName::Shard(shard) = *name else { continue };
+            let held = self.shards.get(shard);
+            match (voters.contains(&this), held) {
+                (true, None) if admitted => {
+                    let held = self.start_shard(shard).await?;
+                    if self.options.founder && region.as_founded.contains(name) {
+                        held.group.found(voters.iter().copied()).await?;
+                    }
+                }
+                (false, Some(held)) => self.let_go(shard, &held).await?,
+                (true, Some(_)) | (true | false, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts this node's replica of `shard` from what the disk has of it.
+    pub async fn start_shard(&self, shard: ShardId) -> io::Result<Arc<Shard>> {
+        let Self { env, log, options, .. } = self;
+        let group = shard.0 + 1;
+        let part = self.storage.part(group);
+        let intervals = self.touch_intervals();
+        let sessions = Arc::new(Sessions::new(shard, options.region, 1, intervals, part, self.notices.clone()));
+        let group = RunningGroup::start(self.parts(group), sessions, &self.door.inbox).await?;
+        let reads = Reads::start(group.clone(), env.plants.read_without_read_index);
+        let (clock, bounds) = (self.clock.clone(), options.proposer.clone());
+        let proposer = Proposer::start(env.clone(), clock, log.clone(), group.clone(), reads.clone(), bounds);
+        Ok(self.shards.insert(shard, Shard { group, proposer, reads }))
+    }
+
+    /// Ends a replica that was moved away, once its leader says that nobody counts on it. Nothing is accepted from the
+    /// moment of the question on: so the leader cannot have begun to count on what is about to be erased.
+    async fn let_go(&self, shard: ShardId, held: &Arc<Shard>) -> io::Result<()> {
+        if !self.is_out(shard).await {
+            return Ok(());
+        }
+        let group = shard.0 + 1;
+        self.door.inbox.remove(group);
+        if !self.is_out(shard).await {
+            self.door.inbox.add(group, held.group.clone());
+            return Ok(());
+        }
+        tracing::info!(shard = shard.0, "the shard was moved away; removing this replica");
+        self.shards.remove(shard);
+        held.group.erase().await
+    }
+
+    /// Whether the shard's leader says that this node is not part of its group.
+    async fn is_out(&self, shard: ShardId) -> bool {
+        let Some(leader) = self.find_leader(shard).await.filter(|leader| *leader != self.options.node) else {
+            return false;
+        };
+        let question = encode(&GroupName::Shard(shard));
+        let answer = self.rpc.call(leader, Lane::Fast, calls::IS_OUT, &[&question], ANSWER_TIMEOUT).await;
+        answer.ok().and_then(|bytes| decode_all(&bytes).ok()).unwrap_or(false)
+    }
+
+    /// As leader of the shard: whether `node` is not part of its group, for certain.
+    pub async fn is_out_here(&self, shard: ShardId, node: sojourn_core::NodeId) -> bool {
+        let Some(shard) = self.shards.get(shard) else { return false };
+        if !shard.reads.confirm().await {
+            return false;
+        }
+        let figures = shard.group.figures();
+        figures.leader == Some(figures.node)
+            && !figures.changing()
+            && !figures.voters.contains(&node)
+            && !figures.learners.contains(&node)
+    }
+}
