@@ -58,17 +58,9 @@ impl Wire for Fields {
     }
     fn take(input: &mut Reader<'_>) -> Result<Self, WireError> {
         let count = input.length()?;
-        if count == 1 {
-            let (name, value) = (take_bytes(input)?, take_bytes(input)?);
-            return Ok(if name.is_empty() {
-                Self::value(value.into())
-            } else {
-                Self::from_pairs([(name.into(), value.into())])
-            });
-        }
         let pairs: Result<Vec<_>, WireError> =
-            (0..count).map(|_| Ok((take_bytes(input)?.into(), take_bytes(input)?.into()))).collect();
-        Ok(Self::from_pairs(pairs?))
+            (0..count).map(|_| Ok((take_bytes(input)?, take_bytes(input)?))).collect();
+        Ok(Self::from_slices(pairs?))
     }
 }
 

@@ -11,60 +11,78 @@ use crate::{
 };
 use std::sync::Arc;
 
+/// The living session that holds members, if any lives.
+pub(super) struct Held {
+    record: Option<Arc<Record>>,
+    none: Fields,
+}
+
+impl Held {
+    /// What it holds; nothing if nothing lives.
+    pub fn fields(&self) -> Result<&Fields, Refusal> {
+        self.record.as_deref().map_or(Ok(&self.none), Turn::fields)
+    }
+}
+
 impl Turn<'_> {
     pub(super) fn hash_op(&mut self, key: &Key, op: Op) -> Result<Outcome, Refusal> {
         match op {
             Op::HashSet { fields: given, only_new } => {
-                let (record, mut fields) = self.members(key, Kind::Hash)?;
-                let before = fields.len();
-                for (name, value) in given.iter() {
-                    if !only_new || fields.get(name).is_none() {
-                        fields.insert(name.into(), value.into());
-                    }
-                }
-                let new = (fields.len() - before) as i64;
+                let held = self.held(key, Kind::Hash)?;
+                let old = held.fields()?;
+                let fields = if only_new { given.with(old) } else { old.with(&given) };
+                let new = (fields.len() - old.len()) as i64;
                 if !only_new || new > 0 {
-                    self.write_members(key, Kind::Hash, record.as_deref(), fields, "hset")?;
+                    self.write_held(key, Kind::Hash, &held, fields, "hset")?;
                 }
                 Ok(Outcome::Count(new))
             }
             Op::HashRemove { names } => self.remove_members(key, Kind::Hash, &names, "hdel"),
             Op::HashIncrement { name, by } => {
-                let (record, mut fields) = self.members(key, Kind::Hash)?;
-                let old = fields.get(&name).map_or(Some(0), number::integer).ok_or(Refusal::HashNotInteger)?;
+                let held = self.held(key, Kind::Hash)?;
+                let old = held.fields()?.get(&name).map_or(Some(0), number::integer).ok_or(Refusal::HashNotInteger)?;
                 let sum = old.checked_add(by).ok_or(Refusal::Overflow)?;
-                fields.insert(name, sum.to_string().into_bytes().into());
-                self.write_members(key, Kind::Hash, record.as_deref(), fields, "hincrby")?;
+                self.set_member(key, &held, name, sum.to_string().into_bytes().into(), "hincrby")?;
                 Ok(Outcome::Count(sum))
             }
             Op::HashIncrementFloat { name, by } => {
-                let (record, mut fields) = self.members(key, Kind::Hash)?;
-                let old = fields.get(&name).map_or(Some(0.0), number::float).ok_or(Refusal::HashNotFloat)?;
+                let held = self.held(key, Kind::Hash)?;
+                let old = held.fields()?.get(&name).map_or(Some(0.0), number::float).ok_or(Refusal::HashNotFloat)?;
                 let text = number::format_float(number::finite(old + by)?);
-                fields.insert(name, text.clone());
-                self.write_members(key, Kind::Hash, record.as_deref(), fields, "hincrbyfloat")?;
+                self.set_member(key, &held, name, text.clone(), "hincrbyfloat")?;
                 Ok(Outcome::Bytes(text))
             }
             _other => Err(Refusal::WrongKind),
         }
     }
 
-    /// The living session of that kind with a copy of its fields; none and no fields if nothing lives.
-    pub(super) fn members(&mut self, key: &Key, kind: Kind) -> Result<(Option<Arc<Record>>, Fields), Refusal> {
-        let record = self.live_kind(key, kind)?;
-        let fields = record.as_deref().map_or(Ok(Fields::new()), |record| Self::fields(record).cloned())?;
-        Ok((record, fields))
+    fn set_member(
+        &mut self,
+        key: &Key,
+        held: &Held,
+        name: Box<[u8]>,
+        value: Box<[u8]>,
+        event: &'static str,
+    ) -> Result<(), Refusal> {
+        let fields = held.fields()?.with(&Fields::from_slices(vec![(&name, &value)]));
+        self.write_held(key, Kind::Hash, held, fields, event)
+    }
+
+    /// The living session of that kind.
+    pub(super) fn held(&mut self, key: &Key, kind: Kind) -> Result<Held, Refusal> {
+        Ok(Held { record: self.live_kind(key, kind)?, none: Fields::new() })
     }
 
     /// Writes what became of the fields, creating or destroying as needed; the deadline stays.
-    pub(super) fn write_members(
+    pub(super) fn write_held(
         &mut self,
         key: &Key,
         kind: Kind,
-        record: Option<&Record>,
+        held: &Held,
         fields: Fields,
         event: &'static str,
     ) -> Result<(), Refusal> {
+        let record = held.record.as_deref();
         let times = self.times(Expiry::Keep, record);
         match (record, fields.is_empty()) {
             (Some(_), true) => self.end(key, false),
@@ -88,10 +106,12 @@ impl Turn<'_> {
         names: &[Box<[u8]>],
         event: &'static str,
     ) -> Result<Outcome, Refusal> {
-        let (record, mut fields) = self.members(key, kind)?;
-        let removed = names.iter().filter(|name| fields.remove(name).is_some()).count();
+        let held = self.held(key, kind)?;
+        let old = held.fields()?;
+        let fields = old.without(names.iter().map(|name| &**name));
+        let removed = old.len() - fields.len();
         if removed > 0 {
-            self.write_members(key, kind, record.as_deref(), fields, event)?;
+            self.write_held(key, kind, &held, fields, event)?;
         }
         Ok(Outcome::Count(removed as i64))
     }

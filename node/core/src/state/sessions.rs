@@ -34,14 +34,8 @@ impl Turn<'_> {
             }
             Op::Patch { set, remove, if_version, expiry, owner } => {
                 self.update(key, if_version, expiry, owner, "hset", |old| {
-                    let mut fields = old.clone();
-                    for (name, value) in set.iter() {
-                        fields.insert(name.into(), value.into());
-                    }
-                    for name in &remove {
-                        fields.remove(name);
-                    }
-                    Ok(fields)
+                    let fields = old.with(&set);
+                    Ok(if remove.is_empty() { fields } else { fields.without(remove.iter().map(|name| &**name)) })
                 })
             }
             Op::Touch => {
