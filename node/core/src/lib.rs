@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod command;
 pub mod expiry;
+pub mod feed;
 mod fields;
 pub mod glob;
 pub mod ids;

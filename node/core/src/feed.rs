@@ -1,0 +1,194 @@
+//! The latest changes of a shard in the order of its log, for whoever follows: "what changed after this entry?"
+//!
+//! A feed carries what entries did, records with their versions, never what they were asked to do: who follows need not
+//! decide anything again. It is bounded in bytes; who asks for what it no longer has is told so and begins with a copy of the
+//! shard. Replicas that applied the same entries answer alike, so a follower may go on at another one. After a restart a feed
+//! reaches back as far as the log was read again.
+
+use crate::state::Effect;
+use std::collections::VecDeque;
+
+/// Which feed an index is of: drawn anew when the indexes of a shard begin anew, so that a cursor from before then is not
+/// taken for a place in the new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FeedId(pub u64);
+
+/// How far somebody has followed a feed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FeedCursor {
+    /// Which feed.
+    pub feed: FeedId,
+    /// The index of the last entry that was followed; 0 for none.
+    pub index: u64,
+}
+
+/// The changes of one entry of the log.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// The entry's index.
+    pub index: u64,
+    /// What it did, in order; never nothing.
+    pub effects: Vec<Effect>,
+}
+
+/// What a feed answers.
+#[derive(Clone, Debug)]
+pub enum Followed {
+    /// The entries after the cursor that changed something, whole ones, oldest first; none if nothing changed since.
+    Changes {
+        /// The entries.
+        entries: Vec<Changed>,
+        /// Where to go on.
+        next: FeedCursor,
+    },
+    /// The feed does not reach back to the cursor: begin with a copy of the shard.
+    CursorTooOld,
+}
+
+/// See the room.
+#[derive(Debug)]
+pub struct Feed {
+    id: FeedId,
+    bytes_max: u64,
+    bytes: u64,
+    entries: VecDeque<(u64, Changed)>,
+    /// Everything after this index is here, up to `last`. `None` until the first entry.
+    after: Option<u64>,
+    last: u64,
+}
+
+/// What an effect takes beside the session's fields.
+const EFFECT_OVERHEAD_BYTES: u64 = 256;
+
+impl Feed {
+    /// An empty feed that keeps at most `bytes_max` bytes, or the last entry if that is larger.
+    pub fn new(id: FeedId, bytes_max: u64) -> Self {
+        Self { id, bytes_max, bytes: 0, entries: VecDeque::new(), after: None, last: 0 }
+    }
+
+    /// Adds what the entry at `index` did. Indexes ascend; those in between changed nothing.
+    pub fn push(&mut self, index: u64, effects: Vec<Effect>) {
+        self.after.get_or_insert(index.saturating_sub(1));
+        self.last = index;
+        if effects.is_empty() {
+            return;
+        }
+        let bytes = effects.iter().map(bytes_of).sum();
+        self.bytes += bytes;
+        self.entries.push_back((bytes, Changed { index, effects }));
+        while self.bytes > self.bytes_max && self.entries.len() > 1 {
+            let Some((bytes, oldest)) = self.entries.pop_front() else { return };
+            self.bytes -= bytes;
+            self.after = Some(oldest.index);
+        }
+    }
+
+    /// Forgets everything: the shard's state was replaced, and what led to it is not known here.
+    pub fn skip(&mut self) {
+        *self = Self::new(self.id, self.bytes_max);
+    }
+
+    /// The cursor of somebody who has seen everything so far.
+    pub fn end(&self) -> FeedCursor {
+        FeedCursor { feed: self.id, index: self.last }
+    }
+
+    /// What changed after `cursor`, about `bytes_max` bytes of it and at least one entry.
+    pub fn follow(&self, cursor: FeedCursor, bytes_max: u64) -> Followed {
+        if cursor.feed != self.id || self.after.is_none_or(|after| cursor.index < after) {
+            return Followed::CursorTooOld;
+        }
+        let begin = self.entries.partition_point(|(_, entry)| entry.index <= cursor.index);
+        let (mut entries, mut bytes): (Vec<Changed>, u64) = (Vec::new(), 0);
+        for (more, entry) in self.entries.range(begin..) {
+            if !entries.is_empty() && bytes + more > bytes_max {
+                let index = entries.last().map_or(cursor.index, |entry| entry.index);
+                return Followed::Changes { entries, next: FeedCursor { feed: self.id, index } };
+            }
+            bytes += more;
+            entries.push(entry.clone());
+        }
+        // Somebody who followed a replica that is ahead of this one stays where he is.
+        let index = self.last.max(cursor.index);
+        Followed::Changes { entries, next: FeedCursor { feed: self.id, index } }
+    }
+}
+
+fn bytes_of(effect: &Effect) -> u64 {
+    EFFECT_OVERHEAD_BYTES + effect.key.id().len() as u64 + effect.record.body_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Command, Condition, Expiry, Key, NamespaceId, Op, RegionId, Request, State, policy::Policy};
+
+    const FEED: FeedId = FeedId(7);
+
+    /// The effects of setting a value of so many bytes.
+    fn effects(state: &mut State, bytes: usize) -> Vec<Effect> {
+        let op = Op::Set {
+            value: vec![b'x'; bytes].into(),
+            expiry: Expiry::Default,
+            condition: Condition::Always,
+            get: false,
+            owner: None,
+        };
+        let key = Key::new(NamespaceId(0), b"s").expect("an id");
+        let rules = Policy::default().rules(false);
+        let mut effects = Vec::new();
+        state.apply(1, Command { request: Request::default(), key, rules, touched: None, op }, &mut effects);
+        effects
+    }
+
+    /// A feed of entries 11 to 20, of which the even ones changed something.
+    fn feed(bytes_max: u64) -> Feed {
+        let (mut feed, mut state) = (Feed::new(FEED, bytes_max), State::new(RegionId(0), 1));
+        for index in 11..=20 {
+            let effects = if index % 2 == 0 { effects(&mut state, 1_000) } else { Vec::new() };
+            feed.push(index, effects);
+        }
+        feed
+    }
+
+    fn follow(feed: &Feed, index: u64, bytes_max: u64) -> Option<(Vec<u64>, u64)> {
+        match feed.follow(FeedCursor { feed: FEED, index }, bytes_max) {
+            Followed::Changes { entries, next } => {
+                Some((entries.iter().map(|entry| entry.index).collect(), next.index))
+            }
+            Followed::CursorTooOld => None,
+        }
+    }
+
+    #[test]
+    fn tells_what_changed_after_a_cursor_page_by_page() {
+        let feed = feed(1 << 20);
+        assert_eq!(follow(&feed, 10, 1 << 20), Some((vec![12, 14, 16, 18, 20], 20)));
+        assert_eq!(follow(&feed, 14, 3_000), Some((vec![16, 18], 18)));
+        assert_eq!(follow(&feed, 18, 1), Some((vec![20], 20)), "at least one");
+        assert_eq!(follow(&feed, 20, 1), Some((vec![], 20)));
+        assert_eq!(follow(&feed, 25, 1), Some((vec![], 25)), "another replica is ahead");
+        assert_eq!(feed.end(), FeedCursor { feed: FEED, index: 20 });
+    }
+
+    #[test]
+    fn says_so_when_a_cursor_is_too_old_or_of_another_feed() {
+        assert_eq!(follow(&feed(1 << 20), 9, 1), None, "entry 10 may have changed something");
+        let small = feed(3_000);
+        assert_eq!(follow(&small, 16, 1 << 20), Some((vec![18, 20], 20)));
+        assert_eq!(follow(&small, 15, 1 << 20), None);
+        let other = FeedCursor { feed: FeedId(8), index: 20 };
+        assert!(matches!(small.follow(other, 1), Followed::CursorTooOld));
+        let mut skipped = feed(1 << 20);
+        skipped.skip();
+        assert_eq!(follow(&skipped, 20, 1), None);
+        assert!(matches!(Feed::new(FEED, 1).follow(FeedCursor::default(), 1), Followed::CursorTooOld));
+    }
+
+    #[test]
+    fn an_entry_larger_than_the_feed_is_kept_until_the_next() {
+        let feed = feed(10);
+        assert_eq!(follow(&feed, 18, 1), Some((vec![20], 20)));
+        assert_eq!(follow(&feed, 17, 1), None);
+    }
+}
