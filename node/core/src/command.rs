@@ -119,6 +119,48 @@ pub struct ScoreRules {
     pub count_changed: bool,
 }
 
+/// The steps of a rename between shards. All but the first may be repeated.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MoveStep {
+    /// Ends a session here and keeps it aside. Answers `Record`; [`Refusal::Missing`] without one, [`Refusal::Busy`] while the
+    /// id has left before, or too many are on their way.
+    Depart {
+        /// The new id, in another shard.
+        to: Key,
+        /// Whether a living session under the new id is overwritten.
+        replace: bool,
+    },
+    /// Creates a departed session under its new id. Answers `Count(1)`, or `Count(0)` if another lives there that may not be
+    /// overwritten; a repeated one answers the same and changes nothing.
+    Arrive {
+        /// The old id.
+        from: Key,
+        /// See [`MoveStep::Depart`].
+        replace: bool,
+        /// The session as it left.
+        view: Box<View>,
+    },
+    /// Lets go of a departed session, or gives it its old id back. Answers `Count`.
+    Settle {
+        /// The version that left.
+        version: Version,
+        /// Whether it arrived.
+        arrived: bool,
+    },
+    /// The old id's shard has settled: the note of the arrival may go, by and by. Answers `Done`.
+    Forget {
+        /// The old id.
+        from: Key,
+        /// The version that left.
+        version: Version,
+    },
+    /// The note of the arrival is forgotten: that of the departure may go. Answers `Done`.
+    Close {
+        /// The version that left.
+        version: Version,
+    },
+}
+
 /// What to do with a session.
 ///
 /// "Answers" names the [`Outcome`] of success; every operation may answer [`Outcome::Refused`].
@@ -377,6 +419,11 @@ pub enum Op {
         /// How many at most in this entry; never more than [`crate::state::ENDED_PER_APPLY_MAX`].
         count_max: u64,
     },
+    /// A step of a rename between shards: see [`crate::state::moves`].
+    Move {
+        /// Which.
+        step: MoveStep,
+    },
     /// Destroys sessions of a namespace in this shard, `count_max` of those created before `before`. Answers `Count`: fewer
     /// than `count_max` means that none is left.
     Clear {
@@ -400,6 +447,7 @@ impl Command {
 impl Op {
     fn push_keys<'a>(&'a self, keys: &mut Vec<&'a Key>) {
         match self {
+            // A move names ids of two shards, and what it does to the other one is a step of its own.
             Self::Rename { to, .. } | Self::Copy { to, .. } => keys.push(to),
             Self::Exec { watched, steps } => {
                 keys.extend(watched.iter().map(|(key, _)| key));

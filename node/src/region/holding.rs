@@ -10,7 +10,7 @@ use crate::{
     raft::RunningGroup,
     shard::{Proposer, Reads, Sessions},
 };
-use sojourn_core::{ShardId, placement::GroupName, region::RegionState};
+use sojourn_core::{ShardId, feed::FeedId, placement::GroupName, region::RegionState};
 use sojourn_proto::wire::{decode_all, encode};
 use std::{
     io,
@@ -68,8 +68,10 @@ impl Inner {
         let Self { env, log, options, .. } = self;
         let group = shard.0 + 1;
         let part = self.storage.part(group);
-        let intervals = self.touch_intervals();
-        let sessions = Arc::new(Sessions::new(shard, options.region, 1, intervals, part, self.notices.clone()));
+        // Indexes begin anew only in a world that is founded anew.
+        let (feed, intervals) = (FeedId(self.system.machine().now().world as u64), self.touch_intervals());
+        let sessions = Sessions::new(shard, options.region, 1, feed, intervals, part, self.notices.clone());
+        let sessions = Arc::new(sessions);
         let group = RunningGroup::start(self.parts(group), sessions, &self.door.inbox).await?;
         let reads = Reads::start(group.clone(), env.plants.read_without_read_index);
         let (clock, bounds) = (self.clock.clone(), options.proposer.clone());

@@ -13,6 +13,7 @@ mod holding;
 pub mod identity;
 mod machine;
 mod members;
+pub mod moves;
 mod node;
 pub mod quota;
 mod requests;

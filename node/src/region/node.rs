@@ -8,6 +8,7 @@ use super::{
     holding::run_holding,
     machine::Agreed,
     members::run_members,
+    moves::run_moves,
     requests::Requests,
     shards::Shards,
     status::NodeStatus,
@@ -172,6 +173,7 @@ impl RegionNode {
         drop(spawn(run_holding(Arc::downgrade(&inner))));
         drop(spawn(run_members(Arc::downgrade(&inner))));
         drop(spawn(run_expiry(Arc::downgrade(&inner))));
+        drop(spawn(run_moves(Arc::downgrade(&inner))));
         Ok(Self { inner })
     }
 

@@ -12,8 +12,13 @@ use crate::{
     region::backend::Notice,
 };
 use futures::future::BoxFuture;
-use parking_lot::RwLock;
-use sojourn_core::{Command, Effect, Key, NamespaceId, Record, RegionId, ShardId, Stamp, State, state::Usage};
+use parking_lot::{Mutex, RwLock};
+use sojourn_core::{
+    Command, Effect, Key, NamespaceId, Record, RegionId, ShardId, Stamp, State,
+    feed::{Feed, FeedCursor, FeedId, Followed},
+    state::Departure,
+    state::Usage,
+};
 use std::{
     io,
     sync::{
@@ -23,6 +28,9 @@ use std::{
 };
 use tokio::sync::broadcast;
 
+/// The most bytes of changes that a replica keeps for those who follow it.
+const FEED_BYTES_MAX: u64 = 4 << 20;
+
 /// The sessions of one shard.
 pub struct Sessions {
     shard: ShardId,
@@ -30,6 +38,7 @@ pub struct Sessions {
     pub(super) shelf: Shelf,
     /// The index of the last entry, noted before its changes are told; 0 before the first.
     applied: AtomicU64,
+    feed: Mutex<Feed>,
     pub(super) touches: Touches,
     notices: broadcast::Sender<Arc<Notice>>,
 }
@@ -41,6 +50,7 @@ impl Sessions {
         shard: ShardId,
         region: RegionId,
         epoch: u32,
+        feed: FeedId,
         intervals: Intervals,
         part: Part,
         notices: broadcast::Sender<Arc<Notice>>,
@@ -51,6 +61,7 @@ impl Sessions {
             shelf: Shelf::new(part),
             touches: Touches::new(intervals),
             applied: AtomicU64::new(0),
+            feed: Mutex::new(Feed::new(feed, FEED_BYTES_MAX)),
             notices,
         }
     }
@@ -64,6 +75,21 @@ impl Sessions {
     /// of all later ones.
     pub fn applied(&self) -> Option<u64> {
         Some(self.applied.load(Ordering::SeqCst)).filter(|index| *index > 0)
+    }
+
+    /// What changed after `cursor`, about `bytes_max` bytes of it, as far as this replica has applied the log.
+    pub fn follow(&self, cursor: FeedCursor, bytes_max: u64) -> Followed {
+        self.feed.lock().follow(cursor, bytes_max)
+    }
+
+    /// The cursor of somebody who knows this replica's records as they are, or as they were a moment ago.
+    pub fn feed_end(&self) -> FeedCursor {
+        self.feed.lock().end()
+    }
+
+    /// Sessions that left for another shard before `left_before` and are not settled yet, at most `max`.
+    pub fn departures(&self, left_before: Stamp, max: usize) -> Vec<(Key, Departure)> {
+        self.state.read().departures(left_before, max)
     }
 
     /// Namespaces that have sessions here, and how much of them.
@@ -83,14 +109,14 @@ impl Sessions {
 
     fn tell(&self, index: u64, effects: Vec<Effect>) {
         self.applied.store(index, Ordering::SeqCst);
-        if self.notices.receiver_count() == 0 {
-            return;
+        if self.notices.receiver_count() > 0 {
+            for (ordinal, Effect { key, event, record }) in (0..).zip(effects.iter().cloned()) {
+                let notice = Notice::Changed { key, event, shard: self.shard, index, ordinal, record };
+                // Nobody may be listening any more.
+                let _listeners = self.notices.send(Arc::new(notice));
+            }
         }
-        for (ordinal, Effect { key, event, record }) in (0..).zip(effects) {
-            let notice = Notice::Changed { key, event, shard: self.shard, index, ordinal, record };
-            // Nobody may be listening any more.
-            let _listeners = self.notices.send(Arc::new(notice));
-        }
+        self.feed.lock().push(index, effects);
     }
 }
 
@@ -157,6 +183,7 @@ impl Machine for Sessions {
         let mut state = self.state.write();
         loaded.plants = state.plants;
         *state = loaded;
+        self.feed.lock().skip();
         self.shelf.make_room(&mut state);
         // Nobody may be listening.
         let _listeners = self.notices.send(Arc::new(Notice::Skipped { shard: self.shard }));

@@ -3,7 +3,7 @@
 use crate::{wire_enum, wire_struct};
 use sojourn_core::{
     Command, Condition, Expiry, Op, Outcome, Refusal, Request, Rules,
-    command::{ExpireCondition, ScoreRules},
+    command::{ExpireCondition, MoveStep, ScoreRules},
 };
 
 wire_struct!(Request { origin, sequence, settled });
@@ -60,6 +60,15 @@ wire_enum!(Op {
     34 => Revoke { user, epoch, count_max },
     35 => Clear { namespace, before, count_max },
     36 => Extend { version, deadline },
+    37 => Move { step },
+});
+
+wire_enum!(MoveStep {
+    0 => Depart { to, replace },
+    1 => Arrive { from, replace, view },
+    2 => Settle { version, arrived },
+    3 => Forget { from, version },
+    4 => Close { version },
 });
 
 wire_enum!(Outcome {

@@ -1,9 +1,12 @@
 //! What a shard's snapshot says beside its records.
 
 use crate::wire_struct;
-use sojourn_core::state::{Answers, Meta, Origin, Remembered};
+use sojourn_core::state::{Answers, Arrival, Departure, Meta, Moves, Origin, Remembered};
 
 wire_struct!(Remembered { slot, stamp, outcome });
 wire_struct!(Origin { settled, heard, answers });
 wire_struct!(Answers { origins, swept });
-wire_struct!(Meta { region, epoch, last_stamp, sequences, revocations, answers });
+wire_struct!(Departure { to, replace, rules, version, since, view });
+wire_struct!(Arrival { version, arrived });
+wire_struct!(Moves { departures, arrivals, closed });
+wire_struct!(Meta { region, epoch, last_stamp, sequences, revocations, answers, moves });

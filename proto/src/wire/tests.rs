@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sojourn_core::{
     Command, Fields, Incarnation, Key, Kind, NamespaceId, NodeId, Op, Outcome, Owner, Projection, Query, Refusal,
     RegionId, Request, SlotTable, Version, View,
-    command::{Condition, Expiry},
+    command::{Condition, Expiry, MoveStep},
     mint::MintKey,
     policy::Policy,
     query::Filter,
@@ -69,6 +69,9 @@ fn commands() -> Vec<Command> {
             owner: owner(),
         },
         Op::Increment { by: i64::MIN },
+        Op::Extend { version: Version::default(), deadline: 9 },
+        Op::Move { step: MoveStep::Arrive { from: key("old"), replace: true, view: Box::new(view()) } },
+        Op::Move { step: MoveStep::Depart { to: key("new"), replace: false } },
         Op::IncrementFloat { by: -0.5 },
         Op::SortedAdd { members: vec![(bytes("m"), f64::INFINITY)], rules: Default::default() },
         Op::SortedRemoveByScore { low: (1.0, true), high: (2.0, false) },

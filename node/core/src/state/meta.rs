@@ -1,6 +1,6 @@
 //! Everything of a shard but its records: the way out and in for snapshots.
 
-use super::{Answers, State, answers::Memory, index::Index, warmth::Warmth};
+use super::{Answers, Moves, State, answers::Memory, index::Index, warmth::Warmth};
 use crate::{
     ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     session::Record,
@@ -22,6 +22,8 @@ pub struct Meta {
     pub revocations: BTreeMap<NamespaceId, BTreeMap<Box<[u8]>, u64>>,
     /// What was answered.
     pub answers: Answers,
+    /// Sessions between this shard and others.
+    pub moves: Moves,
 }
 
 impl State {
@@ -36,12 +38,13 @@ impl State {
             sequences: self.sequences.clone(),
             revocations: self.revocations.clone(),
             answers,
+            moves: self.moves.clone(),
         }
     }
 
     /// The state that [`State::meta`] and [`State::records`] came from.
     pub fn restore(meta: Meta, records: impl IntoIterator<Item = (Key, Record)>) -> Self {
-        let Meta { region, epoch, last_stamp, sequences, revocations, answers } = meta;
+        let Meta { region, epoch, last_stamp, sequences, revocations, answers, moves } = meta;
         let records: BTreeMap<Key, Arc<Record>> =
             records.into_iter().map(|(key, record)| (key, Arc::new(record))).collect();
         let (index, warmth) = (Index::of(&records), Warmth::of(records.values()));
@@ -56,6 +59,7 @@ impl State {
             revocations,
             leftovers,
             answers,
+            moves,
             index,
             collected,
             unsaved,

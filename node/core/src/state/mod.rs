@@ -12,6 +12,7 @@ mod hashes;
 mod index;
 mod life;
 mod meta;
+pub mod moves;
 mod number;
 mod read;
 mod sessions;
@@ -29,6 +30,7 @@ mod warmth;
 pub use answers::{ANSWER_MS_MAX, Answers, Origin, Remembered};
 pub use index::Usage;
 pub use meta::Meta;
+pub use moves::{Arrival, Departure, Moves};
 pub use sorted::{decode_score, encode_score, ordered, rank_range};
 pub use unsaved::{Change, Changes};
 pub use users::ENDED_PER_APPLY_MAX;
@@ -114,6 +116,8 @@ pub struct State {
     /// Users of whose revoked sessions some wait to be destroyed. Follows from the above.
     leftovers: BTreeSet<(NamespaceId, Box<[u8]>)>,
     answers: Memory,
+    /// Sessions between this shard and others.
+    moves: Moves,
     /// Derived from `records`, always.
     index: Index,
     /// Whose tombstones the last entry collected; not replicated, as all that follows.
@@ -190,6 +194,12 @@ impl State {
     /// were due, and the engine drops them too.
     pub fn collected(&self) -> &[Key] {
         &self.collected
+    }
+
+    /// Sessions that left this shard before `left_before` and are not settled yet, at most `max`.
+    pub fn departures(&self, left_before: Stamp, max: usize) -> Vec<(Key, Departure)> {
+        let left = self.moves.departures.iter().filter(|(_, departure)| departure.since < left_before);
+        left.take(max).map(|(key, departure)| (key.clone(), departure.clone())).collect()
     }
 
     /// Living sessions of a namespace and their size, those past their deadline but not yet expired included.

@@ -3,6 +3,7 @@
 mod answers;
 mod engine;
 mod merging;
+mod moves;
 mod walks;
 
 use super::{Effect, State};
@@ -250,6 +251,37 @@ fn strings_hashes_and_sets_answer_as_redis_does() {
     ];
     for (id, op, expected) in steps {
         assert_eq!(run(&mut state, T, id, op.clone()), expected, "{id} {op:?}");
+    }
+}
+
+#[test]
+fn many_small_members_cost_one_copy_and_not_one_each() {
+    // Each list is put before what is held, where an insert at a time would move everything again and again.
+    const COUNT: u32 = 30_000;
+    let mut state = State::new(RegionId(0), 1);
+    let names = |prefix: &str| (0..COUNT).map(|number| bytes(&format!("{prefix}{number:x}"))).collect::<Vec<_>>();
+    let pairs = |prefix: &str| Fields::from_pairs(names(prefix).into_iter().map(|name| (name, bytes("v"))));
+    let scored = |prefix: &str| names(prefix).into_iter().map(|name| (name, 1.0)).collect::<Vec<_>>();
+    let count = Outcome::Count(i64::from(COUNT));
+    for prefix in ["b", "a"] {
+        for (id, op) in [
+            ("h", Op::HashSet { fields: pairs(prefix), only_new: false }),
+            ("s", Op::SetAdd { members: names(prefix) }),
+            ("z", Op::SortedAdd { members: scored(prefix), rules: ScoreRules::default() }),
+        ] {
+            assert_eq!(run(&mut state, T, id, op), count);
+        }
+    }
+    for (id, op) in [
+        ("h", Op::HashRemove { names: names("a") }),
+        ("s", Op::SetRemove { members: names("a") }),
+        ("z", Op::SortedRemove { members: names("a") }),
+    ] {
+        assert_eq!(run(&mut state, T, id, op), count);
+    }
+    match run(&mut state, T, "s", Op::SetPop { count: u64::MAX, seed: 5 }) {
+        Outcome::Members(members) => assert_eq!(members.len() as u32, COUNT),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -59,6 +59,7 @@ impl Turn<'_> {
             Op::Read { projection } => Ok(self.read(key, &projection)),
             Op::Exec { watched, steps } => Ok(self.exec(&watched, steps)),
             Op::Revoke { user, epoch, count_max } => Ok(self.revoke(key.namespace(), &user, epoch, count_max)),
+            Op::Move { step } => self.move_op(key, step),
             Op::Clear { namespace, before, count_max } => Ok(self.clear(namespace, before, count_max)),
         }
     }

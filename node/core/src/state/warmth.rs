@@ -6,7 +6,7 @@
 
 use super::State;
 use crate::{
-    command::{Command, Op},
+    command::{Command, MoveStep, Op},
     ids::Key,
     query::{Projection, Query},
     session::{Body, Fields, Incarnation, Record, Version},
@@ -169,6 +169,7 @@ fn needs_fields(op: &Op) -> bool {
         | Op::Revoke { .. }
         | Op::Clear { .. } => false,
         Op::Set { get, .. } => *get,
+        Op::Move { step } => matches!(step, MoveStep::Depart { .. }),
         Op::Read { projection } => *projection != Projection::Summary,
         Op::Put { .. }
         | Op::Patch { .. }

@@ -79,7 +79,7 @@ pub fn kind_of_op(op: &Op) -> Kind {
         Op::Put { .. } => "put",
         Op::Patch { .. } => "patch",
         Op::Touch | Op::Extend { .. } => "touch",
-        Op::Rename { .. } => "rename",
+        Op::Rename { .. } | Op::Move { .. } => "rename",
         Op::Destroy | Op::GetDelete | Op::CompareDelete { .. } | Op::Expire { .. } => "destroy",
         Op::Set { .. } => "set",
         Op::Append { .. } | Op::SetRange { .. } | Op::Increment { .. } | Op::IncrementFloat { .. } => "string",

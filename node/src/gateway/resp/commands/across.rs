@@ -1,51 +1,38 @@
 //! `RENAME` and `COPY` between shards, which no single entry of a log can do.
 //!
-//! The new session is created first, then the old one is destroyed if it still is what was copied; if it was written
-//! meanwhile, the newer state is copied. So nothing acknowledged is lost. What is missing yet is the saga of the old slot
-//! that finishes what a crash of this node left: until then a client that got no answer may find both and should repeat.
+//! The region carries a renamed session over in steps, and goes on by itself with what a crash left: see
+//! `region::moves`. A copy is what the session was when it was read.
 
 use super::keys::expiry_of;
-use crate::gateway::resp::{
-    error::{self, Error},
-    plan::{self, Finish},
-    server::Server,
+use crate::{
+    gateway::resp::{
+        error::{self, Error},
+        plan::{self, Finish},
+        server::Server,
+    },
+    region::moves,
 };
 use sojourn_core::{Answer, Command, Key, Op, Outcome, Projection, Refusal, Request, Rules, View};
 use std::sync::Arc;
 
-/// How often a session that is written all the time is copied anew before giving up.
-const ATTEMPTS_MAX: u32 = 16;
-
 /// Renames between shards.
 pub async fn rename(server: Arc<Server>, rules: Rules, from: Key, to: Key, replace: bool) -> Result<Finish, Error> {
-    // Once this command has created the new session it may overwrite it.
-    let mut overwrite = replace;
-    for _ in 0..ATTEMPTS_MAX {
-        let Some(view) = read(&server, &from).await? else { return Err(error::NO_KEY) };
-        let version = view.version;
-        if !create(&server, rules, *view, &to, overwrite).await? {
-            return Ok(Box::new(|_, reply| {
-                reply.flag(false);
-                Ok(())
-            }));
+    let renamed = match moves::rename(&server.backend, rules, from, to, replace).await? {
+        Outcome::Count(count) => count > 0,
+        Outcome::Refused(Refusal::Missing) => return Err(error::NO_KEY),
+        Outcome::Refused(Refusal::Busy) => {
+            return Err(Error::new("TRYAGAIN an earlier rename of this id is not finished; try again shortly"));
         }
-        overwrite = true;
-        let watched = vec![(from.clone(), Some(version))];
-        let steps = vec![(from.clone(), Op::Destroy)];
-        match write(&server, rules, from.clone(), Op::Exec { watched, steps }).await? {
-            Outcome::Nothing => continue,
-            Outcome::Refused(refusal) => return Err(refusal.into()),
-            _ => {}
+        Outcome::Refused(refusal) => return Err(refusal.into()),
+        _ => return plan::unexpected(),
+    };
+    Ok(Box::new(move |_, reply| {
+        match replace {
+            true => reply.ok(),
+            false => reply.flag(renamed),
         }
-        return Ok(Box::new(move |_, reply| {
-            match replace {
-                true => reply.ok(),
-                false => reply.flag(true),
-            }
-            Ok(())
-        }));
-    }
-    Err(Error::new("TRYAGAIN the session is written all the time; try again shortly"))
+        Ok(())
+    }))
 }
 
 /// Copies between shards.
