@@ -109,9 +109,9 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// What decides a write; `minted` tells ids of ours from foreign ones.
+    /// What decides a write; `minted` tells ids of ours from foreign ones. A minted id is used once, whatever the policy says.
     pub fn rules(&self, minted: bool) -> Rules {
-        let refuse = self.after_destroy == AfterDestroy::Refuse;
+        let refuse = minted || self.after_destroy == AfterDestroy::Refuse;
         let absolute_ms = if minted { self.absolute_ms } else { self.foreign_absolute_ms };
         Rules {
             idle_timeout_ms: self.idle_timeout_ms,
@@ -120,7 +120,7 @@ impl Policy {
             absolute_moves: !minted,
             size_bytes_max: self.size_bytes_max,
             refuse_after_destroy: refuse,
-            tombstone_ms: if refuse || minted { absolute_ms } else { TOMBSTONE_MS_MIN },
+            tombstone_ms: if refuse { absolute_ms } else { TOMBSTONE_MS_MIN },
         }
     }
 

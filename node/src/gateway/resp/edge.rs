@@ -8,18 +8,24 @@ use super::{
     session::Room,
 };
 use serde_json::Value;
-use sojourn_core::{Answer, Fields, Key, Op, Owner, Projection, Rules};
+use sojourn_core::{Answer, Fields, Key, Op, Owner, Projection, Rules, mint::Provenance};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// What decides a write to `key`.
 ///
 /// # Errors
-/// The namespace takes only ids that Sojourn minted, and this write would create another.
-pub fn rules(room: &Room, _key: &Key, op: &Op) -> Result<Rules, Error> {
-    if !room.policy.foreign_ids && creates(op) {
-        return Err(Error::new("ERR this namespace takes only session ids that Sojourn minted"));
+/// The id is a forged one, or the namespace takes only ids that Sojourn minted and this write would create another.
+pub fn rules(room: &Room, key: &Key, op: &Op) -> Result<Rules, Error> {
+    match room.mint_key.provenance(room.id, key.id()) {
+        Provenance::Minted(_) => Ok(room.minted_rules),
+        Provenance::Forged => {
+            Err(Error::new("ERR the session id has the form of a minted one but was never minted here"))
+        }
+        Provenance::Foreign if !room.policy.foreign_ids && creates(op) => {
+            Err(Error::new("ERR this namespace takes only session ids that Sojourn minted"))
+        }
+        Provenance::Foreign => Ok(room.rules),
     }
-    Ok(room.rules)
 }
 
 /// Whether a write may bring a session into being.

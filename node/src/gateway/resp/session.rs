@@ -10,6 +10,7 @@ use super::{
 use bytes::Bytes;
 use sojourn_core::{
     Key, NamespaceId, Rules, Version,
+    mint::MintKey,
     policy::{FieldsFormat, Namespace, Policy},
     region::{DEFAULT_NAMESPACE, RegionState},
 };
@@ -38,18 +39,24 @@ pub struct Room {
     pub policy: Policy,
     /// What decides writes to foreign ids.
     pub rules: Rules,
+    /// What decides writes to ids that Sojourn minted.
+    pub minted_rules: Rules,
+    /// By which those are known.
+    pub mint_key: MintKey,
     /// Whether values are JSON that the edge reads.
     pub json: bool,
 }
 
 impl Room {
-    /// The room of `namespace`.
-    pub fn new(namespace: &Namespace) -> Self {
+    /// The room of `namespace` in a region that mints with `mint_key`.
+    pub fn new(namespace: &Namespace, mint_key: &MintKey) -> Self {
         Self {
             id: namespace.id,
             name: namespace.name.clone(),
             policy: namespace.policy.clone(),
             rules: namespace.policy.rules(false),
+            minted_rules: namespace.policy.rules(true),
+            mint_key: mint_key.clone(),
             json: namespace.policy.fields == FieldsFormat::Json,
         }
     }
@@ -148,7 +155,9 @@ impl Session {
         match &self.room {
             None => self.enter_default(),
             Some(room) => match self.region.namespaces.get(&room.id) {
-                Some(namespace) if self.may_enter(namespace) => self.room = Some(Arc::new(Room::new(namespace))),
+                Some(namespace) if self.may_enter(namespace) => {
+                    self.room = Some(Arc::new(Room::new(namespace, &self.region.mint_key)));
+                }
                 Some(_) | None => self.room = None,
             },
         }
@@ -166,7 +175,7 @@ impl Session {
 
     /// Works in a namespace from now on.
     pub fn enter(&mut self, namespace: &Namespace) {
-        let room = Arc::new(Room::new(namespace));
+        let room = Arc::new(Room::new(namespace, &self.region.mint_key));
         let mut details = self.client.details.lock();
         details.database = room.database();
         details.user.clone_from(&room.name);
