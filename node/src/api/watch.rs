@@ -53,6 +53,8 @@ struct Kept {
     /// While the listener runs.
     ring: Option<Ring>,
     watchers: usize,
+    /// When the last watcher left.
+    left_at: Option<Instant>,
 }
 
 /// One watcher, from the beginning of its stream to the end.
@@ -96,6 +98,7 @@ impl Watches {
     fn begin(self: &Arc<Self>, resumed: Option<Places>) -> (u64, Places, bool) {
         let mut kept = self.kept.lock();
         kept.watchers += 1;
+        kept.left_at = None;
         let ring = kept.ring.get_or_insert_with(|| self.listen());
         match resumed {
             None => (ring.end(), ring.latest().clone(), false),
@@ -115,7 +118,7 @@ impl Watches {
         Ring::new(LIMITS, places.collect())
     }
 
-    /// Keeps some notices; false if nobody listens any more.
+    /// Keeps what was heard.
     fn keep(&self, heard: impl IntoIterator<Item = Heard>) {
         let mut kept = self.kept.lock();
         let Some(ring) = &mut kept.ring else { return };
@@ -129,13 +132,23 @@ impl Watches {
         self.stirred.send_replace(());
     }
 
-    /// Stops keeping if nobody watches.
+    /// Stops keeping if nobody has watched for a while; says whether it did.
     fn stop_if_unwatched(&self) -> bool {
         let mut kept = self.kept.lock();
-        if kept.watchers == 0 {
-            kept.ring = None;
+        let is_over = kept.left_at.is_some_and(|at| at.elapsed() >= LINGER);
+        if is_over {
+            *kept = Kept::default();
         }
-        kept.ring.is_none()
+        is_over
+    }
+
+    /// Counts a watcher out.
+    fn leave(&self) {
+        let mut kept = self.kept.lock();
+        kept.watchers -= 1;
+        if kept.watchers == 0 {
+            kept.left_at = Some(Instant::now());
+        }
     }
 }
 
@@ -177,12 +190,11 @@ fn kind_of(event: Event) -> ChangeKind {
 }
 
 async fn listen(watches: Arc<Watches>, mut notices: Receiver<Arc<Notice>>) {
-    loop {
+    while !watches.stop_if_unwatched() {
         match tokio::time::timeout(LINGER, notices.recv()).await {
             Ok(Ok(notice)) => watches.keep(Heard::of(&notice)),
             Ok(Err(RecvError::Lagged(_))) => watches.keep([Heard::Skipped(None)]),
-            Ok(Err(RecvError::Closed)) => watches.kept.lock().ring = None,
-            Err(_) if watches.stop_if_unwatched() => return,
+            Ok(Err(RecvError::Closed)) => return,
             Err(_) => continue,
         }
         // What came meanwhile is kept under one lock.
@@ -252,7 +264,7 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.watches.kept.lock().watchers -= 1;
+        self.watches.leave();
     }
 }
 
