@@ -1,0 +1,9 @@
+//! The client crate against regions of three nodes, in this process and as processes of their own.
+
+mod bounds;
+mod calls;
+mod failover;
+mod many;
+mod raw;
+mod region;
+mod watching;

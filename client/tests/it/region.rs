@@ -1,0 +1,187 @@
+//! A region of three nodes in this process: real logs and real sockets, and for each node a runtime of its own, so that it can
+//! die at once with all that it was doing.
+
+use sojourn_client::{Builder, Client};
+use sojourn_core::{
+    ShardId,
+    policy::Policy,
+    region::{RegionCommand, RegionOutcome, RegionRefusal},
+};
+use sojourn_node::{
+    config::{NodeConfig, Texts},
+    region::backend::Backend,
+    run::{Listeners, Running},
+};
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+use tokio::{runtime::Runtime, sync::OnceCell};
+
+/// How long anything may take that must happen.
+pub const SOON: Duration = Duration::from_secs(90);
+
+const NODES: usize = 3;
+const PORTS_PER_NODE: usize = 4;
+
+pub struct Region {
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    config: NodeConfig,
+    /// `None` while it is dead.
+    alive: Option<(Runtime, Running)>,
+}
+
+impl Region {
+    /// A new region with `shards` shards; `name` tells its directory from others'.
+    pub async fn start(name: &str, shards: u32) -> Self {
+        let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        if directory.exists() {
+            std::fs::remove_dir_all(&directory).expect("the last run's directory can go");
+        }
+        let ports = free_ports();
+        let founders = (0..NODES).map(|node| {
+            let at = |offset: usize| format!("127.0.0.1:{}", ports[node * PORTS_PER_NODE + offset]);
+            format!("{}:n-{node}={}/{}/{}/{}", node + 1, at(3), at(1), at(0), at(2))
+        });
+        let founders = founders.collect::<Vec<_>>().join(",");
+        let mut region = Self { nodes: Vec::new() };
+        for node in 0..NODES {
+            let at = |offset: usize| format!("127.0.0.1:{}", ports[node * PORTS_PER_NODE + offset]);
+            let texts: Texts = [
+                ("node.id", (node + 1).to_string()),
+                ("node.data_dir", directory.join(node.to_string()).display().to_string()),
+                ("region.founders", founders.clone()),
+                ("region.shards", shards.to_string()),
+                ("listen.grpc", at(0)),
+                ("listen.resp", at(1)),
+                ("listen.http", at(2)),
+                ("listen.peers", at(3)),
+            ]
+            .map(|(key, value)| (key.to_owned(), value))
+            .into();
+            let config = NodeConfig::from_texts(&[&texts]).expect("a good configuration");
+            region.nodes.push(Node { config, alive: None });
+            region.revive(node).await;
+        }
+        region.until_ready().await;
+        region
+    }
+
+    /// Starts a node from what its disk has.
+    pub async fn revive(&mut self, node: usize) {
+        let node = &mut self.nodes[node];
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let config = node.config.clone();
+        let running = runtime.spawn(async move {
+            let listeners = Listeners::bind(&config.listen).await?;
+            Running::start(config, listeners).await
+        });
+        let running = running.await.expect("no panic").expect("it starts");
+        node.alive = Some((runtime, running));
+    }
+
+    /// Ends a node as a crash would: nothing that it was doing is finished.
+    pub fn kill(&mut self, node: usize) {
+        if let Some((runtime, running)) = self.nodes.get_mut(node).and_then(|node| node.alive.take()) {
+            drop(running);
+            runtime.shutdown_background();
+        }
+    }
+
+    /// Waits until all nodes that live know a leader of every shard.
+    pub async fn until_ready(&self) {
+        let deadline = Instant::now() + SOON;
+        while !self.alive().all(|(_, running)| running.node().is_ready()) {
+            assert!(Instant::now() < deadline, "the region is not ready in time");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn alive(&self) -> impl Iterator<Item = (usize, &Running)> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter_map(|(number, node)| Some((number, &node.alive.as_ref()?.1)))
+    }
+
+    /// The node that leads a shard.
+    pub fn leader(&self, shard: u32) -> usize {
+        let (_, any) = self.alive().next().expect("a living node");
+        let place = any.node().topology().shards[&ShardId(shard)].clone();
+        place.leader.expect("a leader").0 as usize - 1
+    }
+
+    /// Where a node listens for gRPC.
+    pub fn address(&self, node: usize) -> String {
+        self.nodes[node].config.listen.grpc.to_string()
+    }
+
+    /// Where all do.
+    pub fn addresses(&self) -> Vec<String> {
+        (0..NODES).map(|node| self.address(node)).collect()
+    }
+
+    /// Changes what the region agrees on.
+    pub async fn change(&self, command: RegionCommand) -> RegionOutcome {
+        let (_, any) = self.alive().next().expect("a living node");
+        let deadline = Instant::now() + SOON;
+        loop {
+            match any.node().change_region(command.clone()).await {
+                Ok(outcome) => return outcome,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+        }
+    }
+
+    /// Creates a namespace; on the node that answers it is known at once, on the others soon.
+    pub async fn namespace(&self, name: &str, policy: Policy) {
+        let created = self.change(RegionCommand::CreateNamespace { name: name.to_owned(), policy }).await;
+        // Asked again after an unknown outcome, it may exist.
+        let exists = RegionOutcome::Refused(RegionRefusal::NamespaceExists(name.to_owned()));
+        assert!(matches!(created, RegionOutcome::Namespace(_)) || created == exists, "{created:?}");
+        let is_known =
+            |(_, running): (usize, &Running)| running.node().region().namespaces.values().any(|one| one.name == name);
+        let deadline = Instant::now() + SOON;
+        while !self.alive().all(is_known) {
+            assert!(Instant::now() < deadline, "the namespace is not known everywhere in time");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// How to connect to a namespace.
+    pub fn builder(&self, namespace: &str) -> Builder {
+        Client::builder(self.addresses()).namespace(namespace).expect("a good name")
+    }
+}
+
+impl Drop for Region {
+    /// A runtime must not be dropped where others run.
+    fn drop(&mut self) {
+        (0..NODES).for_each(|node| self.kill(node));
+    }
+}
+
+fn free_ports() -> Vec<u16> {
+    // All at once, so that they differ.
+    let listeners: Vec<TcpListener> =
+        (0..NODES * PORTS_PER_NODE).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
+}
+
+static SHARED: LazyLock<OnceCell<Region>> = LazyLock::new(OnceCell::new);
+
+/// The region of tests that harm no node: each works in namespaces of its own.
+pub async fn shared() -> &'static Region {
+    SHARED.get_or_init(|| Region::start("shared", 4)).await
+}
+
+/// A client in a new namespace of the shared region.
+pub async fn client(namespace: &str, policy: Policy) -> Client {
+    let region = shared().await;
+    region.namespace(namespace, policy).await;
+    region.builder(namespace).connect().await.expect("connected")
+}
