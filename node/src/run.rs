@@ -116,12 +116,17 @@ impl Running {
         let (name, number) = (config.name_of(Some(identity.node)), identity.node.0);
         let remembers = tokio::spawn(remember_world(node.clone(), directory, identity, config.world));
         let metrics = Arc::new(Metrics::new(node.clone())?);
-        let sessions = Arc::new(metrics.measured());
+        let (sessions, registry) = (Arc::new(metrics.measured()), metrics.registry().clone());
         let options = HttpOptions { open: config.insecure };
         let http = gateway::http::serve(listeners.http, node.clone(), metrics, options, is_set(stopped));
         let api = Arc::new(Api::new(sessions.clone()));
         let grpc = gateway::grpc::serve(listeners.grpc, api, GrpcOptions::default(), closing.clone());
-        let options = RespOptions { cluster: config.resp_cluster, memory_bytes, ..RespOptions::default() };
+        let options = RespOptions {
+            cluster: config.resp_cluster,
+            memory_bytes,
+            registry: Some(registry),
+            ..RespOptions::default()
+        };
         let resp = gateway::resp::serve(listeners.resp, sessions, options, is_set(closing));
         let (grpc, resp, http) = (tokio::spawn(grpc), tokio::spawn(resp), tokio::spawn(http));
         Ok(Self { name, number, node, remembers, close, stop, grpc, resp, http, peers })

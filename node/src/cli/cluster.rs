@@ -94,7 +94,8 @@ pub async fn run(args: ClusterArgs) -> anyhow::Result<()> {
             let body = AddMember { node: name.clone(), addresses: Addresses { peers, resp, grpc, http } };
             let Added { id } = client.post("/v1/members", &body).await?;
             output::print(&format!(
-                "{name} will be node {id}. Start it with:\n  sojourn serve --join --node-id {id} --node-name {name} ...\n"
+                "{name} will be node {id}. Start it on its machine:\n  {}\n",
+                joining(&client, &name, &body.addresses).await?
             ))
         }
         Act::Drain { name, undo } => {
@@ -116,6 +117,18 @@ pub async fn run(args: ClusterArgs) -> anyhow::Result<()> {
             output::print(&format!("{to} leads {}\n", group_label(&group)))
         }
     }
+}
+
+/// The command that starts a node whose number is reserved.
+async fn joining(client: &Client, name: &str, addresses: &Addresses) -> anyhow::Result<String> {
+    let Addresses { peers, resp, grpc, http } = addresses;
+    let status: Status = client.get("/v1/status").await?;
+    let running = status.members.iter().find(|member| member.state == "ready" && member.node != name);
+    let join = running.map_or("HOST:PORT", |member| member.addresses.peers.as_str());
+    Ok(format!(
+        "sojourn serve --join {join} --node-name {name} --listen-peers {peers} --listen-resp {resp} --listen-grpc {grpc} \
+         --listen-http {http}"
+    ))
 }
 
 async fn show(mut client: Client, shown: Shown, page: fn(&Status) -> String) -> anyhow::Result<()> {

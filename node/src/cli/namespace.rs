@@ -12,11 +12,18 @@ use crate::{
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use std::collections::BTreeMap;
 
-/// Namespaces: one for each application, with its own lifetimes, limits and password.
+const EXAMPLES: &str = "\
+Examples:
+  sojourn namespace create shop --idle-timeout 30m --password
+  sojourn namespace set shop --fields json --user-path passport.user --label-paths role=user.role
+  sojourn namespace show shop -o json";
+
+/// Create, change and list namespaces: one for each application, with its own lifetimes, limits and password.
 ///
 /// A Redis client is in the namespace that it logs in to with AUTH name password, or that SELECT db chooses; without
 /// either in `default`, which is open to this machine only until it has a password.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct NamespaceArgs {
     #[command(flatten)]
     node: NodeArgs,
@@ -76,13 +83,13 @@ impl Args for Settings {
     fn augment_args(command: Command) -> Command {
         SETTINGS.iter().fold(command, |command, setting| {
             let default = (setting.show)(&sojourn_core::policy::Policy::default());
-            let default = if default.is_empty() { String::new() } else { format!(" [at first: {default}]") };
+            let default = if default.is_empty() { String::new() } else { format!(" [if never set: {default}]") };
             command.arg(
                 Arg::new(setting.name)
                     .long(setting.name.replace('_', "-"))
-                    .value_name("VALUE")
-                    .help_heading("Settings")
-                    .help(format!("{}: {}{default}", setting.help, setting.form)),
+                    .value_name(setting.value)
+                    .help_heading("Settings, with durations such as 30m or 14d and sizes such as 100KiB")
+                    .help(format!("{}{default}", setting.help)),
             )
         })
     }

@@ -12,15 +12,23 @@ use crate::{
 use anyhow::bail;
 use clap::{Args, Subcommand};
 
+const EXAMPLES: &str = "\
+Examples:
+  sojourn session list --user 7
+  sojourn session count --label role=admin --expiring-within 1h
+  sojourn session list --pattern 'sess:*' --watch
+  sojourn session destroy sess:5f2c...";
+
 /// Look at sessions and end them.
 ///
 /// An id is a credential: whoever has it is logged in. Lists show a stand-in, the same on every node, unless --show-ids is
 /// given; ids are never in URLs or logs.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct SessionArgs {
     #[command(flatten)]
     node: NodeArgs,
-    /// The namespace
+    /// The namespace to look in
     #[arg(short, long, global = true, value_name = "NAME", default_value = "default")]
     namespace: String,
     #[command(subcommand)]

@@ -8,6 +8,8 @@ use sojourn_core::policy::Policy;
 pub struct Setting {
     /// Its name; the flag has dashes for underscores.
     pub name: &'static str,
+    /// What stands for its value in help texts.
+    pub value: &'static str,
     /// What it says.
     pub help: &'static str,
     /// What may be said.

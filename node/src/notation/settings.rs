@@ -12,6 +12,7 @@ const SIZE: &str = "a size such as 100KiB";
 pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "idle_timeout",
+        value: "DURATION|none",
         help: "How long a session may stay unused if its client does not say",
         form: DURATION_OR_NONE,
         show: |policy| or_none(policy.idle_timeout_ms, show_duration),
@@ -19,6 +20,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "idle_timeout_max",
+        value: "DURATION|none",
         help: "The longest idle timeout that a client may ask for",
         form: DURATION_OR_NONE,
         show: |policy| or_none(policy.idle_timeout_ms_max, show_duration),
@@ -26,6 +28,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "absolute_timeout",
+        value: "DURATION",
         help: "How long a session with an id of ours lives at most, from login",
         form: DURATION,
         show: |policy| show_duration(policy.absolute_ms),
@@ -33,6 +36,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "foreign_absolute_timeout",
+        value: "DURATION",
         help: "How long a session with a client's own id lives at most, from its last write",
         form: DURATION,
         show: |policy| show_duration(policy.foreign_absolute_ms),
@@ -40,6 +44,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "touch_interval",
+        value: "DURATION|always|never|auto",
         help: "How much later a deadline must be before moving it is logged; auto is a tenth of the idle timeout, at most 1m",
         form: "a duration such as 10s, or always, never or auto",
         show: |policy| match policy.touch_interval_ms {
@@ -60,6 +65,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "foreign_ids",
+        value: "true|false",
         help: "Whether clients may choose ids themselves, as Redis clients do",
         form: "true or false",
         show: |policy| policy.foreign_ids.to_string(),
@@ -67,6 +73,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "after_destroy",
+        value: "create|refuse",
         help: "What a SET on a destroyed session does",
         form: "create (as Redis does) or refuse",
         show: |policy| match policy.after_destroy {
@@ -84,6 +91,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "size_warn",
+        value: "SIZE",
         help: "Warn about sessions above this size",
         form: SIZE,
         show: |policy| show_size(policy.size_warn_bytes),
@@ -91,6 +99,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "size_error",
+        value: "SIZE",
         help: "Report sessions above this size as errors, but keep them",
         form: SIZE,
         show: |policy| show_size(policy.size_error_bytes),
@@ -98,6 +107,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "size_max",
+        value: "SIZE",
         help: "Refuse sessions above this size",
         form: SIZE,
         show: |policy| show_size(policy.size_bytes_max),
@@ -105,6 +115,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "max_sessions",
+        value: "COUNT|none",
         help: "Refuse to create sessions above this many",
         form: "a number, or none",
         show: |policy| or_none(policy.sessions_max, |count| count.to_string()),
@@ -112,6 +123,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "max_bytes",
+        value: "SIZE|none",
         help: "Refuse to create sessions above this size of all together",
         form: "a size such as 10GiB, or none",
         show: |policy| or_none(policy.bytes_max, show_size),
@@ -119,6 +131,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "db",
+        value: "NUMBER|none",
         help: "The number by which SELECT chooses this namespace",
         form: "a number, or none",
         show: |policy| policy.database.map_or_else(|| "none".to_owned(), |database| database.to_string()),
@@ -129,6 +142,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "fields",
+        value: "opaque|json",
         help: "How values are read: json finds user, labels and fields to redact by their paths",
         form: "opaque or json",
         show: |policy| match policy.fields {
@@ -146,6 +160,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "user_path",
+        value: "PATH",
         help: "Where in a JSON value the user is, such as passport.user; empty for nowhere",
         form: "a path such as passport.user",
         show: |policy| policy.user_path.clone(),
@@ -153,6 +168,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "label_paths",
+        value: "NAME=PATH,...",
         help: "Labels and where in a JSON value each is, such as role=user.role,plan=plan; empty for none",
         form: "name=path,name=path",
         show: |policy| {
@@ -163,6 +179,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "redact",
+        value: "NAMES",
         help: "Fields that are never stored, such as password,creditCard; empty for none",
         form: "names or JSON paths, separated by commas",
         show: |policy| policy.redact.join(","),

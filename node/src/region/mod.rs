@@ -11,6 +11,7 @@ mod forward;
 mod founding;
 mod holding;
 pub mod identity;
+mod heard;
 mod machine;
 mod members;
 pub mod moves;

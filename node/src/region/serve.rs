@@ -54,7 +54,13 @@ impl Backend for RegionNode {
 
     fn change_region(&self, command: RegionCommand) -> BoxFuture<'static, Result<RegionOutcome, Unavailable>> {
         let inner = self.inner.clone();
-        Box::pin(async move { inner.change(command).await })
+        Box::pin(async move {
+            let outcome = inner.change(command.clone()).await?;
+            if !matches!(outcome, RegionOutcome::Refused(_)) {
+                inner.hear_of(&command).await;
+            }
+            Ok(outcome)
+        })
     }
 
     fn region(&self) -> Arc<RegionState> {

@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stderr)]
 
+mod dev;
 mod process;
 mod redis;
 mod region;

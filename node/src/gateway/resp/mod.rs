@@ -20,6 +20,7 @@ mod edge;
 pub mod error;
 pub mod events;
 mod exec;
+mod figures;
 pub mod hub;
 mod json;
 mod monitor;

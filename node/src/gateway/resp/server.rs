@@ -4,6 +4,7 @@ use super::{
     clients::{Client, Clients, Push},
     commands::Loaded,
     connection::Connection,
+    figures,
     hub::Hub,
     quota::Quota,
     stats::Stats,
@@ -39,6 +40,8 @@ pub struct RespOptions {
     pub permissions: Arc<dyn Fn(&Namespace, IpAddr) -> Permissions + Send + Sync>,
     /// The memory of the process in bytes, for `INFO`; 0 where nobody knows.
     pub memory_bytes: fn() -> u64,
+    /// Where its figures go, for metrics.
+    pub registry: Option<prometheus::Registry>,
     /// How long connections may finish what they are doing when the node stops.
     pub stop_within: Duration,
 }
@@ -65,6 +68,7 @@ impl Default for RespOptions {
                 show_ids: false,
             }),
             memory_bytes: || 0,
+            registry: None,
             stop_within: Duration::from_secs(2),
         }
     }
@@ -192,6 +196,9 @@ pub async fn serve(
         return;
     };
     let server = Server::new(backend, options, address);
+    if let Some(Err(error)) = server.options.registry.as_ref().map(|registry| figures::register(&server, registry)) {
+        tracing::warn!(%error, "the figures of this endpoint are missing from the metrics");
+    }
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {

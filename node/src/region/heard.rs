@@ -1,0 +1,57 @@
+//! Waits until this node has applied a change that the region's leader has: who changes something and looks at once, sees it.
+
+use super::node::Inner;
+use sojourn_core::region::{Member, RegionCommand, RegionState};
+use std::time::Duration;
+
+/// A follower hears of a commit with the next heartbeat; one that is cut off answers without having heard.
+const HEAR_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// Completes when this node's copy of the region's state shows `command`, or when that takes too long.
+    pub async fn hear_of(&self, command: &RegionCommand) {
+        let mut agreed = self.system.machine().watch();
+        drop(tokio::time::timeout(HEAR_TIMEOUT, agreed.wait_for(|state| shows(state, command))).await);
+    }
+}
+
+fn shows(state: &RegionState, command: &RegionCommand) -> bool {
+    let member = |test: &dyn Fn(&Member) -> bool| state.members.values().any(test);
+    match command {
+        RegionCommand::Found { .. } => state.world != 0,
+        RegionCommand::AddMember { name, .. } => member(&|member| member.name == *name),
+        RegionCommand::MoveMember { id, addresses, .. } => {
+            member(&|member| member.id == *id && member.addresses == *addresses)
+        }
+        RegionCommand::DrainMember { id, draining } => {
+            member(&|member| member.id == *id && member.draining == *draining)
+        }
+        RegionCommand::RemoveMember { id } => !state.members.contains_key(id),
+        RegionCommand::CreateNamespace { name, .. } => state.namespace(name).is_ok(),
+        RegionCommand::SetNamespace { name, policy } => {
+            state.namespaces.values().any(|namespace| namespace.name == *name && namespace.policy == *policy)
+        }
+        RegionCommand::DropNamespace { name } => state.namespace(name).is_err(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sojourn_core::policy::Policy;
+
+    #[test]
+    fn a_change_shows_once_it_is_applied() {
+        let mut state = RegionState::default();
+        let (name, policy) = ("shop".to_owned(), Policy { idle_timeout_ms: 5, ..Policy::default() });
+        for command in [
+            RegionCommand::CreateNamespace { name: name.clone(), policy: Policy::default() },
+            RegionCommand::SetNamespace { name: name.clone(), policy },
+            RegionCommand::DropNamespace { name },
+        ] {
+            assert!(!shows(&state, &command), "{command:?}");
+            state.apply(command.clone());
+            assert!(shows(&state, &command), "{command:?}");
+        }
+    }
+}
