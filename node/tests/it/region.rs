@@ -11,7 +11,10 @@ use sojourn_node::{
     run::{Listeners, Running},
 };
 use std::{net::SocketAddr, time::Duration};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, MutexGuard},
+};
 
 /// How many nodes.
 pub const NODES: usize = 3;
@@ -24,7 +27,11 @@ pub struct Region {
     nodes: Vec<Option<Running>>,
     configs: Vec<NodeConfig>,
     directory: Option<tempfile::TempDir>,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// One region at a time: two on a small machine starve each other of the time that elections need.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 impl Region {
     /// Starts one and waits until every shard has a leader that every node knows.
@@ -34,6 +41,7 @@ impl Region {
 
     /// The same with configurations that `change` was shown.
     pub async fn start_with(change: impl Fn(&mut NodeConfig)) -> Self {
+        let alone = ALONE.lock().await;
         let directory = tempfile::tempdir().expect("a directory");
         let mut listeners = Vec::new();
         for _ in 0..NODES {
@@ -41,7 +49,7 @@ impl Region {
         }
         let listens: Vec<Listen> = listeners.iter().map(listen).collect();
         let founders: Vec<Member> = listens.iter().enumerate().map(member).collect();
-        let mut region = Self { nodes: Vec::new(), configs: Vec::new(), directory: None };
+        let mut region = Self { nodes: Vec::new(), configs: Vec::new(), directory: None, _alone: alone };
         for (at, (listeners, listen)) in listeners.into_iter().zip(listens).enumerate() {
             let mut config = NodeConfig::from_texts(&[&Texts::new()]).expect("the defaults");
             config.id = NodeId(at as u64 + 1);
