@@ -6,14 +6,14 @@
 use super::connection::REDIS_VERSION;
 use crate::gateway::resp::{
     call::Call,
-    plan::{Plan, Planned, Results},
+    plan::{Finish, Plan, Planned},
     quota,
     server::Server,
     table::{Spec, command, flag::*},
 };
-use crate::region::backend::{Read, Topology};
+use crate::region::backend::{Read, Topology, Unavailable};
 use sojourn_core::{Answer, NamespaceId, Query, query::Filter};
-use std::{fmt::Write, sync::atomic::Ordering::Relaxed};
+use std::{fmt::Write, sync::atomic::Ordering::Relaxed, time::Duration};
 
 pub const COMMANDS: &[Spec] = &[command("info", -1, info).flags(LOADING | STALE).docs(
     "server",
@@ -41,6 +41,9 @@ const SECTIONS: [(&str, bool, Section); 10] = [
 
 const KEYSPACE: &str = "keyspace";
 
+/// How long to wait for the numbers of the keyspace; without them they are left out.
+const KEYSPACE_TIMEOUT: Duration = Duration::from_millis(300);
+
 fn info(call: &mut Call<'_>) -> Planned {
     let asked: Vec<String> =
         call.args.from(1).iter().map(|word| String::from_utf8_lossy(word).to_ascii_lowercase()).collect();
@@ -59,10 +62,17 @@ fn info(call: &mut Call<'_>) -> Planned {
     }
     begin(&mut text, KEYSPACE);
     let (databases, reads) = keyspace(call, &topology);
-    Ok(Plan::reads(reads, move |reply, results| {
-        tell_keyspace(&mut text, &databases, results);
-        reply.verbatim(&text);
-        Ok(())
+    let read = call.server.backend.read(reads);
+    Ok(Plan::task(async move {
+        // Clients ask when they connect: a shard without a leader must not hold them up.
+        if let Ok(answers) = tokio::time::timeout(KEYSPACE_TIMEOUT, read).await {
+            tell_keyspace(&mut text, &databases, &answers);
+        }
+        let finish: Finish = Box::new(move |_, reply| {
+            reply.verbatim(&text);
+            Ok(())
+        });
+        Ok(finish)
     }))
 }
 
@@ -206,17 +216,14 @@ fn keyspace(call: &Call<'_>, topology: &Topology) -> (Vec<u32>, Vec<Read>) {
 
 /// One line for each database that holds something. A shard that does not answer is left out: whoever asks for numbers
 /// in trouble needs the others.
-fn tell_keyspace(text: &mut String, databases: &[u32], results: &mut Results<'_, Answer>) {
-    let shards = results.len() / databases.len().max(1);
-    for database in databases {
-        let answers: Vec<_> = (0..shards).filter_map(|_| results.next_raw()).collect();
-        let keys: u64 = answers
-            .iter()
-            .map(|answer| match answer {
-                Ok(Answer::Total { sessions, .. }) => *sessions,
-                _ => 0,
-            })
-            .sum();
+fn tell_keyspace(text: &mut String, databases: &[u32], answers: &[Result<Answer, Unavailable>]) {
+    let shards = answers.len() / databases.len().max(1);
+    for (database, answers) in databases.iter().zip(answers.chunks(shards.max(1))) {
+        let sessions = answers.iter().map(|answer| match answer {
+            Ok(Answer::Total { sessions, .. }) => *sessions,
+            _ => 0,
+        });
+        let keys: u64 = sessions.sum();
         if keys > 0 {
             // Every session ends some time.
             let _ = write!(text, "db{database}:keys={keys},expires={keys},avg_ttl=0\r\n");
