@@ -69,7 +69,7 @@ impl Default for GroupOptions {
             snapshot_entries: 50_000,
             keep_entries: 10_000,
             keep_log_bytes_max: 256 << 20,
-            unsaved_bytes_max: 32 << 20,
+            unsaved_bytes_max: 16 << 20,
             unsaved_age_max: Duration::from_secs(30),
             log_room_bytes_min: 4 << 20,
         }

@@ -20,6 +20,7 @@ fn shows(state: &RegionState, command: &RegionCommand) -> bool {
     match command {
         RegionCommand::Found { .. } => state.world != 0,
         RegionCommand::AddMember { name, .. } => member(&|member| member.name == *name),
+        RegionCommand::AdmitMember { id, disk } => member(&|member| member.id == *id && member.disk == Some(*disk)),
         RegionCommand::MoveMember { id, addresses, .. } => {
             member(&|member| member.id == *id && member.addresses == *addresses)
         }
@@ -27,6 +28,7 @@ fn shows(state: &RegionState, command: &RegionCommand) -> bool {
             member(&|member| member.id == *id && member.draining == *draining)
         }
         RegionCommand::RemoveMember { id } => !state.members.contains_key(id),
+        RegionCommand::Place { group, voters, .. } => state.placement.get(group) == Some(voters),
         RegionCommand::CreateNamespace { name, .. } => state.namespace(name).is_ok(),
         RegionCommand::SetNamespace { name, policy } => {
             state.namespaces.values().any(|namespace| namespace.name == *name && namespace.policy == *policy)

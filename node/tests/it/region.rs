@@ -52,8 +52,8 @@ impl Region {
         let mut region = Self { nodes: Vec::new(), configs: Vec::new(), directory: None, _alone: alone };
         for (at, (listeners, listen)) in listeners.into_iter().zip(listens).enumerate() {
             let mut config = NodeConfig::from_texts(&[&Texts::new()]).expect("the defaults");
-            config.id = NodeId(at as u64 + 1);
-            config.name = founders[at].name.clone();
+            config.id = Some(NodeId(at as u64 + 1));
+            config.name = Some(founders[at].name.clone());
             config.region = (RegionId(0), "na".to_owned());
             config.data_dir = directory.path().join(at.to_string());
             config.founders.clone_from(&founders);
@@ -203,5 +203,5 @@ fn member((at, listen): (usize, &Listen)) -> Member {
         grpc: listen.grpc.to_string(),
         http: listen.http.to_string(),
     };
-    Member { id: NodeId(at as u64 + 1), name: format!("na-{at}"), addresses, draining: false }
+    Member { id: NodeId(at as u64 + 1), name: format!("na-{at}"), addresses, draining: false, disk: None }
 }

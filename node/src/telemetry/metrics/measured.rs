@@ -54,10 +54,6 @@ impl Backend for Measured {
         self.backend.change_region(command)
     }
 
-    fn region(&self) -> Arc<RegionState> {
-        self.backend.region()
-    }
-
     fn topology(&self) -> Arc<Topology> {
         self.backend.topology()
     }
