@@ -9,7 +9,7 @@ use crate::{
     region::{Member, RegionState},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
 };
 
@@ -237,7 +237,56 @@ pub fn plan_leaders(placement: &Placement, able: &BTreeSet<NodeId>) -> BTreeMap<
             leaders.insert(shard, *leader);
         }
     }
+    while let Some(path) = shift(placement, able, &leaders) {
+        leaders.extend(path);
+    }
     leaders
+}
+
+/// Leads to pass on, each to the next node, so that one with two more leads than another has one less: what choosing shard by
+/// shard cannot see. `None` if all is as even as the placement allows. An augmenting path, found breadth first.
+fn shift(
+    placement: &Placement,
+    able: &BTreeSet<NodeId>,
+    leaders: &BTreeMap<ShardId, NodeId>,
+) -> Option<Vec<(ShardId, NodeId)>> {
+    let leads = |node: &NodeId| leaders.values().filter(|leader| *leader == node).count();
+    let mut nodes: Vec<NodeId> = able.iter().copied().collect();
+    nodes.sort_by_key(|node| (std::cmp::Reverse(leads(node)), *node));
+    for from in nodes {
+        // How each node was reached: by which shard.
+        let mut reached: BTreeMap<NodeId, Option<ShardId>> = BTreeMap::from([(from, None)]);
+        let mut frontier = VecDeque::from([from]);
+        while let Some(node) = frontier.pop_front() {
+            if leads(&from) >= leads(&node) + 2 {
+                return Some(path_to(node, &reached, leaders));
+            }
+            for (shard, _) in leaders.iter().filter(|(_, leader)| **leader == node) {
+                let heirs = placement.get(&GroupName::Shard(*shard)).into_iter().flatten();
+                for heir in heirs.filter(|heir| able.contains(heir)) {
+                    if !reached.contains_key(heir) {
+                        reached.insert(*heir, Some(*shard));
+                        frontier.push_back(*heir);
+                    }
+                }
+            }
+        }
+    }
+    None
+}
+
+fn path_to(
+    end: NodeId,
+    reached: &BTreeMap<NodeId, Option<ShardId>>,
+    leaders: &BTreeMap<ShardId, NodeId>,
+) -> Vec<(ShardId, NodeId)> {
+    let (mut path, mut node) = (Vec::new(), end);
+    while let Some(Some(shard)) = reached.get(&node) {
+        path.push((*shard, node));
+        let Some(before) = leaders.get(shard) else { break };
+        node = *before;
+    }
+    path
 }
 
 #[cfg(test)]

@@ -67,6 +67,17 @@ fn a_fourth_node_takes_its_share_and_a_drained_one_gives_everything_away() {
 }
 
 #[test]
+fn leads_are_as_even_as_the_placement_allows() {
+    // Shard by shard, node 4 would be left with none.
+    let placed = [[1, 2, 4], [1, 3, 4], [2, 3, 4], [1, 2, 3]];
+    let shards = (0..).map(|shard| GroupName::Shard(ShardId(shard)));
+    let placement: Placement = shards.zip(placed.map(nodes)).collect();
+    let leaders = plan_leaders(&placement, &nodes(1..=4));
+    assert_eq!(leaders.values().copied().collect::<BTreeSet<_>>(), nodes(1..=4));
+    assert!(leaders.iter().all(|(shard, leader)| placement[&GroupName::Shard(*shard)].contains(leader)));
+}
+
+#[test]
 fn with_three_nodes_a_draining_one_keeps_its_replicas() {
     let mut region = region(3, 4);
     region.members.get_mut(&NodeId(2)).expect("a member").draining = true;
