@@ -5,3 +5,4 @@ pub mod load;
 pub mod peers;
 pub mod process;
 pub mod resp;
+pub mod sim;

@@ -14,6 +14,8 @@ pub struct Plants {
     pub keep_torn_tail: bool,
     /// A change stream's cursor is logged in another entry than the data it covers.
     pub cursor_apart_from_data: bool,
+    /// A checkpoint's applied index is not that of the data beside it.
+    pub applied_apart_from_data: bool,
     /// An update of a session that is gone creates it again.
     pub update_creates: bool,
     /// Replicas decide expiry by their own clocks instead of the leader's stamps.

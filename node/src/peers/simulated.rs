@@ -1,7 +1,7 @@
 //! The simulated network: frames are delayed, lost and held back by seed, and connections can be cut one way.
 
 use super::{Enquiry, FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, NoAnswer, Receiver};
-use crate::raft::{simulated_u64, spawn};
+use crate::raft::{Life, simulated_u64, spawn};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -96,6 +96,21 @@ impl SimulatedNetwork {
     fn receiver(&self, from: NodeId, to: NodeId) -> Option<Arc<dyn Receiver>> {
         let state = self.state.lock();
         if state.cut.contains(&(from, to)) { None } else { state.receivers.get(&to).cloned() }
+    }
+}
+
+/// A receiver whose work is done on a node's life: later while the node is stopped, never once it has ended.
+pub struct Living {
+    /// The node.
+    pub life: Life,
+    /// What takes arrivals there.
+    pub receiver: Arc<dyn Receiver>,
+}
+
+impl Receiver for Living {
+    fn receive(&self, inbound: Inbound) {
+        let receiver = self.receiver.clone();
+        self.life.enter(move || receiver.receive(inbound));
     }
 }
 

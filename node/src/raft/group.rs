@@ -88,6 +88,9 @@ impl GroupOptions {
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: self.keep_entries,
             enable_pre_vote: Some(true),
+            // A leader sends entries before they are on its own disk: one that went on in its old term after a crash could
+            // give a position that followers hold already to another entry.
+            enable_leader_restore: Some(false),
             backoff: "50ms".to_owned(),
             ..Config::default()
         };

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use sojourn_core::NodeId;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 use tokio::sync::mpsc;
@@ -29,8 +29,8 @@ use tokio::sync::mpsc;
 /// The groups of one node, as other nodes reach them.
 #[derive(Default)]
 pub struct Inbox {
-    groups: Mutex<HashMap<GroupId, Arc<dyn Group>>>,
-    appends: Mutex<HashMap<(NodeId, GroupId), mpsc::UnboundedSender<Append>>>,
+    groups: Mutex<BTreeMap<GroupId, Arc<dyn Group>>>,
+    appends: Mutex<BTreeMap<(NodeId, GroupId), mpsc::UnboundedSender<Append>>>,
 }
 
 /// One append under way. A sender has a bounded number of them open, so the queues need no bound of their own.

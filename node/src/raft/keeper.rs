@@ -8,6 +8,7 @@ use super::{
     file::SnapshotReader,
     machine::{Loading, Machine},
     outgoing::Outgoing,
+    simulated::halt,
     snapshot::{Snapshot, SnapshotFile},
     types::{Applied, LogEntry, LogId, StoredMembership, Types, malformed},
 };
@@ -138,6 +139,11 @@ impl<M: Machine> Keeper<M> {
         &self.machine
     }
 
+    /// Whose machine.
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
     /// The longest that a change waits.
     pub fn age_max(&self) -> Duration {
         self.options.unsaved_age_max
@@ -152,7 +158,12 @@ impl<M: Machine> Keeper<M> {
         self.let_engine_catch_up().await;
         let index = entry.log_id.index;
         let mut read = match entry.payload {
-            EntryPayload::Normal(proposal) => self.machine.read(index, &proposal),
+            EntryPayload::Normal(proposal) => {
+                let unreadable = |error: &io::Error| {
+                    halt(&format!("cannot read the committed entry {index} of group {}: {error}", self.group));
+                };
+                self.machine.read(&proposal).inspect_err(unreadable)?
+            }
             EntryPayload::Blank => return Ok(self.advance(entry.log_id, None)),
             EntryPayload::Membership(membership) => {
                 let membership = StoredMembership::new(Some(entry.log_id), membership);
@@ -222,9 +233,15 @@ impl<M: Machine> Keeper<M> {
             (position.clone(), self.machine.take_unsaved())
         };
         let (engine, group, meta) = (self.engine.clone(), self.group, position.meta());
+        let apart = self.env.plants.applied_apart_from_data;
         let saved = blocking(&self.env, "engine-write", async move {
             let mut rows = unsaved.rows();
-            rows.push((POSITION_KEY.to_vec(), Some(encode_position(&meta)?)));
+            let position = (POSITION_KEY.to_vec(), Some(encode_position(&meta)?));
+            if apart {
+                engine.write(group, vec![position]).await?;
+            } else {
+                rows.push(position);
+            }
             engine.write(group, rows).await
         });
         let saved = saved.await;

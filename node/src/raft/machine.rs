@@ -5,6 +5,7 @@
 
 use super::{
     keeper::{Keeper, Position},
+    simulated,
     snapshot::Snapshot,
     types::{Applied, Proposal, StoredMembership, Types},
 };
@@ -24,8 +25,11 @@ pub trait Machine: Send + Sync + 'static {
     /// A state on its way from an engine's rows.
     type Loading: Loading;
 
-    /// Reads the proposal at log index `index`.
-    fn read(&self, index: u64, proposal: &Proposal) -> Self::Entry;
+    /// Reads a proposal.
+    ///
+    /// # Errors
+    /// Bytes of another version; the node then stops, for skipping an entry would make this replica differ from the others.
+    fn read(&self, proposal: &Proposal) -> io::Result<Self::Entry>;
 
     /// Fetches what the entry needs and memory does not hold.
     ///
@@ -101,6 +105,7 @@ impl<M: Machine> RaftStateMachine<Types> for Adapter<M> {
 
     async fn applied_state(&mut self) -> Result<(Option<LogIdOf<Types>>, StoredMembership), io::Error> {
         let Position { applied, membership } = self.keeper.applied();
+        simulated::restored(self.keeper.group(), applied.map(|id| id.index));
         Ok((applied, membership))
     }
 
@@ -110,6 +115,7 @@ impl<M: Machine> RaftStateMachine<Types> for Adapter<M> {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
+            simulated::applied(self.keeper.group(), &entry);
             let applied = self.keeper.apply(entry).await?;
             if let Some(responder) = responder {
                 responder.send(applied);
@@ -131,7 +137,9 @@ impl<M: Machine> RaftStateMachine<Types> for Adapter<M> {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, snapshot: Snapshot) -> Result<(), io::Error> {
-        self.keeper.install(meta, snapshot).await
+        self.keeper.install(meta, snapshot).await?;
+        simulated::restored(self.keeper.group(), meta.last_log_id.map(|id| id.index));
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<Types, Snapshot>>, io::Error> {

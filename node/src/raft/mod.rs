@@ -15,10 +15,12 @@ mod machine;
 mod network;
 mod outgoing;
 mod runtime;
+mod simulated;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod types;
+mod watch;
 
 pub use change::NotChanged;
 pub use figures::{FollowerFigures, GroupFigures, Role};
@@ -29,7 +31,8 @@ pub use keeper::KeeperOptions;
 pub use lead::NotTransferred;
 pub use machine::{Adapter, Builder, Loading, Machine, Unsaved};
 pub use outgoing::{Outgoing, Sending};
-pub use runtime::{Runtime, simulate, simulated_u64, spawn};
+pub use runtime::Runtime;
+pub use simulated::{Life, Observer, halt, simulate, simulated_u64, spawn};
 pub use snapshot::{PIECE_BYTES, PieceHead, Snapshot, SnapshotFile};
 pub use types::{
     Applied, LogEntry, LogId, Proposal, StoredMembership, Types, Vote, decode_entry, encode_entry, malformed,

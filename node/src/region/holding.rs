@@ -71,7 +71,7 @@ impl Inner {
         // Indexes begin anew only in a world that is founded anew.
         let (feed, intervals) = (FeedId(self.system.machine().now().world as u64), self.touch_intervals());
         let sessions = Sessions::new(shard, options.region, 1, feed, intervals, part, self.notices.clone());
-        let sessions = Arc::new(sessions);
+        let sessions = Arc::new(sessions.plant(env, self.clock.clone()));
         let group = RunningGroup::start(self.parts(group), sessions, &self.door.inbox).await?;
         let reads = Reads::start(group.clone(), env.plants.read_without_read_index);
         let (clock, bounds) = (self.clock.clone(), options.proposer.clone());

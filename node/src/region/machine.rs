@@ -55,15 +55,8 @@ impl Machine for Agreed {
     type Entry = RegionCommand;
     type Loading = LoadingRegion;
 
-    fn read(&self, index: u64, proposal: &Proposal) -> RegionCommand {
-        match decode(&proposal.0) {
-            Ok(command) => command,
-            Err(error) => {
-                // Skipping it would make this replica differ from the others.
-                tracing::error!(%error, index, "cannot read a committed change of the region; stopping");
-                std::process::abort();
-            }
-        }
+    fn read(&self, proposal: &Proposal) -> io::Result<RegionCommand> {
+        decode(&proposal.0)
     }
 
     fn apply(&self, _index: u64, command: RegionCommand) -> Result<Applied, RegionCommand> {

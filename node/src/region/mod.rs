@@ -20,6 +20,7 @@ pub mod quota;
 mod requests;
 mod serve;
 mod shards;
+mod space;
 pub mod status;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use super::{
     moves::run_moves,
     requests::Requests,
     shards::Shards,
+    space::run_space,
     status::NodeStatus,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use sojourn_core::{
-    Key, NodeId, RegionId, ShardId, Stamp,
+    NodeId, RegionId, ShardId, Stamp,
     placement::GroupName,
     policy::touch_interval_ms,
     region::{Addresses, Member, RegionRefusal, RegionState},
@@ -174,6 +175,7 @@ impl RegionNode {
         drop(spawn(run_members(Arc::downgrade(&inner))));
         drop(spawn(run_expiry(Arc::downgrade(&inner))));
         drop(spawn(run_moves(Arc::downgrade(&inner))));
+        drop(spawn(run_space(Arc::downgrade(&inner))));
         Ok(Self { inner })
     }
 
@@ -290,9 +292,10 @@ impl Inner {
         self.clock.read_ms(&*self.env.clock)
     }
 
-    /// The shard that a session belongs to.
-    pub fn shard_of(&self, key: &Key) -> ShardId {
-        self.system.machine().now().slots.shard(key.slot())
+    /// Which shard holds which slot; `None` until this node has read that the region was founded: by a table from before
+    /// that, it would send writes to shards where nobody looks for them later.
+    pub fn agreed(&self) -> Option<Arc<RegionState>> {
+        Some(self.system.machine().now()).filter(|region| region.world != 0)
     }
 
     /// What a group of this node is made of.

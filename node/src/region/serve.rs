@@ -21,7 +21,8 @@ impl Backend for RegionNode {
     fn write(&self, commands: Vec<Command>) -> BoxFuture<'static, Vec<Result<Outcome, Unavailable>>> {
         let inner = self.inner.clone();
         Box::pin(async move {
-            let items = commands.into_iter().map(|command| (inner.shard_of(&command.key), command)).collect();
+            let Some(region) = inner.agreed() else { return vec![Err(Unavailable::Loading); commands.len()] };
+            let items = commands.into_iter().map(|command| (region.slots.shard(command.key.slot()), command)).collect();
             scatter(items, |shard, commands| {
                 let inner = inner.clone();
                 Box::pin(async move { inner.write_shard(shard, commands).await })
@@ -33,10 +34,11 @@ impl Backend for RegionNode {
     fn read(&self, reads: Vec<Read>) -> BoxFuture<'static, Vec<Result<Answer, Unavailable>>> {
         let inner = self.inner.clone();
         Box::pin(async move {
+            let Some(region) = inner.agreed() else { return vec![Err(Unavailable::Loading); reads.len()] };
             let items = reads.into_iter().map(|Read { shard, query }| {
                 let shard = shard.unwrap_or_else(|| match &query {
-                    Query::Get { key, .. } => inner.shard_of(key),
-                    Query::CountSlot { slot, .. } => inner.system.machine().now().slots.shard(*slot),
+                    Query::Get { key, .. } => region.slots.shard(key.slot()),
+                    Query::CountSlot { slot, .. } => region.slots.shard(*slot),
                     Query::Scan { .. } | Query::Count { .. } | Query::RevocationEpoch { .. } | Query::Random { .. } => {
                         ShardId(0)
                     }

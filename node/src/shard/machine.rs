@@ -3,6 +3,7 @@
 use super::{
     batch,
     cold::Shelf,
+    planted::Planted,
     rows::{LoadingSessions, UnsavedSessions},
     touches::{Intervals, Touches},
 };
@@ -41,6 +42,7 @@ pub struct Sessions {
     feed: Mutex<Feed>,
     pub(super) touches: Touches,
     notices: broadcast::Sender<Arc<Notice>>,
+    pub(super) planted: Option<Planted>,
 }
 
 impl Sessions {
@@ -63,6 +65,7 @@ impl Sessions {
             applied: AtomicU64::new(0),
             feed: Mutex::new(Feed::new(feed, FEED_BYTES_MAX)),
             notices,
+            planted: None,
         }
     }
 
@@ -107,6 +110,11 @@ impl Sessions {
         self.state.read().record(key).cloned()
     }
 
+    /// Looks at the whole state, for audits.
+    pub fn audit<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.read())
+    }
+
     fn tell(&self, index: u64, effects: Vec<Effect>) {
         self.applied.store(index, Ordering::SeqCst);
         if self.notices.receiver_count() > 0 {
@@ -124,15 +132,8 @@ impl Machine for Sessions {
     type Entry = (Stamp, Vec<Command>);
     type Loading = LoadingSessions;
 
-    fn read(&self, index: u64, proposal: &Proposal) -> Self::Entry {
-        match batch::decode(proposal) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                // Applying a part would make this replica differ from the others.
-                tracing::error!(%error, shard = self.shard.0, index, "cannot read a committed entry; stopping");
-                std::process::abort();
-            }
-        }
+    fn read(&self, proposal: &Proposal) -> io::Result<Self::Entry> {
+        batch::decode(proposal)
     }
 
     async fn warm(&self, (_, commands): &Self::Entry) -> io::Result<()> {
@@ -140,6 +141,7 @@ impl Machine for Sessions {
     }
 
     fn apply(&self, index: u64, (stamp, commands): Self::Entry) -> Result<Applied, Self::Entry> {
+        let stamp = self.local_stamp().unwrap_or(stamp);
         let mut effects = Vec::with_capacity(commands.len());
         let outcomes = {
             let mut state = self.state.write();

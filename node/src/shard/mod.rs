@@ -7,12 +7,13 @@ mod batch;
 mod chores;
 mod cold;
 mod machine;
+mod planted;
 mod proposer;
 mod reads;
 mod rows;
 mod touches;
 
-pub use batch::Bundle;
+pub use batch::{Bundle, decode as decode_entry};
 pub use chores::expire;
 pub use machine::Sessions;
 pub use proposer::{NotProposed, Proposer, ProposerOptions};

@@ -1,0 +1,166 @@
+//! One client: asks one node after the other, and asks again under the same names when it is not told.
+
+use super::{
+    ledger::{Asked, Told},
+    workload::{Cell, Step, Taste},
+    world::World,
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use sojourn_core::{Answer, Command, Key, Outcome, Projection, Query, Refusal, Request};
+use sojourn_node::region::backend::{Backend, Read, Unavailable};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// How often a client asks in all before it gives up.
+const TRIES: u32 = 4;
+
+/// A client of the region.
+pub struct Client {
+    world: Arc<World>,
+    number: u64,
+    taste: Taste,
+    sequence: u64,
+    /// The node that it prefers.
+    home: usize,
+    /// The longest pause between two questions.
+    pause_ms_max: u64,
+}
+
+/// What one try brought.
+enum Tried {
+    /// Outcomes.
+    Told(Vec<Outcome>),
+    /// The region says that nothing was written.
+    Nothing(String),
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Client {
+    /// Client `number`, from 1.
+    pub fn new(world: Arc<World>, number: u64, cells: Vec<Cell>, rng: &mut StdRng) -> Self {
+        let home = rng.random_range(0..world.machines.len());
+        let pause_ms_max = rng.random_range(5..150);
+        let taste = Taste::new(StdRng::seed_from_u64(rng.random()), number, cells);
+        Self { world, number, taste, sequence: 0, home, pause_ms_max }
+    }
+
+    /// Asks until told to end.
+    pub async fn run(mut self, end: watch::Receiver<bool>) {
+        while !*end.borrow() {
+            let pause_ms = self.taste.rng().random_range(0..=self.pause_ms_max);
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            match self.taste.next() {
+                Step::Read(key) => self.read(key).await,
+                Step::Write(commands) => self.write(commands).await,
+            }
+        }
+    }
+
+    fn node(&mut self) -> usize {
+        let nodes = self.world.machines.len();
+        let rng = self.taste.rng();
+        if rng.random_ratio(2, 3) { self.home } else { rng.random_range(0..nodes) }
+    }
+
+    async fn read(&mut self, key: Key) {
+        let query = Query::Get { key: key.clone(), projection: Projection::Whole };
+        let node = self.node();
+        let Some(running) = self.world.running(node) else { return };
+        let call = self.world.ledger.asked(self.number, Asked::Read { query: query.clone(), answer: None });
+        let reading = running.node.clone();
+        let read = running.life.spawn(async move { reading.read(vec![Read { shard: None, query }]).await });
+        drop(running);
+        let Ok(Some(Ok(answer))) = read.await.map(|mut answers| answers.pop()) else { return };
+        if let Answer::Record(Some(view)) = &answer {
+            self.taste.versions.insert(key, view.version);
+        }
+        self.world.ledger.answered(call, answer);
+    }
+
+    async fn write(&mut self, mut commands: Vec<Command>) {
+        let settled = self.sequence + 1;
+        for command in &mut commands {
+            self.sequence += 1;
+            command.request = Request { origin: self.number, sequence: self.sequence, settled };
+        }
+        let asked = Asked::Write { commands: commands.clone(), told: Told::Unknown };
+        let call = self.world.ledger.asked(self.number, asked);
+        let (mut told, mut doubt) = (Told::Unknown, false);
+        for turn in 0..TRIES {
+            if turn > 0 {
+                let pause_ms = self.taste.rng().random_range(1..400);
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                self.world.ledger.count("writes asked again");
+            }
+            match self.try_write(&commands).await {
+                Tried::Told(outcomes) => {
+                    told = Told::Outcomes(outcomes);
+                    break;
+                }
+                Tried::Nothing(why) if !doubt => told = Told::Nothing(why),
+                Tried::Nothing(_) => {}
+                Tried::Unknown => {
+                    (told, doubt) = (Told::Unknown, true);
+                }
+            }
+        }
+        if let Told::Outcomes(outcomes) = &told {
+            commands.iter().zip(outcomes).for_each(|(command, outcome)| self.learn(command, outcome));
+        }
+        self.world.ledger.told(call, told);
+    }
+
+    async fn try_write(&mut self, commands: &[Command]) -> Tried {
+        let node = self.node();
+        let Some(running) = self.world.running(node) else { return Tried::Nothing("no node there".to_owned()) };
+        let (writing, commands) = (running.node.clone(), commands.to_vec());
+        let write = running.life.spawn(async move { writing.write(commands).await });
+        drop(running);
+        let Ok(results) = write.await else { return Tried::Unknown };
+        let mut refused = None;
+        let mut outcomes = Vec::new();
+        let count = results.len();
+        for result in results {
+            match result {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error @ (Unavailable::DiskFull | Unavailable::Overloaded { .. })) => {
+                    self.world.ledger.count(format!("refused: {}", name(&error)));
+                    refused = Some((refused.map_or(1, |(times, _)| times + 1), error.to_string()));
+                }
+                Err(error) => {
+                    self.world.ledger.count(format!("refused: {}", name(&error)));
+                    return Tried::Unknown;
+                }
+            }
+        }
+        match refused {
+            None => Tried::Told(outcomes),
+            Some((times, why)) if times == count => Tried::Nothing(why),
+            // Parts of the bundle went to different shards.
+            Some(_) => Tried::Unknown,
+        }
+    }
+
+    fn learn(&mut self, command: &Command, outcome: &Outcome) {
+        match outcome {
+            Outcome::Written { version, .. } => {
+                self.taste.versions.insert(command.key.clone(), *version);
+            }
+            Outcome::Refused(Refusal::Conflict { current }) => {
+                self.taste.versions.insert(command.key.clone(), current.version);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn name(error: &Unavailable) -> &'static str {
+    match error {
+        Unavailable::NoLeader { .. } => "no leader",
+        Unavailable::DiskFull => "disk full",
+        Unavailable::Overloaded { .. } => "overloaded",
+        Unavailable::Loading => "loading",
+        Unavailable::Refused(_) => "refused",
+    }
+}

@@ -1,0 +1,27 @@
+//! What replicas remember of answers is bounded by what clients have under way.
+
+use super::{Evidence, Findings};
+use crate::sim::ledger::Asked;
+use std::collections::BTreeMap;
+
+/// Counts what is remembered for each sender: at most the writes of its last call to the shard.
+pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
+    let mut largest: BTreeMap<u64, usize> = BTreeMap::new();
+    for call in evidence.calls {
+        if let Asked::Write { commands, .. } = &call.asked {
+            let most = largest.entry(call.client).or_default();
+            *most = commands.len().max(*most);
+        }
+    }
+    for (shard, reference) in &evidence.shards {
+        for (origin, remembered) in reference.state.meta().answers.origins {
+            let bound = largest.get(&origin).copied().unwrap_or(1);
+            if remembered.answers.len() > bound {
+                let count = remembered.answers.len();
+                findings
+                    .report(format!("{shard:?} remembers {count} answers of sender {origin}, who may ask for {bound}"));
+            }
+            findings.coverage.count("senders remembered");
+        }
+    }
+}

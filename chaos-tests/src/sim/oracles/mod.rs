@@ -1,0 +1,108 @@
+//! What must hold whatever happened: one promise a file.
+//!
+//! `agreement` and `recovery` are watched while the run goes on (see `ledger` and `world`), the others afterwards. None of
+//! them knows which bugs can be planted.
+
+mod acknowledged;
+mod deadlines;
+mod destroyed;
+mod linearizable;
+mod memory;
+mod replicas;
+mod retries;
+mod search;
+
+use super::{
+    coverage::Coverage,
+    ledger::{Book, Call, Violation},
+    reference::{self, Shard},
+    workload::Cell,
+    world::World,
+};
+use sojourn_core::{Answer, Key, ShardId, SlotTable};
+use std::collections::BTreeMap;
+
+/// What the oracles look at when all is over.
+pub struct Evidence<'a> {
+    /// What clients asked and were told, in order.
+    pub calls: &'a [Call],
+    /// What the book says beside.
+    pub book: &'a Book,
+    /// What every shard should be.
+    pub shards: BTreeMap<ShardId, Shard>,
+    /// The sessions of the run.
+    pub cells: &'a [Cell],
+    /// The machines, all running.
+    pub world: &'a World,
+    /// What each node's replica answers in the end.
+    pub views: &'a Views,
+    slots: SlotTable,
+}
+
+impl Evidence<'_> {
+    /// The shard that has to hold a session.
+    pub fn shard_of(&self, key: &Key) -> ShardId {
+        self.slots.shard(key.slot())
+    }
+
+    /// The cell of a session.
+    pub fn cell(&self, key: &Key) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.keys.contains(key))
+    }
+}
+
+/// What each node's replica answers for each session, whatever the time.
+pub type Views = BTreeMap<(usize, Key), Answer>;
+
+/// Collects what one oracle finds.
+pub struct Findings {
+    oracle: &'static str,
+    found: Vec<Violation>,
+    /// What the oracle reached.
+    pub coverage: Coverage,
+}
+
+/// Findings of one oracle beyond this many say nothing new.
+const FINDINGS_MAX: usize = 3;
+
+impl Findings {
+    /// A promise was broken.
+    pub fn report(&mut self, what: String) {
+        if self.found.len() < FINDINGS_MAX {
+            self.found.push(Violation { oracle: self.oracle, what });
+        }
+    }
+}
+
+type Oracle = fn(&Evidence<'_>, &mut Findings);
+
+const ALL: [(&str, Oracle); 8] = [
+    ("linearizable", linearizable::check),
+    ("search", search::check),
+    ("acknowledged", acknowledged::check),
+    ("retries", retries::check),
+    ("destroyed", destroyed::check),
+    ("deadlines", deadlines::check),
+    ("replicas", replicas::check),
+    ("memory", memory::check),
+];
+
+/// Asks all oracles.
+pub fn audit(world: &World, book: &Book, cells: &[Cell], views: &Views) -> (Vec<Violation>, Coverage) {
+    let keys: Vec<Key> = cells.iter().flat_map(|cell| cell.keys.iter().cloned()).collect();
+    let shards = match reference::shards(&book.entries, &keys) {
+        Ok(shards) => shards,
+        Err(what) => return (vec![Violation { oracle: "agreement", what }], Coverage::default()),
+    };
+    let slots = SlotTable::even(super::world::SHARDS);
+    let evidence = Evidence { calls: &book.calls, book, shards, cells, world, views, slots };
+    let mut coverage = Coverage::default();
+    let mut violations = Vec::new();
+    for (oracle, check) in ALL {
+        let mut findings = Findings { oracle, found: Vec::new(), coverage: Coverage::default() };
+        check(&evidence, &mut findings);
+        coverage.merge(&findings.coverage);
+        violations.extend(findings.found);
+    }
+    (violations, coverage)
+}

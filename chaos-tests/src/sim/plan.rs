@@ -1,0 +1,73 @@
+//! What one run is made of: a seed and the few things that are not drawn from it.
+
+use sojourn_node::env::Plants;
+use std::{fmt, time::Duration};
+
+/// One run of the simulation. The same plan gives the same trace.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Everything else is drawn from it.
+    pub seed: u64,
+    /// Nodes of the region.
+    pub nodes: u64,
+    /// How long faults go on, in virtual time.
+    pub faults: Duration,
+    /// The planted bug, by name.
+    pub plant: Option<&'static str>,
+    /// Whether every event is printed.
+    pub print: bool,
+}
+
+impl Plan {
+    /// The bugs that are planted.
+    pub fn plants(&self) -> Plants {
+        self.plant.and_then(plant).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Plan {
+    /// The command that repeats the run.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, nodes, faults, plant, print: _ } = self;
+        write!(
+            f,
+            "cargo run -p sojourn-chaos-tests -- sim --seed {seed} --nodes {nodes} --seconds {}",
+            faults.as_secs()
+        )?;
+        plant.map_or(Ok(()), |plant| write!(f, " --plant {plant}"))
+    }
+}
+
+/// Every bug that can be planted in a region, by name.
+pub const PLANTS: [&str; 10] = [
+    "acknowledge-before-sync",
+    "go-on-after-failed-sync",
+    "keep-torn-tail",
+    "applied-apart-from-data",
+    "update-creates",
+    "expiry-by-local-clock",
+    "read-without-read-index",
+    "forget-requests-at-snapshot",
+    "purge-ahead-of-engine",
+    "touch-past-absolute",
+];
+
+/// The switch for the bug called `name`.
+pub fn plant(name: &str) -> Option<Plants> {
+    let mut plants = Plants::default();
+    let switch = match name {
+        "acknowledge-before-sync" => &mut plants.acknowledge_before_sync,
+        "go-on-after-failed-sync" => &mut plants.go_on_after_failed_sync,
+        "keep-torn-tail" => &mut plants.keep_torn_tail,
+        "applied-apart-from-data" => &mut plants.applied_apart_from_data,
+        "update-creates" => &mut plants.update_creates,
+        "expiry-by-local-clock" => &mut plants.expiry_by_local_clock,
+        "read-without-read-index" => &mut plants.read_without_read_index,
+        "forget-requests-at-snapshot" => &mut plants.forget_requests_at_snapshot,
+        "purge-ahead-of-engine" => &mut plants.purge_ahead_of_engine,
+        "touch-past-absolute" => &mut plants.touch_past_absolute,
+        _ => return None,
+    };
+    *switch = true;
+    Some(plants)
+}

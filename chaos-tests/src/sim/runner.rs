@@ -1,0 +1,208 @@
+//! Runs many seeds, says what failed and how to repeat it, and whether the seeds reached what they are for.
+
+use super::{Plan, Report, catch_panics, coverage::Coverage, faults, plan, prove, run_seed};
+use anyhow::{Context, bail};
+use std::{
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Options of `chaos-tests sim`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SimArgs {
+    /// How many seeds to run, from 1 on.
+    #[arg(long, default_value_t = 20)]
+    seeds: u64,
+    /// Runs this seed only.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Plants a bug; `--prove` lists them.
+    #[arg(long)]
+    plant: Option<String>,
+    /// Goes on with new seeds for this long.
+    #[arg(long)]
+    hours: Option<f64>,
+    /// Nodes of the region, 3 or 5; by default 5 for every eighth seed.
+    #[arg(long)]
+    nodes: Option<u64>,
+    /// How long faults go on in each run, in seconds of virtual time.
+    #[arg(long, default_value_t = 8)]
+    seconds: u64,
+    /// Prints every event of the run.
+    #[arg(long)]
+    trace: bool,
+    /// Plants every bug in turn and shows which oracle notices it.
+    #[arg(long)]
+    prove: bool,
+    /// Seeds that run at a time.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+}
+
+impl SimArgs {
+    /// The plan for one seed.
+    pub(super) fn plan(&self, seed: u64, plant: Option<&'static str>) -> Plan {
+        let nodes = self.nodes.unwrap_or(if seed.is_multiple_of(8) { 5 } else { 3 });
+        Plan { seed, nodes, faults: Duration::from_secs(self.seconds), plant, print: self.trace }
+    }
+
+    /// Seeds that run at a time.
+    pub(super) fn threads(&self) -> usize {
+        self.threads.max(1)
+    }
+}
+
+/// `chaos-tests sim`.
+///
+/// # Errors
+/// A promise was broken, or the seeds did not reach what they are for.
+pub fn run(args: &SimArgs) -> anyhow::Result<()> {
+    catch_panics();
+    if args.prove {
+        return prove::run(args);
+    }
+    let plant =
+        match &args.plant {
+            Some(name) => Some(plan::PLANTS.into_iter().find(|known| known == name).with_context(|| {
+                format!("no bug called {name} can be planted; there are: {}", plan::PLANTS.join(", "))
+            })?),
+            None => None,
+        };
+    if let Some(seed) = args.seed {
+        let report = one(args.plan(seed, plant))?;
+        show(&report);
+        return if report.violations.is_empty() { Ok(()) } else { bail!("seed {seed} broke a promise") };
+    }
+    let started = Instant::now();
+    let until = args.hours.map(|hours| started + Duration::from_secs_f64(hours * 3_600.0));
+    let (mut coverage, mut runs, mut failed, mut virtual_time) = (Coverage::default(), 0, 0, Duration::ZERO);
+    let more = |seed: u64| until.map_or(seed <= args.seeds, |until| Instant::now() < until);
+    each(
+        args.threads(),
+        more,
+        |seed| args.plan(seed, plant),
+        |report| {
+            coverage.merge(&report.coverage);
+            runs += 1;
+            virtual_time += report.lasted;
+            if !report.violations.is_empty() {
+                failed += 1;
+                show(&report);
+            }
+            true
+        },
+    )?;
+    summarize(&coverage, runs, virtual_time, started.elapsed());
+    if failed > 0 {
+        bail!("{failed} of {runs} seeds broke a promise");
+    }
+    demand(&coverage, runs)
+}
+
+/// Runs plans for seeds from 1 on, each on a thread of its own, `threads` at a time, while `more` says so and `take`
+/// wants more reports.
+pub(super) fn each(
+    threads: usize,
+    more: impl Fn(u64) -> bool + Sync,
+    plan: impl Fn(u64) -> Plan + Sync,
+    mut take: impl FnMut(Report) -> bool,
+) -> anyhow::Result<()> {
+    let next = AtomicU64::new(1);
+    thread::scope(|scope| {
+        let (sender, reports) = mpsc::sync_channel(0);
+        for _ in 0..threads {
+            let (sender, next, more, plan) = (sender.clone(), &next, &more, &plan);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if !more(seed) || sender.send(one(plan(seed))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        while let Ok(report) = reports.recv() {
+            if !take(report?) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// How long a run may take in real time: a task that never waits would keep virtual time from passing.
+const RUN_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Runs one plan on a new thread: randomness of a thread must not go from one run to the next.
+pub(super) fn one(plan: Plan) -> anyhow::Result<Report> {
+    let repeat = plan.to_string();
+    let (sender, report) = mpsc::sync_channel(1);
+    let run = thread::Builder::new().name(format!("seed {}", plan.seed)).stack_size(16 << 20);
+    // Nobody listens any more when this took too long.
+    let run = run.spawn(move || drop(sender.send(run_seed(&plan))));
+    run.context("cannot start a thread")?;
+    match report.recv_timeout(RUN_TIMEOUT) {
+        Ok(report) => Ok(report?),
+        Err(mpsc::RecvTimeoutError::Timeout) => bail!("virtual time stands still; repeat with: {repeat}"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => bail!("the simulation itself panicked; repeat with: {repeat}"),
+    }
+}
+
+#[allow(clippy::print_stdout)]
+fn show(report: &Report) {
+    let (hash, events) = report.trace;
+    let Plan { seed, .. } = report.plan;
+    println!("seed {seed}: trace {hash:016x}, {events} events in {:.1} s", report.lasted.as_secs_f64());
+    for violation in &report.violations {
+        println!("  BROKEN {}: {}", violation.oracle, violation.what);
+    }
+    if !report.violations.is_empty() {
+        println!("  repeat with: {}", report.plan);
+    }
+}
+
+#[allow(clippy::print_stdout)]
+fn summarize(coverage: &Coverage, runs: u64, virtual_time: Duration, took: Duration) {
+    for (what, times) in coverage.iter() {
+        println!("{times:>9}  {what}");
+    }
+    let (hours, seconds) = (virtual_time.as_secs_f64() / 3_600.0, took.as_secs_f64());
+    println!("{runs} seeds, {hours:.2} h of virtual time in {seconds:.0} s; no more than what was found is shown");
+}
+
+/// What a run of many seeds must have reached, and how often per hundred seeds.
+const DEMANDED: [(&str, u64); 12] = [
+    ("PowerCut", 20),
+    ("Weather", 20),
+    ("snapshots restored", 20),
+    ("processes that ended themselves", 20),
+    ("refused: disk full", 5),
+    ("requests logged more than once", 20),
+    ("writes asked again", 100),
+    ("writes unknown and applied", 20),
+    ("sessions seen and destroyed", 50),
+    ("cells explained", 50),
+    ("unsynced sectors lost", 50),
+    ("replicas compared", 100),
+];
+
+/// Fails where the seeds did not reach what they are for; a few seeds need not.
+fn demand(coverage: &Coverage, runs: u64) -> anyhow::Result<()> {
+    const RUNS_MIN: u64 = 100;
+    if runs < RUNS_MIN {
+        return Ok(());
+    }
+    let on_one = faults::ON_ONE
+        .iter()
+        .flat_map(|fault| ["leader", "follower"].map(|role| (format!("{fault:?} of a {role}"), 5)));
+    let demanded = DEMANDED.iter().map(|(what, times)| ((*what).to_owned(), *times)).chain(on_one);
+    let missed = demanded.filter(|(what, times)| coverage.times(what) < times * runs / RUNS_MIN);
+    let missed: Vec<String> =
+        missed.map(|(what, times)| format!("{what} (wanted {})", times * runs / RUNS_MIN)).collect();
+    if missed.is_empty() { Ok(()) } else { bail!("the seeds did not reach: {}", missed.join(", ")) }
+}

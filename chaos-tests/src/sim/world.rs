@@ -1,0 +1,361 @@
+//! A region of simulated machines: started, crashed and started again.
+
+use super::{
+    clock::MachineClock,
+    coverage::Coverage,
+    ledger::{Eyes, Ledger},
+    plan::Plan,
+};
+use parking_lot::Mutex;
+use rand::{Rng, rngs::StdRng};
+use sojourn_core::{
+    NodeId, RegionId, ShardId,
+    region::{Addresses, Member},
+};
+use sojourn_node::{
+    engine::StorageOptions,
+    env::{Env, Random, Spawn, Work, simulated::SimulatedDisk},
+    log::{Log, LogOptions, OpenError},
+    peers::{
+        Rpc, RpcOptions,
+        simulated::{Living, SimulatedNetwork},
+    },
+    raft::{self, GroupOptions, Life},
+    region::{NodeOptions, RegionNode, backend::Backend},
+    shard::ProposerOptions,
+};
+use std::{io, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+
+/// Shards of the region.
+pub const SHARDS: u32 = 2;
+
+/// A process ended by itself: which machine's, and which of its lives.
+pub type Death = (usize, u64);
+
+/// A region under simulation.
+pub struct World {
+    /// What the run is made of.
+    pub plan: Plan,
+    /// The network of all.
+    pub network: SimulatedNetwork,
+    /// The machines.
+    pub machines: Vec<Machine>,
+    /// What happened.
+    pub ledger: Ledger,
+    snapshot_entries: u64,
+    unsaved_age_max: Duration,
+    memory_bytes_max: u64,
+    deaths: mpsc::UnboundedSender<Death>,
+}
+
+/// One machine, on or off.
+pub struct Machine {
+    /// The node's number.
+    pub id: NodeId,
+    /// Its clocks.
+    pub clock: Arc<MachineClock>,
+    state: Mutex<State>,
+}
+
+struct State {
+    disk: SimulatedDisk,
+    lives: u64,
+    life: Option<Life>,
+    node: Option<RegionNode>,
+    /// Faults of the disk that had happened when the life began.
+    faults_before: u64,
+}
+
+/// A node that serves.
+#[derive(Clone)]
+pub struct Running {
+    /// What its work belongs to.
+    pub life: Life,
+    /// The node.
+    pub node: RegionNode,
+}
+
+/// How a node ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The process only: the machine keeps what it has in memory.
+    Process,
+    /// The machine: what was not synced may be lost.
+    Power,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+enum NotStarted {
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    #[error(transparent)]
+    Region(#[from] io::Error),
+}
+
+struct Seams;
+
+impl Random for Seams {
+    fn next_u64(&self) -> u64 {
+        raft::simulated_u64().unwrap_or(1)
+    }
+}
+
+impl Spawn for Seams {
+    fn spawn(&self, _name: &'static str, work: Work) {
+        drop(raft::spawn(work));
+    }
+
+    fn spawn_blocking(&self, _name: &'static str, work: Work) {
+        drop(raft::spawn(work));
+    }
+}
+
+impl World {
+    /// Machines that are off, with empty disks; deaths of their processes are told to `deaths`.
+    pub fn new(plan: &Plan, rng: &mut StdRng, deaths: mpsc::UnboundedSender<Death>) -> Self {
+        let machines = (1..=plan.nodes).map(|number| {
+            let clock = MachineClock::new(rng.random_range(-200..=200), rng.random_range(-500..=500));
+            let disk = SimulatedDisk::new(rng.random());
+            let state = State { disk, lives: 0, life: None, node: None, faults_before: 0 };
+            Machine { id: NodeId(number), clock: Arc::new(clock), state: Mutex::new(state) }
+        });
+        Self {
+            plan: plan.clone(),
+            network: SimulatedNetwork::default(),
+            machines: machines.collect(),
+            ledger: Ledger::new(plan.print),
+            snapshot_entries: rng.random_range(15..=120),
+            unsaved_age_max: Duration::from_millis(rng.random_range(200..4_000)),
+            memory_bytes_max: [40_000, 120_000, u64::MAX][rng.random_range(0..3)],
+            deaths,
+        }
+    }
+
+    /// Switches a machine on, or starts its process again; does nothing while one runs.
+    pub async fn start(&self, number: usize) {
+        let machine = &self.machines[number];
+        let (life, disk) = {
+            let mut state = machine.state.lock();
+            if state.life.is_some() {
+                return;
+            }
+            state.lives += 1;
+            let death = (number, state.lives);
+            let deaths = self.deaths.clone();
+            // The world may be gone already.
+            let on_halt = Box::new(move |_: &str| deaths.send(death).unwrap_or(()));
+            let life = Life::new(Arc::new(Eyes { ledger: self.ledger.clone(), node: number, on_halt }));
+            state.life = Some(life.clone());
+            state.disk = state.disk.reopen();
+            state.faults_before = faults(&state.disk);
+            (life, state.disk.clone())
+        };
+        machine.clock.node_starts();
+        self.observe_clocks();
+        self.ledger.starts(number);
+        let started = life.spawn(open(self.parts(number, &life, disk))).await;
+        if life.has_ended() {
+            return;
+        }
+        match started {
+            Ok(Ok(node)) => {
+                machine.state.lock().node = Some(node);
+                self.ledger.note(format_args!("node {number} is up"));
+            }
+            Ok(Err(error)) => self.on_not_started(number, &error),
+            Err(error) => self.ledger.violation("recovery", format!("node {number} died at its start: {error}")),
+        }
+    }
+
+    /// A start may fail only for what was done to the disk in the meantime.
+    fn on_not_started(&self, number: usize, error: &NotStarted) {
+        let (excused, death) = {
+            let state = self.machines[number].state.lock();
+            (faults(&state.disk) > state.faults_before, (number, state.lives))
+        };
+        self.ledger.note(format_args!("node {number} did not start: {error}"));
+        if excused {
+            self.ledger.count("starts failed by the disk");
+        } else {
+            self.ledger.violation("recovery", format!("node {number} refuses to start: {error}"));
+        }
+        // Nobody restarts what nobody watches any more.
+        let _gone = self.deaths.send(death);
+    }
+
+    /// Ends a node. Returns whether one ran.
+    pub fn end(&self, number: usize, how: End) -> bool {
+        let machine = &self.machines[number];
+        let mut state = machine.state.lock();
+        let Some(life) = state.life.take() else { return false };
+        self.network.attach(machine.id, None);
+        life.end();
+        let node = state.node.take();
+        state.disk = match how {
+            End::Process => state.disk.kill(),
+            End::Power => state.disk.crash(),
+        };
+        drop(state);
+        drop(node);
+        machine.clock.node_ends();
+        self.ledger.note(format_args!("node {number} ends: {how:?}"));
+        true
+    }
+
+    /// Whether `death` is the end of the life that runs now.
+    pub fn is_current(&self, (number, life): Death) -> bool {
+        let state = self.machines[number].state.lock();
+        state.life.is_some() && state.lives == life
+    }
+
+    /// The node of a machine, if it is up.
+    pub fn running(&self, number: usize) -> Option<Running> {
+        let state = self.machines[number].state.lock();
+        Some(Running { life: state.life.clone()?, node: state.node.clone()? })
+    }
+
+    /// The disk of a machine.
+    pub fn disk(&self, number: usize) -> SimulatedDisk {
+        self.machines[number].state.lock().disk.clone()
+    }
+
+    /// Stops a machine's process as SIGSTOP does, or lets it go on. Returns whether one runs.
+    pub fn stop(&self, number: usize, stopped: bool) -> bool {
+        let life = self.machines[number].state.lock().life.clone();
+        life.as_ref().inspect(|life| life.stop(stopped)).is_some()
+    }
+
+    /// What a node is at the moment, for the coverage of faults.
+    pub fn role(&self, number: usize) -> &'static str {
+        let Some(running) = self.running(number) else { return "down" };
+        let id = self.machines[number].id;
+        let topology = running.node.topology();
+        if topology.shards.values().any(|place| place.leader == Some(id)) { "leader" } else { "follower" }
+    }
+
+    /// Notes what time the running nodes may believe in.
+    pub fn observe_clocks(&self) {
+        let bounds: Vec<_> = self.machines.iter().filter_map(|machine| machine.clock.bounds()).collect();
+        let latest_ms = bounds.iter().map(|bounds| bounds.high_ms).max();
+        let earliest_ms = bounds.iter().map(|bounds| bounds.low_ms).min();
+        self.ledger.with(|book| {
+            book.latest_ms = book.latest_ms.max(latest_ms.unwrap_or(0));
+            book.earliest_ms = earliest_ms.unwrap_or(0);
+        });
+    }
+
+    /// Whether all nodes have applied all that any node applied.
+    pub fn is_level(&self) -> bool {
+        self.ledger.with(|book| {
+            book.entries.iter().all(|(group, entries)| {
+                let last = entries.keys().next_back().copied().unwrap_or(0);
+                (0..self.machines.len()).all(|number| book.next(number, *group) > last)
+            })
+        })
+    }
+
+    /// What the disks did to their nodes.
+    pub fn count_disks(&self, coverage: &mut Coverage) {
+        for number in 0..self.machines.len() {
+            let counts = self.disk(number).counts();
+            coverage.add("syncs", counts.syncs);
+            coverage.add("syncs failed", counts.syncs_failed);
+            coverage.add("writes refused by a full disk", counts.full);
+            coverage.add("unsynced sectors lost", counts.sectors_lost);
+            coverage.add("unsynced names lost", counts.names_lost);
+        }
+    }
+
+    fn parts(&self, number: usize, life: &Life, disk: SimulatedDisk) -> Parts {
+        let machine = &self.machines[number];
+        let env = Env {
+            clock: machine.clock.clone(),
+            disk: Arc::new(disk),
+            spawn: Arc::new(Seams),
+            random: Arc::new(Seams),
+            plants: self.plan.plants(),
+        };
+        let member = |machine: &Machine| Member {
+            id: machine.id,
+            name: format!("na-{}", machine.id.0),
+            addresses: Addresses::default(),
+            draining: false,
+            disk: Some(u128::from(machine.id.0)),
+        };
+        let options = NodeOptions {
+            world: 7,
+            region: RegionId(0),
+            region_name: "na".to_owned(),
+            node: machine.id,
+            disk: u128::from(machine.id.0),
+            addresses: Addresses::default(),
+            founder: true,
+            replicas: u32::try_from(self.machines.len()).unwrap_or(u32::MAX),
+            founders: self.machines.iter().map(member).collect(),
+            shard_count: SHARDS,
+            storage: StorageOptions {
+                memory_bytes_max: self.memory_bytes_max,
+                ..StorageOptions::simulated("/data/engine")
+            },
+            snapshots: "/data/snapshots".into(),
+            group: GroupOptions {
+                heartbeat: Duration::from_millis(100),
+                election_min: Duration::from_millis(300),
+                election_max: Duration::from_millis(600),
+                snapshot_entries: self.snapshot_entries,
+                keep_entries: self.snapshot_entries / 4,
+                keep_log_bytes_max: 1 << 20,
+                unsaved_bytes_max: 64 << 10,
+                unsaved_age_max: self.unsaved_age_max,
+                log_room_bytes_min: 48 << 10,
+            },
+            proposer: ProposerOptions { log_room_bytes_min: 96 << 10, ..ProposerOptions::default() },
+        };
+        let state = machine.state.lock();
+        let death = (number, state.lives);
+        Parts { env, options, network: self.network.clone(), life: life.clone(), death, deaths: self.deaths.clone() }
+    }
+}
+
+fn faults(disk: &SimulatedDisk) -> u64 {
+    let counts = disk.counts();
+    counts.syncs_failed + counts.full
+}
+
+/// What a node is started with.
+struct Parts {
+    env: Env,
+    options: NodeOptions,
+    network: SimulatedNetwork,
+    life: Life,
+    death: Death,
+    deaths: mpsc::UnboundedSender<Death>,
+}
+
+async fn open(parts: Parts) -> Result<RegionNode, NotStarted> {
+    let Parts { env, options, network, life, death, deaths } = parts;
+    let log_options = LogOptions {
+        segment_bytes: 256 << 10,
+        cache_bytes_max: 32 << 10,
+        log_bytes_max: 8 << 20,
+        ..LogOptions::new("/data/log")
+    };
+    let dying = life.clone();
+    let on_fatal = Arc::new(move |_| {
+        dying.end();
+        // The world may be gone already.
+        let _gone = deaths.send(death);
+    });
+    let log = Log::open(&env, log_options, on_fatal).await?;
+    let rpc = Rpc::new(env.clone(), Arc::new(network.node(options.node)), RpcOptions::default());
+    let id = options.node;
+    network.attach(id, Some(Arc::new(Living { life, receiver: rpc.receiver() })));
+    Ok(RegionNode::start(env, log, rpc, options).await?)
+}
+
+/// All shards of the region.
+pub fn shards() -> impl Iterator<Item = ShardId> {
+    (0..SHARDS).map(ShardId)
+}

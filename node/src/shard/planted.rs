@@ -1,0 +1,41 @@
+//! Bugs that the simulation plants in a shard; nothing elsewhere.
+
+use super::Sessions;
+use crate::env::{Env, Plants, SlewedClock};
+use sojourn_core::{Stamp, state};
+use std::sync::Arc;
+
+/// What planted bugs need.
+pub(super) struct Planted {
+    env: Env,
+    clock: Arc<SlewedClock>,
+}
+
+impl Planted {
+    fn in_state(&self) -> state::Plants {
+        state::Plants {
+            update_creates: self.env.plants.update_creates,
+            forget_requests_at_snapshot: self.env.plants.forget_requests_at_snapshot,
+            touch_past_absolute: self.env.plants.touch_past_absolute,
+        }
+    }
+}
+
+impl Sessions {
+    /// The same with the simulation's bugs, if `env` has any.
+    #[must_use]
+    pub fn plant(mut self, env: &Env, clock: Arc<SlewedClock>) -> Self {
+        if env.plants != Plants::default() {
+            let planted = Planted { env: env.clone(), clock };
+            self.state.get_mut().plants = planted.in_state();
+            self.planted = Some(planted);
+        }
+        self
+    }
+
+    /// The planted bug: this replica's time instead of the leader's.
+    pub(super) fn local_stamp(&self) -> Option<Stamp> {
+        let planted = self.planted.as_ref().filter(|planted| planted.env.plants.expiry_by_local_clock)?;
+        Some(planted.clock.read_ms(&*planted.env.clock))
+    }
+}
