@@ -86,7 +86,8 @@ impl GroupOptions {
             election_timeout_max: ms(self.election_max),
             install_snapshot_timeout: 60_000,
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: self.keep_entries,
+            // The log goes when `RunningGroup::save` says so, and never by openraft's own reckoning beside it.
+            max_in_snapshot_log_to_keep: u64::MAX,
             enable_pre_vote: Some(true),
             // A leader sends entries before they are on its own disk: one that went on in its old term after a crash could
             // give a position that followers hold already to another entry.
@@ -135,6 +136,7 @@ pub struct RunningGroup<M: Machine> {
     group: GroupId,
     log_room_bytes_min: u64,
     keep_log_bytes_max: u64,
+    keep_entries: u64,
 }
 
 impl<M: Machine> RunningGroup<M> {
@@ -150,8 +152,9 @@ impl<M: Machine> RunningGroup<M> {
         let (store, adapter) = (LogStore::new(log.group(group)), Adapter::new(keeper.clone()));
         let config = options.config(group)?;
         let raft = Raft::new(node.0, config, Links::new(rpc, group), store, adapter).await.map_err(io::Error::other)?;
-        let GroupOptions { log_room_bytes_min, keep_log_bytes_max, .. } = options;
-        let running = Arc::new(Self { raft, keeper, incoming, log, group, log_room_bytes_min, keep_log_bytes_max });
+        let GroupOptions { log_room_bytes_min, keep_log_bytes_max, keep_entries, .. } = options;
+        let running =
+            Arc::new(Self { raft, keeper, incoming, log, group, log_room_bytes_min, keep_log_bytes_max, keep_entries });
         drop(super::spawn(run_keeper(Arc::downgrade(&running))));
         inbox.add(group, running.clone());
         Ok(running)
@@ -217,9 +220,9 @@ impl<M: Machine> RunningGroup<M> {
             // A group that is stopping purges at its next start.
             let _stopping = self.raft.trigger().snapshot().await;
         }
-        if self.log.used_bytes() > self.keep_log_bytes_max
-            && let Some(index) = self.keeper.purgeable()
-        {
+        let kept = if self.log.used_bytes() > self.keep_log_bytes_max { 0 } else { self.keep_entries };
+        let purgeable = self.keeper.purgeable().and_then(|index| index.checked_sub(kept));
+        if let Some(index) = purgeable {
             let _stopping = self.raft.trigger().purge_log(index).await;
         }
         Ok(())
