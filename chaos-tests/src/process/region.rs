@@ -273,6 +273,8 @@ fn configuration(
     let mut keys = vec![
         ("node.id".to_owned(), id.to_string()),
         ("node.data_dir".to_owned(), data.display().to_string()),
+        // The nodes share this machine's cores.
+        ("node.threads".to_owned(), threads_per_node(founders.split(',').count()).to_string()),
         ("region.shards".to_owned(), options.shards.to_string()),
         ("region.founders".to_owned(), founders.to_owned()),
         ("listen.peers".to_owned(), addresses[0].to_string()),
@@ -282,4 +284,8 @@ fn configuration(
     ];
     keys.extend(options.settings.iter().cloned());
     keys.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect()
+}
+fn threads_per_node(node_count: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / node_count.max(1)).max(1)
 }
