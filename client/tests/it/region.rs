@@ -36,6 +36,20 @@ struct Node {
     alive: Option<(Runtime, Running)>,
 }
 
+impl Node {
+    async fn revive(&mut self) {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let config = self.config.clone();
+        let running = runtime.spawn(async move {
+            let listeners = Listeners::bind(&config.listen).await?;
+            Running::start(config, listeners).await
+        });
+        let running = running.await.expect("no panic").expect("it starts");
+        self.alive = Some((runtime, running));
+    }
+}
+
 impl Region {
     /// A new region with `shards` shards; `name` tells its directory from others'.
     pub async fn start(name: &str, shards: u32) -> Self {
@@ -66,24 +80,16 @@ impl Region {
             .into();
             let config = NodeConfig::from_texts(&[&texts]).expect("a good configuration");
             region.nodes.push(Node { config, alive: None });
-            region.revive(node).await;
         }
+        // At the same time: founders wait for a majority of each other.
+        futures::future::join_all(region.nodes.iter_mut().map(Node::revive)).await;
         region.until_ready().await;
         region
     }
 
     /// Starts a node from what its disk has.
     pub async fn revive(&mut self, node: usize) {
-        let node = &mut self.nodes[node];
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let config = node.config.clone();
-        let running = runtime.spawn(async move {
-            let listeners = Listeners::bind(&config.listen).await?;
-            Running::start(config, listeners).await
-        });
-        let running = running.await.expect("no panic").expect("it starts");
-        node.alive = Some((runtime, running));
+        self.nodes[node].revive().await;
     }
 
     /// Ends a node as a crash would: nothing that it was doing is finished.

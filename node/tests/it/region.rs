@@ -50,6 +50,7 @@ impl Region {
         let listens: Vec<Listen> = listeners.iter().map(listen).collect();
         let founders: Vec<Member> = listens.iter().enumerate().map(member).collect();
         let mut region = Self { nodes: Vec::new(), configs: Vec::new(), directory: None, _alone: alone };
+        let mut starting = Vec::new();
         for (at, (listeners, listen)) in listeners.into_iter().zip(listens).enumerate() {
             let mut config = NodeConfig::from_texts(&[&Texts::new()]).expect("the defaults");
             config.id = Some(NodeId(at as u64 + 1));
@@ -59,9 +60,12 @@ impl Region {
             config.founders.clone_from(&founders);
             config.listen = listen;
             change(&mut config);
-            let running = Running::start(config.clone(), listeners).await.expect("a node starts");
+            // At the same time: founders wait for a majority of each other.
+            starting.push(tokio::spawn(Running::start(config.clone(), listeners)));
             region.configs.push(config);
-            region.nodes.push(Some(running));
+        }
+        for started in starting {
+            region.nodes.push(Some(started.await.expect("no panic").expect("a node starts")));
         }
         region.directory = Some(directory);
         region.until_ready().await;

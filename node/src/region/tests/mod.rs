@@ -384,9 +384,7 @@ impl Load {
         }
         for running in world.running.values() {
             for client in 0..CLIENTS {
-                let query = Query::Get { key: key(client), projection: Projection::Whole };
-                let answer = running.node.read(vec![Read { shard: None, query }]).await.pop().expect("an answer");
-                let value = stored(answer.expect("a read"));
+                let value = stored(read_again(&running.node, key(client)).await);
                 let acknowledged = self.acknowledged[client as usize].load(Ordering::Relaxed);
                 assert!(acknowledged > 0, "client {client} got nothing done");
                 assert!(value >= acknowledged, "node {:?} lost {acknowledged} of client {client}: {value}", running.id);
@@ -399,4 +397,16 @@ fn stored(answer: Answer) -> u64 {
     let Answer::Record(Some(view)) = answer else { panic!("no session: {answer:?}") };
     let value = view.fields.get(b"").expect("a value").to_vec();
     u64::from_be_bytes(value.try_into().expect("eight bytes"))
+}
+
+/// A read that is asked again while its shard finds a leader.
+async fn read_again(node: &RegionNode, key: Key) -> Answer {
+    let query = Query::Get { key, projection: Projection::Whole };
+    for _ in 0..20 {
+        let read = Read { shard: None, query: query.clone() };
+        if let Some(Ok(answer)) = node.read(vec![read]).await.pop() {
+            return answer;
+        }
+    }
+    panic!("no answer to a read in 100 s of virtual time");
 }
