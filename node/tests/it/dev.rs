@@ -116,8 +116,10 @@ fn is_running(pid: i32) -> bool {
 
 /// A first port from which on all that a world needs are free.
 fn free_ports() -> u16 {
-    let offset = u16::try_from(std::process::id() % 200).expect("small");
-    let bases = (0..200).map(|step| 20_000 + (step + offset) % 200 * 100);
+    // Below the ports that connections of other tests are given.
+    const BASES: u16 = 120;
+    let offset = u16::try_from(std::process::id() % u32::from(BASES)).expect("small");
+    let bases = (0..BASES).map(|step| 20_000 + (step + offset) % BASES * 100);
     let free = |base: &u16| (0..50).all(|port| TcpListener::bind(("127.0.0.1", base + port)).is_ok());
     bases.into_iter().find(free).expect("free ports")
 }
