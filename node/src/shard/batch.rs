@@ -88,7 +88,7 @@ pub fn encode<'a>(stamp: Stamp, bundles: impl Iterator<Item = &'a Bundle> + Clon
     Proposal(out.into())
 }
 
-/// Reads back what [`encode`] wrote.
+/// Reads back what `encode` wrote.
 ///
 /// # Errors
 /// Bytes of another version.

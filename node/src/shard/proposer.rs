@@ -175,7 +175,7 @@ impl Proposer {
         Ok(now)
     }
 
-    /// Does what falls due at a leader by itself: see [`super::chores`]. Says whether there is more to do.
+    /// Does what falls due at a leader by itself: see `super::chores`. Says whether there is more to do.
     ///
     /// # Errors
     /// See [`NotProposed`]; what was not done is due the next time.

@@ -1,7 +1,7 @@
 //! A shard's sessions, and the one function that changes them.
 //!
 //! Start at [`State::apply`]: it settles time, tombstones and repeated requests, then hands the operation to a
-//! [`turn::Turn`], whose few mutators are the only code that touches records. One file for each family of operations;
+//! `turn::Turn`, whose few mutators are the only code that touches records. One file for each family of operations;
 //! `index` keeps what can be looked up beside the key, `answers` what was answered, `meta` is the way out and in for
 //! checkpoints and snapshots; `unsaved` is what the engine does not have yet, `warmth` decides which bodies memory holds.
 

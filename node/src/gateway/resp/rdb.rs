@@ -3,7 +3,7 @@
 //!
 //! What is written is readable by Redis 5 and newer: the plain forms, version 9. What is read is everything that Redis up
 //! to 7.4 writes for strings, hashes, sets and sorted sets. Source: `rdb.c` and `rdb.h` of Redis 7.
-//! [`reader`] has the primitives, [`packed`] the compact forms of small collections, [`lzf`] the compression.
+//! `reader` has the primitives, `packed` the compact forms of small collections, `lzf` the compression.
 
 mod lzf;
 mod packed;
