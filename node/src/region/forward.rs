@@ -158,10 +158,17 @@ impl Inner {
         let _ticket = self.requests.name(shard, &mut commands);
         let bundle = Bundle::new(&commands);
         let deadline = Instant::now() + REQUEST_TIMEOUT;
+        let mut was_tried = false;
         loop {
             let tried = tokio::time::timeout_at(deadline, self.write_once(shard, &bundle)).await;
-            if let Some(outcomes) = self.settle(shard, deadline, tried).await? {
-                return Ok(outcomes);
+            match self.settle(shard, deadline, tried).await {
+                Ok(Some(outcomes)) => return Ok(outcomes),
+                Ok(None) => was_tried = true,
+                // An earlier try may still be applied, so it must not be said that nothing was written.
+                Err(Unavailable::DiskFull | Unavailable::Overloaded { .. }) if was_tried => {
+                    return Err(Unavailable::NoLeader { shard: shard.0, retry_after_ms: RETRY_AFTER_MS });
+                }
+                Err(error) => return Err(error),
             }
         }
     }
