@@ -91,7 +91,11 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         die_with(parent)?;
     }
     crate::telemetry::init_logs(&config.log)?;
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // One thread needs none of what several need to share work.
+    let mut runtime = match config.threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
     if config.threads > 0 {
         runtime.worker_threads(config.threads);
     }

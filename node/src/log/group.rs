@@ -73,6 +73,11 @@ impl GroupLog {
         }
     }
 
+    /// The last vote, durable or about to be.
+    pub fn vote(&self) -> Option<Bytes> {
+        self.shared().state.lock().groups.get(&self.group)?.vote.clone()
+    }
+
     /// Appends entries that follow the last one, or, in an empty log, what was purged.
     pub fn append(&self, entries: Vec<LogEntry>, done: Done) {
         if entries.is_empty() {

@@ -37,7 +37,7 @@ impl LogOptions {
             directory: directory.into(),
             segment_bytes: 64 << 20,
             segments_ahead: 2,
-            cache_bytes_max: 64 << 20,
+            cache_bytes_max: 16 << 20,
             log_bytes_max: 4 << 30,
             batch_bytes_max: 4 << 20,
             queue_bytes_max: 64 << 20,

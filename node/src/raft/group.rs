@@ -1,6 +1,7 @@
 //! One Raft group of this node.
 
 use super::{
+    confirm::Late,
     inbox::Inbox,
     incoming::Incoming,
     keeper::{Keeper, KeeperOptions, KeeperParts, NO_ROOM_PAUSE},
@@ -8,7 +9,7 @@ use super::{
     machine::{Adapter, Machine},
     network::Links,
     snapshot::Snapshot,
-    types::{Applied, Proposal, Types, Vote, payload_bytes},
+    types::{Applied, LeaderId, Proposal, Types, Vote, payload_bytes},
 };
 use crate::{
     engine::Engine,
@@ -18,7 +19,7 @@ use crate::{
 };
 use futures::{future::BoxFuture, stream::BoxStream};
 use openraft::{
-    Config, EmptyNode, Raft, ReadPolicy, SnapshotPolicy,
+    Config, EmptyNode, Raft, SnapshotPolicy,
     alias::SnapshotOf,
     errors::{Fatal, RaftError},
     raft::{
@@ -130,10 +131,12 @@ pub struct GroupParts {
 /// A running group and its machine.
 pub struct RunningGroup<M: Machine> {
     raft: Raft<Types, Adapter<M>>,
-    keeper: Arc<Keeper<M>>,
+    pub(super) keeper: Arc<Keeper<M>>,
+    pub(super) rpc: Rpc,
+    pub(super) late: Late,
     incoming: Mutex<Incoming>,
-    log: Log,
-    group: GroupId,
+    pub(super) log: Log,
+    pub(super) group: GroupId,
     log_room_bytes_min: u64,
     keep_log_bytes_max: u64,
     keep_entries: u64,
@@ -151,10 +154,23 @@ impl<M: Machine> RunningGroup<M> {
         let keeper = Arc::new(Keeper::open(keeper, machine).await?);
         let (store, adapter) = (LogStore::new(log.group(group)), Adapter::new(keeper.clone()));
         let config = options.config(group)?;
-        let raft = Raft::new(node.0, config, Links::new(rpc, group), store, adapter).await.map_err(io::Error::other)?;
+        let raft = Raft::new(node.0, config, Links::new(rpc.clone(), group), store, adapter)
+            .await
+            .map_err(io::Error::other)?;
         let GroupOptions { log_room_bytes_min, keep_log_bytes_max, keep_entries, .. } = options;
-        let running =
-            Arc::new(Self { raft, keeper, incoming, log, group, log_room_bytes_min, keep_log_bytes_max, keep_entries });
+        let late = Late::default();
+        let running = Arc::new(Self {
+            raft,
+            keeper,
+            rpc,
+            late,
+            incoming,
+            log,
+            group,
+            log_room_bytes_min,
+            keep_log_bytes_max,
+            keep_entries,
+        });
         drop(super::spawn(run_keeper(Arc::downgrade(&running))));
         inbox.add(group, running.clone());
         Ok(running)
@@ -184,19 +200,6 @@ impl<M: Machine> RunningGroup<M> {
         match self.raft.client_write(proposal).await {
             Ok(response) => Ok(Some(response.data)),
             Err(RaftError::APIError(_)) => Ok(None),
-            Err(RaftError::Fatal(error)) => Err(io::Error::other(error)),
-        }
-    }
-
-    /// Waits until this machine holds everything that was acknowledged before the call; `false` if this node does not
-    /// lead.
-    ///
-    /// # Errors
-    /// The group has stopped.
-    pub async fn confirm_read(&self) -> io::Result<bool> {
-        match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(_) => Ok(true),
-            Err(RaftError::APIError(_)) => Ok(false),
             Err(RaftError::Fatal(error)) => Err(io::Error::other(error)),
         }
     }
@@ -279,6 +282,8 @@ async fn run_keeper<M: Machine>(group: Weak<RunningGroup<M>>) {
 pub trait Group: Send + Sync + 'static {
     /// Whether the log has room for an append.
     fn has_room(&self, request: &AppendEntriesRequest<Types>) -> bool;
+    /// Whether the log holds a vote for this leader, and so none for a later one.
+    fn votes_for(&self, leader: &LeaderId) -> bool;
     /// Takes a sender's appends in order.
     fn stream_append(
         &self,
@@ -310,6 +315,10 @@ impl<M: Machine> Group for RunningGroup<M> {
         }
         let bytes: usize = request.entries.iter().map(payload_bytes).sum();
         self.log.room_bytes() > bytes as u64 + self.log_room_bytes_min
+    }
+
+    fn votes_for(&self, leader: &LeaderId) -> bool {
+        self.votes_for(leader)
     }
 
     fn stream_append(

@@ -7,7 +7,7 @@ use super::{
     Group,
     network::{decode, decode_append, service},
     snapshot::{PieceAnswer, PieceHead, Snapshot},
-    types::Types,
+    types::{Types, Vote},
 };
 use crate::{log::GroupId, peers::Reply};
 use bytes::{Buf, Bytes};
@@ -58,7 +58,7 @@ impl Inbox {
 
     /// Takes a call. Returns the reply back if the call is not Raft's.
     pub fn handle(&self, from: NodeId, number: u8, mut body: Bytes, reply: Reply) -> Option<(Bytes, Reply)> {
-        if !(service::APPEND..=service::SNAPSHOT).contains(&number) {
+        if !(service::APPEND..=service::CONFIRM).contains(&number) {
             return Some((body, reply));
         }
         if body.len() < 4 {
@@ -70,10 +70,13 @@ impl Inbox {
             reply.refuse("this node does not hold that group (yet)");
             return None;
         };
-        if number == service::APPEND {
-            self.append(from, id, group, body, reply);
-        } else {
-            super::spawn(answer(group, number, body, reply));
+        match number {
+            service::APPEND => self.append(from, id, group, body, reply),
+            service::CONFIRM => match decode::<Vote>(&body) {
+                Ok(vote) => reply.send(&[&[u8::from(group.votes_for(vote.leader_id()))]]),
+                Err(error) => reply.refuse(&error.to_string()),
+            },
+            _slow => drop(super::spawn(answer(group, number, body, reply))),
         }
         None
     }

@@ -154,6 +154,11 @@ impl<M: Machine> Keeper<M> {
         self.position.lock().clone()
     }
 
+    /// The last entry that was applied.
+    pub fn applied_id(&self) -> Option<LogId> {
+        self.position.lock().applied
+    }
+
     pub async fn apply(&self, entry: LogEntry) -> io::Result<Applied> {
         self.let_engine_catch_up().await;
         let index = entry.log_id.index;

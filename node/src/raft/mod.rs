@@ -3,6 +3,7 @@
 //! What comes out are [`RunningGroup`]s: propose bytes, have them applied on a quorum, read what was acknowledged.
 
 mod change;
+mod confirm;
 mod figures;
 mod file;
 mod group;

@@ -36,6 +36,8 @@ pub mod service {
     pub const TRANSFER: u8 = 4;
     /// A piece of a snapshot.
     pub const SNAPSHOT: u8 = 5;
+    /// Whether a replica still votes for a leader.
+    pub const CONFIRM: u8 = 6;
 }
 
 /// Appends under way to one follower of one group.
@@ -100,6 +102,54 @@ impl Link {
     }
 }
 
+/// How long news of nothing but a commit waits for entries that carry it along. It bounds how much later than the leader an
+/// idle group's followers apply.
+const COMMIT_NEWS_DELAY: Duration = Duration::from_millis(5);
+
+/// A stream of appends in which news of nothing but a commit waits for the next entries: a busy group would else send, and
+/// every follower answer, two appends for each entry. openraft asks for no answer to each request of a stream.
+struct Unhurried<S> {
+    input: futures::stream::Fuse<S>,
+    /// The last entry that the follower was sent in this stream.
+    sent: Option<Option<LogId>>,
+    held: Option<AppendEntriesRequest<Types>>,
+    held_until: std::pin::Pin<Box<tokio::time::Sleep>>,
+}
+
+impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static> Unhurried<S> {
+    fn new(input: S) -> Self {
+        let held_until = Box::pin(tokio::time::sleep(COMMIT_NEWS_DELAY));
+        Self { input: input.fuse(), sent: None, held: None, held_until }
+    }
+
+    fn into_stream(self) -> BoxStream<'static, AppendEntriesRequest<Types>> {
+        futures::stream::unfold(self, |mut this| async move { Some((this.next().await?, this)) }).boxed()
+    }
+
+    async fn next(&mut self) -> Option<AppendEntriesRequest<Types>> {
+        loop {
+            let holds = self.held.is_some();
+            let request = tokio::select! {
+                biased;
+                request = self.input.next() => request,
+                () = &mut self.held_until, if holds => return self.held.take(),
+            };
+            let Some(request) = request else { return self.held.take() };
+            if request.entries.is_empty() && self.sent == Some(request.prev_log_id) {
+                if !holds {
+                    self.held_until.as_mut().reset(tokio::time::Instant::now() + COMMIT_NEWS_DELAY);
+                }
+                self.held = Some(request);
+            } else {
+                // It was made later, so it says at least as much of the commit.
+                self.held = None;
+                self.sent = Some(request.entries.last().map_or(request.prev_log_id, |entry| Some(entry.log_id)));
+                return Some(request);
+            }
+        }
+    }
+}
+
 impl RaftNetworkV2<Types> for Link {
     type SnapshotData = Snapshot;
 
@@ -120,6 +170,7 @@ impl RaftNetworkV2<Types> for Link {
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         let link = self.clone();
+        let input = Unhurried::new(input).into_stream();
         // `append` posts the request before it returns its future: the order of the input is the order on the wire.
         let answers = input.map(move |request| link.append(&request)).buffered(APPENDS_IN_FLIGHT_MAX);
         Box::pin(async move { Ok(answers.boxed()) })
@@ -173,6 +224,11 @@ pub(super) fn rpc_error(error: CallError) -> RPCError<Types> {
 
 pub(super) fn network_error<E: std::error::Error + 'static>(error: &E) -> RPCError<Types> {
     RPCError::Network(NetworkError::new(error))
+}
+
+/// A value as postcard.
+pub(super) fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
+    postcard::to_stdvec(value).map_err(io::Error::other)
 }
 
 /// Reads a postcard value.

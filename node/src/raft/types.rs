@@ -62,6 +62,8 @@ impl<'de> Deserialize<'de> for Applied {
 pub type LogId = openraft::alias::LogIdOf<Types>;
 /// A vote.
 pub type Vote = openraft::alias::VoteOf<Types>;
+/// Who leads, or would, in which term.
+pub type LeaderId = openraft::alias::LeaderIdOf<Types>;
 /// A log entry.
 pub type LogEntry = openraft::alias::EntryOf<Types>;
 /// A committed membership.
