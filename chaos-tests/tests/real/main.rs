@@ -4,6 +4,7 @@ mod app;
 mod compare;
 mod django;
 mod express;
+mod tools;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -118,14 +118,14 @@ pub enum Notice {
     },
 }
 
-/// How long a write or read may take before the gateway gives up.
+/// How long a write or read may wait for a leader that answers nothing before the gateway gives up.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A region, seen from one of its nodes. Answers for every slot by forwarding to leaders.
 pub trait Backend: Send + Sync + 'static {
     /// Applies writes; one result each, in order. Writes to one shard are proposed in the given order as one unit that is
     /// not split and is retried whole through changes of leader; shards go side by side. Requests without an origin get
-    /// one. Follows leaders until [`REQUEST_TIMEOUT`].
+    /// one. Follows leaders; waits for one that is busy, gives up [`REQUEST_TIMEOUT`] after the last sign of one.
     fn write(&self, commands: Vec<Command>) -> BoxFuture<'static, Vec<Result<Outcome, Unavailable>>>;
 
     /// Linearizable reads; one result each, in order.

@@ -4,6 +4,7 @@ use super::{
     backend::{REQUEST_TIMEOUT, Unavailable},
     calls, machine,
     node::Inner,
+    pace::{COMMANDS_UNDER_WAY_MAX, Pace},
 };
 use crate::{
     peers::{CallError, Lane},
@@ -21,8 +22,11 @@ use sojourn_proto::wire::{Wire, decode_all, encode};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
-/// How long one try at a leader may take before another is looked for.
+/// How long another node may answer nothing before a leader is looked for again.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The end of a try at a leader that goes on answering others: one of theirs is answered last.
+const TRY_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// How long a node may take to say who leads a shard.
 const ASK_TIMEOUT: Duration = Duration::from_millis(500);
@@ -93,82 +97,100 @@ impl Inner {
         Ok(answers)
     }
 
-    async fn write_once(&self, shard: ShardId, bundle: &Bundle) -> Result<Vec<Outcome>, NotProposed> {
-        let leader = self.find_leader(shard).await.ok_or(NotProposed::NotLeader)?;
+    async fn write_once(&self, shard: ShardId, leader: NodeId, bundle: &Bundle) -> Result<Vec<Outcome>, NotProposed> {
         if leader == self.options.node {
             let Some(shard) = self.shards.get(shard) else { return Err(NotProposed::NotLeader) };
             return shard.proposer.write(bundle.clone()).await;
         }
         let parts: [&[u8]; 3] = [&calls::shard_head(shard), &bundle.count().to_le_bytes(), bundle.bytes()];
-        self.forwarded(shard, self.rpc.call(leader, Lane::Fast, calls::WRITE, &parts, TRY_TIMEOUT).await)
+        self.forwarded(shard, self.rpc.call(leader, Lane::Fast, calls::WRITE, &parts, TRY_TIMEOUT_MAX).await)
     }
 
-    async fn read_once(&self, shard: ShardId, queries: &Vec<Query>) -> Result<Vec<Answer>, NotProposed> {
-        let leader = self.find_leader(shard).await.ok_or(NotProposed::NotLeader)?;
+    async fn read_once(
+        &self,
+        shard: ShardId,
+        leader: NodeId,
+        queries: &Vec<Query>,
+    ) -> Result<Vec<Answer>, NotProposed> {
         if leader == self.options.node {
             return self.read_here(shard, queries).await;
         }
         let parts: [&[u8]; 2] = [&calls::shard_head(shard), &encode(queries)];
-        self.forwarded(shard, self.rpc.call(leader, Lane::Fast, calls::READ, &parts, TRY_TIMEOUT).await)
+        self.forwarded(shard, self.rpc.call(leader, Lane::Fast, calls::READ, &parts, TRY_TIMEOUT_MAX).await)
     }
 
-    /// What becomes of one try at a leader: a value, nothing yet (after a pause), or the end of trying.
-    async fn settle<T>(
-        &self,
-        shard: ShardId,
-        deadline: Instant,
-        tried: Result<Result<T, NotProposed>, tokio::time::error::Elapsed>,
-    ) -> Result<Option<T>, Unavailable> {
-        match tried {
-            Ok(Ok(value)) => Ok(Some(value)),
-            Ok(Err(NotProposed::NoRoom)) => Err(Unavailable::DiskFull),
-            Ok(Err(NotProposed::Overloaded)) => {
-                Err(Unavailable::Overloaded { requests_max: self.options.proposer.commands_waiting_max })
+    /// Tries at one leader after the other, until one answers or for [`REQUEST_TIMEOUT`] none answered anything that was asked
+    /// before this.
+    async fn follow<T, F>(&self, shard: ShardId, pace: &Pace, once: impl Fn(NodeId) -> F) -> Result<T, Unavailable>
+    where
+        F: Future<Output = Result<T, NotProposed>>,
+    {
+        let began = Instant::now();
+        let mut doubt = false;
+        loop {
+            let number = pace.ask();
+            let left = || (pace.heard(number, began) + REQUEST_TIMEOUT).saturating_duration_since(Instant::now());
+            let tried = match self.find_leader(shard).await {
+                None => Err(NotProposed::NotLeader),
+                Some(leader) => {
+                    let patience = if leader == self.options.node { left() } else { left().min(TRY_TIMEOUT) };
+                    tokio::select! {
+                        biased;
+                        tried = once(leader) => tried,
+                        () = pace.silence(number, Instant::now(), patience) => {
+                            self.leaders.lock().remove(&shard);
+                            doubt = true;
+                            Err(NotProposed::NotLeader)
+                        }
+                    }
+                }
+            };
+            let no_leader = Unavailable::NoLeader { shard: shard.0, retry_after_ms: RETRY_AFTER_MS };
+            match tried {
+                Ok(value) => {
+                    pace.answered(number);
+                    return Ok(value);
+                }
+                // An earlier try may still be applied, so it must not be said that nothing was written.
+                Err(NotProposed::NoRoom) => return Err(if doubt { no_leader } else { Unavailable::DiskFull }),
+                Err(NotProposed::Overloaded) if left().is_zero() => {
+                    let requests_max = self.options.proposer.commands_waiting_max;
+                    return Err(if doubt { no_leader } else { Unavailable::Overloaded { requests_max } });
+                }
+                Err(NotProposed::NotLeader | NotProposed::Stopped) if left().is_zero() => return Err(no_leader),
+                Err(NotProposed::Overloaded) => {}
+                Err(NotProposed::NotLeader | NotProposed::Stopped) => doubt = true,
             }
-            Ok(Err(NotProposed::NotLeader | NotProposed::Stopped)) if Instant::now() < deadline => {
-                tokio::time::sleep(RETRY_PAUSE).await;
-                Ok(None)
-            }
-            Ok(Err(_)) | Err(_) => Err(Unavailable::NoLeader { shard: shard.0, retry_after_ms: RETRY_AFTER_MS }),
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
     pub async fn read_shard(&self, shard: ShardId, queries: Vec<Query>) -> Result<Vec<Answer>, Unavailable> {
-        let deadline = Instant::now() + REQUEST_TIMEOUT;
-        loop {
-            let tried = tokio::time::timeout_at(deadline, self.read_once(shard, &queries)).await;
-            if let Some(answers) = self.settle(shard, deadline, tried).await? {
-                return Ok(answers);
-            }
-        }
-    }
-
-    pub async fn change(&self, command: RegionCommand) -> Result<RegionOutcome, Unavailable> {
-        let deadline = Instant::now() + REQUEST_TIMEOUT;
-        loop {
-            let tried = tokio::time::timeout_at(deadline, self.change_once(&command)).await;
-            if let Some(outcome) = self.settle(ShardId(0), deadline, tried).await? {
-                return Ok(outcome);
-            }
-        }
+        let pace = self.paces.of(shard);
+        self.follow(shard, &pace, |leader| self.read_once(shard, leader, &queries)).await
     }
 
     pub async fn write_shard(&self, shard: ShardId, mut commands: Vec<Command>) -> Result<Vec<Outcome>, Unavailable> {
         // Open until this returns: nobody forgets the answers of what may be sent again.
         let _ticket = self.requests.name(shard, &mut commands);
         let bundle = Bundle::new(&commands);
+        let pace = self.paces.of(shard);
+        let Some(_room) = pace.room(bundle.count(), bundle.bytes().len()).await else {
+            return Err(Unavailable::Overloaded { requests_max: COMMANDS_UNDER_WAY_MAX.into() });
+        };
+        self.follow(shard, &pace, |leader| self.write_once(shard, leader, &bundle)).await
+    }
+
+    pub async fn change(&self, command: RegionCommand) -> Result<RegionOutcome, Unavailable> {
         let deadline = Instant::now() + REQUEST_TIMEOUT;
-        let mut was_tried = false;
         loop {
-            let tried = tokio::time::timeout_at(deadline, self.write_once(shard, &bundle)).await;
-            match self.settle(shard, deadline, tried).await {
-                Ok(Some(outcomes)) => return Ok(outcomes),
-                Ok(None) => was_tried = true,
-                // An earlier try may still be applied, so it must not be said that nothing was written.
-                Err(Unavailable::DiskFull | Unavailable::Overloaded { .. }) if was_tried => {
-                    return Err(Unavailable::NoLeader { shard: shard.0, retry_after_ms: RETRY_AFTER_MS });
+            match tokio::time::timeout_at(deadline, self.change_once(&command)).await {
+                Ok(Ok(outcome)) => return Ok(outcome),
+                Ok(Err(NotProposed::NoRoom)) => return Err(Unavailable::DiskFull),
+                Ok(Err(_)) if Instant::now() < deadline => tokio::time::sleep(RETRY_PAUSE).await,
+                Ok(Err(_)) | Err(_) => {
+                    return Err(Unavailable::NoLeader { shard: 0, retry_after_ms: RETRY_AFTER_MS });
                 }
-                Err(error) => return Err(error),
             }
         }
     }

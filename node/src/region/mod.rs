@@ -16,6 +16,7 @@ mod machine;
 mod members;
 pub mod moves;
 mod node;
+mod pace;
 pub mod quota;
 mod requests;
 mod serve;

@@ -9,6 +9,7 @@ use super::{
     machine::Agreed,
     members::run_members,
     moves::run_moves,
+    pace::Paces,
     requests::Requests,
     shards::Shards,
     space::run_space,
@@ -115,6 +116,8 @@ pub(super) struct Inner {
     pub started: Duration,
     pub notices: broadcast::Sender<Arc<Notice>>,
     pub requests: Requests,
+    /// What this node has under way in each shard.
+    pub paces: Paces,
     /// The leaders of shards that this node does not hold, as far as it has heard.
     pub leaders: Mutex<BTreeMap<ShardId, NodeId>>,
     /// Groups in which a step of membership is under way.
@@ -141,6 +144,7 @@ impl RegionNode {
             clock: Arc::new(SlewedClock::new()),
             shards: Shards::default(),
             requests: Requests::new(env.random.next_u64()),
+            paces: Paces::default(),
             started: env.clock.boot(),
             leaders: Mutex::default(),
             changing: Mutex::default(),
