@@ -5,7 +5,12 @@ use crate::{
     config::{Listen, NodeConfig},
     engine::{EngineKind, StorageOptions},
     env::{Env, RealEnv, machine_memory_bytes, memory_bytes, raise_open_files},
-    gateway::{self, grpc::GrpcOptions, http::HttpOptions, resp::RespOptions},
+    gateway::{
+        self,
+        grpc::GrpcOptions,
+        http::{Endpoint, HttpOptions},
+        resp::RespOptions,
+    },
     log::{Log, LogFailure, LogOptions},
     peers::{Identity, PeersServer, Roster, Rpc, RpcOptions, TcpEnquiry, TcpNetwork},
     raft::GroupOptions,
@@ -18,8 +23,12 @@ use crate::{
     telemetry::{Metrics, notify},
 };
 use anyhow::Context;
+use sojourn_core::region::Member;
 use std::{net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+/// What a node that starts does first.
+const READING: &str = "it is reading its log and its state";
 
 /// Runs a node until SIGTERM or SIGINT.
 ///
@@ -103,22 +112,25 @@ impl Running {
     /// What keeps it from starting, with the mend.
     pub async fn start(config: NodeConfig, listeners: Listeners) -> anyhow::Result<Self> {
         let env = RealEnv::current();
+        let (close, closing) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
+        // Probes are answered from the beginning. What fails here drops `stop`, which ends it.
+        let endpoint = Endpoint::new(READING);
+        let http = tokio::spawn(endpoint.clone().serve(listeners.http, is_set(stopped.clone())));
         let directory = DataDirectory::open(env.disk.clone(), &config.data_dir)?;
         let log_options =
             LogOptions { log_bytes_max: config.log_bytes_max, ..LogOptions::new(config.data_dir.join("log")) };
         let log = Log::open(&env, log_options, Arc::new(stop_at_once)).await?;
-        let (close, closing) = watch::channel(false);
-        let (stop, stopped) = watch::channel(false);
-        let entered = enter(&env, &config, &directory, &log, listeners.peers, stopped.clone()).await?;
+        let entered = enter(&env, &config, &directory, &log, listeners.peers, stopped, &endpoint).await?;
         let Entered { identity, rpc, peers } = entered;
+        endpoint.waits_for(READING.to_owned());
         let options = node_options(&env, &config, &identity);
         let node = RegionNode::start(env, log, rpc, options).await?;
         let (name, number) = (config.name_of(Some(identity.node)), identity.node.0);
         let remembers = tokio::spawn(remember_world(node.clone(), directory, identity, config.world));
         let metrics = Arc::new(Metrics::new(node.clone())?);
         let (sessions, registry) = (Arc::new(metrics.measured()), metrics.registry().clone());
-        let options = HttpOptions { open: config.insecure };
-        let http = gateway::http::serve(listeners.http, node.clone(), metrics, options, is_set(stopped));
+        endpoint.open(node.clone(), metrics, HttpOptions { open: config.insecure });
         let api = Arc::new(Api::new(sessions.clone()));
         let grpc = gateway::grpc::serve(listeners.grpc, api, GrpcOptions::default(), closing.clone());
         let options = RespOptions {
@@ -128,7 +140,7 @@ impl Running {
             ..RespOptions::default()
         };
         let resp = gateway::resp::serve(listeners.resp, sessions, options, is_set(closing));
-        let (grpc, resp, http) = (tokio::spawn(grpc), tokio::spawn(resp), tokio::spawn(http));
+        let (grpc, resp) = (tokio::spawn(grpc), tokio::spawn(resp));
         Ok(Self { name, number, node, remembers, close, stop, grpc, resp, http, peers })
     }
 
@@ -208,6 +220,7 @@ async fn enter(
     log: &Log,
     peers: TcpListener,
     stopped: watch::Receiver<bool>,
+    endpoint: &Endpoint,
 ) -> anyhow::Result<Entered> {
     let region_name = config.region_given.then(|| config.region.1.clone());
     let expected = Expected { world: config.world, region_name: region_name.clone(), node: config.id };
@@ -217,6 +230,7 @@ async fn enter(
     // A joining node is told its number before anybody can call it.
     let joined = match (&known, &config.join) {
         (None, Some(address)) => {
+            endpoint.waits_for(format!("{address} has not let it join yet"));
             let (name, addresses) = (config.name_of(None), config.addresses_of(None));
             let question = Question::Join { region: region_name, name, addresses, disk };
             Some(entrance::join(&TcpEnquiry, address, question, disk).await?)
@@ -241,6 +255,7 @@ async fn enter(
         None => {
             let region = (config.region.0, config.region.1.as_str());
             let founders = &config.founders;
+            endpoint.waits_for(founders_wanted(founders));
             let (identity, members) = entrance::enter_as_founder(&TcpEnquiry, founders, region, node, disk).await?;
             members.iter().for_each(|member| roster.expect(member.id, member.addresses.peers.clone()));
             identity
@@ -251,6 +266,12 @@ async fn enter(
         tracing::info!(node = node.0, region = identity.region_name, founder = identity.founder, "came in");
     }
     Ok(Entered { identity, rpc, peers })
+}
+
+fn founders_wanted(founders: &[Member]) -> String {
+    let all: Vec<String> =
+        founders.iter().map(|member| format!("{} at {}", member.name, member.addresses.peers)).collect();
+    format!("a majority of the founders has not come yet; they are {}: do most of them run?", all.join(", "))
 }
 
 /// Writes down which world a founder founded. Never returns but with an error; holds the directory as long as it runs.

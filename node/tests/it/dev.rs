@@ -235,51 +235,70 @@ fn misuse_is_told_apart_from_failure(world: &World<'_>) {
     assert!(nowhere.code == 1 && nowhere.err.contains("no node answers"), "{nowhere:?}");
 }
 
-/// The probes of one node, without a client library.
+/// A node of its own; it ends with this value.
+struct Founder(Child);
+
+impl Founder {
+    /// Founder `number` of three, whose ports follow `base`.
+    fn start(number: u16, base: u16, directory: &Path) -> Self {
+        let at = |node: u16, port: u16| format!("127.0.0.1:{}", base + 10 * node + port);
+        let founders: Vec<String> = (0..3)
+            .map(|node| {
+                let [grpc, resp, http, peers] = [0, 1, 2, 3].map(|port| at(node, port));
+                format!("{}:na-{node}={peers}/{resp}/{grpc}/{http}", node + 1)
+            })
+            .collect();
+        let mut command = Command::new(SOJOURN);
+        command.args(["serve", "--node-id", &(number + 1).to_string(), "--region-founders", &founders.join(",")]);
+        command.args(["--region-world", "7", "--log-format", "json"]);
+        command.arg("--node-data-dir").arg(directory.join(number.to_string()));
+        for (flag, port) in [("--listen-grpc", 0), ("--listen-resp", 1), ("--listen-http", 2), ("--listen-peers", 3)] {
+            command.args([flag, &at(number, port)]);
+        }
+        Self(command.stderr(Stdio::null()).spawn().expect("started"))
+    }
+}
+
+impl Drop for Founder {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _waited = self.0.wait();
+    }
+}
+
+/// `GET path` without a client library.
+fn http_get(port: u16, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
 #[test]
-fn a_region_of_one_says_what_it_is() {
+fn a_founder_says_what_it_waits_for_and_then_what_it_is() {
     let directory = tempfile::tempdir().expect("a directory");
     let base = free_ports() + 26;
-    let at = |port: u16| format!("127.0.0.1:{}", base + port);
-    let founder = |node: u16| {
-        let [grpc, resp, http, peers] = [0, 1, 2, 3].map(|port| at(10 * node + port));
-        format!("{}:na-{node}={peers}/{resp}/{grpc}/{http}", node + 1)
-    };
-    let founders = founder(0);
-    let mut command = Command::new(SOJOURN);
-    command.args([
-        "serve",
-        "--node-id",
-        "1",
-        "--region-founders",
-        &founders,
-        "--region-world",
-        "7",
-        "--log-format",
-        "json",
-    ]);
-    command.arg("--node-data-dir").arg(directory.path());
-    for (flag, port) in [("--listen-grpc", 0), ("--listen-resp", 1), ("--listen-http", 2), ("--listen-peers", 3)] {
-        command.args([flag, &at(port)]);
-    }
-    let mut node = command.stderr(Stdio::null()).spawn().expect("started");
-    let get = |path: &str| -> Option<String> {
-        let mut stream = TcpStream::connect(at(2)).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", at(2)).ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        Some(text)
-    };
-    until("the node answers", || get("/livez").is_some_and(|text| text.starts_with("HTTP/1.1 200")));
-    until("the node is ready", || get("/readyz").is_some_and(|text| text.starts_with("HTTP/1.1 200")));
+    let get = |path: &str| http_get(base + 2, path);
+    let is = |path: &str, status: &str| get(path).is_some_and(|text| text.starts_with(&format!("HTTP/1.1 {status}")));
+
+    let _lone = Founder::start(0, base, directory.path());
+    until("the node lives", || is("/livez", "200"));
+    until("it says for whom it waits", || get("/readyz").is_some_and(|text| text.contains("na-2 at 127.0.0.1:")));
+    assert!(is("/readyz", "503"));
     let figures = get("/metrics").expect("answered");
-    for name in
-        ["sojourn_ready 1", "sojourn_log_syncs_total", "sojourn_process_open_fds", "sojourn_raft_term{group=\"0\"}"]
-    {
+    for name in ["sojourn_ready 0", "sojourn_process_open_fds"] {
+        assert!(figures.contains(name), "{name} in {figures}");
+    }
+    let status = get("/v1/status").expect("answered");
+    assert!(status.starts_with("HTTP/1.1 503") && status.contains("a majority of the founders"), "{status}");
+
+    let _other = Founder::start(1, base, directory.path());
+    until("two of three found the region", || is("/readyz", "200"));
+    let figures = get("/metrics").expect("answered");
+    for name in ["sojourn_ready 1", "sojourn_log_syncs_total", "sojourn_raft_term{group=\"0\"}"] {
         assert!(figures.contains(name), "{name} in {figures}");
     }
     let lost = get("/v1/nowhere").expect("answered");
     assert!(lost.starts_with("HTTP/1.1 404") && lost.contains("GET / lists"), "{lost}");
-    let _ended = node.kill();
-    let _waited = node.wait();
 }

@@ -14,7 +14,12 @@ pub(super) fn routes() -> Router<Node> {
 }
 
 async fn metrics(State(node): State<Node>) -> Result<impl IntoResponse, Refused> {
-    let text = node.metrics.text().map_err(|error| {
+    written(node.metrics.text())
+}
+
+/// The answer that carries figures.
+pub(super) fn written(text: prometheus::Result<String>) -> Result<impl IntoResponse, Refused> {
+    let text = text.map_err(|error| {
         Refused::new(StatusCode::INTERNAL_SERVER_ERROR, &format!("the figures cannot be written: {error}"), "")
     })?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))

@@ -4,14 +4,21 @@ mod admin;
 pub mod api;
 mod metrics;
 mod probes;
+mod starting;
 
 use crate::{
     region::{RegionNode, admin::Admin, backend::Backend},
     telemetry::Metrics,
 };
-use axum::Router;
-use std::{net::SocketAddr, sync::Arc};
+use axum::{Router, extract::Request, response::Response};
+use parking_lot::Mutex;
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 use tokio::net::TcpListener;
+use tower_service::Service;
 
 /// What the handlers call.
 #[derive(Clone)]
@@ -28,24 +35,59 @@ pub struct HttpOptions {
     pub open: bool,
 }
 
-/// Serves until `stop` completes.
-///
-/// # Errors
-/// The listener failed.
-pub async fn serve(
-    listener: TcpListener,
-    node: RegionNode,
-    metrics: Arc<Metrics>,
-    options: HttpOptions,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let node = Node { backend: Arc::new(node.clone()), admin: Arc::new(node), metrics };
-    let router = Router::new()
-        .merge(probes::routes())
-        .merge(metrics::routes())
-        .nest("/v1", admin::routes(options))
-        .with_state(node)
-        .fallback(admin::unknown_path);
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop).await
+/// The endpoint: it answers from before the node comes in, which may take long where that depends on others.
+pub struct Endpoint {
+    /// Set once there is a node to ask.
+    node: OnceLock<Router>,
+    missing: Mutex<String>,
+}
+
+impl Endpoint {
+    /// An endpoint of a node that is not in yet.
+    pub fn new(missing: &str) -> Arc<Self> {
+        Arc::new(Self { node: OnceLock::new(), missing: Mutex::new(missing.to_owned()) })
+    }
+
+    /// Says for what the node waits from now on.
+    pub fn waits_for(&self, missing: String) {
+        *self.missing.lock() = missing;
+    }
+
+    /// Lets requests through to the node.
+    pub fn open(&self, node: RegionNode, metrics: Arc<Metrics>, options: HttpOptions) {
+        let node = Node { backend: Arc::new(node.clone()), admin: Arc::new(node), metrics };
+        let router = Router::new()
+            .merge(probes::of_the_process())
+            .merge(probes::routes())
+            .merge(metrics::routes())
+            .nest("/v1", admin::routes(options))
+            .with_state(node)
+            .fallback(admin::unknown_path);
+        // The first one stays.
+        let _opened = self.node.set(router);
+    }
+
+    /// Serves until `stop` completes.
+    ///
+    /// # Errors
+    /// The listener failed.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let starting = starting::routes(self.clone());
+        let routes = Router::new().fallback(async move |request| self.answer(&starting, request).await);
+        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, service).with_graceful_shutdown(stop).await
+    }
+
+    async fn answer(&self, starting: &Router, request: Request) -> Result<Response, Infallible> {
+        // A router is always ready to be called.
+        self.node.get().unwrap_or(starting).clone().call(request).await
+    }
+
+    fn missing(&self) -> String {
+        self.missing.lock().clone()
+    }
 }

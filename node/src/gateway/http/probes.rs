@@ -4,8 +4,13 @@ use super::Node;
 use crate::region::backend::Topology;
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 
+/// What the process answers, whatever its node does.
+pub(super) fn of_the_process<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().route("/", get(async || HOME)).route("/livez", get(async || "ok\n"))
+}
+
 pub(super) fn routes() -> Router<Node> {
-    Router::new().route("/", get(async || HOME)).route("/livez", get(async || "ok\n")).route("/readyz", get(ready))
+    Router::new().route("/readyz", get(ready))
 }
 
 const HOME: &str = "\
@@ -35,7 +40,11 @@ Administration, from this machine only; JSON in and out, as `sojourn cluster|ses
 ";
 
 async fn ready(State(node): State<Node>) -> (StatusCode, String) {
-    let missing = missing(&node.backend.topology());
+    readiness(&missing(&node.backend.topology()))
+}
+
+/// The answer to whether the node is ready, by what is missing.
+pub(super) fn readiness(missing: &[String]) -> (StatusCode, String) {
     if missing.is_empty() {
         (StatusCode::OK, "ready\n".to_owned())
     } else {

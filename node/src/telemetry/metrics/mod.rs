@@ -27,7 +27,7 @@ impl Metrics {
     /// # Errors
     /// Two figures have one name, which is a bug.
     pub fn new(node: RegionNode) -> prometheus::Result<Self> {
-        let registry = Registry::new_custom(Some("sojourn".to_owned()), None)?;
+        let registry = registry()?;
         let operations = Arc::new(Operations::new(&registry)?);
         let scraped = Scraped::new(&registry)?;
         Ok(Self { registry, operations, scraped, node })
@@ -49,8 +49,26 @@ impl Metrics {
     /// A figure cannot be written, which is a bug.
     pub fn text(&self) -> prometheus::Result<String> {
         self.scraped.take(&self.node);
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        text(&self.registry)
     }
+}
+
+/// The figures of a process whose node is not there yet: it is not ready, and what it uses.
+///
+/// # Errors
+/// As [`Metrics::text`].
+pub fn text_of_starting_node() -> prometheus::Result<String> {
+    let registry = registry()?;
+    Scraped::new(&registry)?.take_process();
+    text(&registry)
+}
+
+fn registry() -> prometheus::Result<Registry> {
+    Registry::new_custom(Some("sojourn".to_owned()), None)
+}
+
+fn text(registry: &Registry) -> prometheus::Result<String> {
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }

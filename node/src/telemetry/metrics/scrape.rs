@@ -123,6 +123,10 @@ impl Scraped {
         self.take_groups(&status);
         self.take_log(node, &status);
         self.take_sessions(node);
+        self.take_process();
+    }
+
+    pub fn take_process(&self) {
         let process = Process::read();
         self.process.memory.set(signed(process.memory_bytes));
         self.process.files.set(signed(process.open_files));
