@@ -366,6 +366,11 @@ impl RegionState {
         self.members.get_mut(&id).ok_or(RegionRefusal::UnknownNode(id))
     }
 
+    /// Whether the node was a member once and is none any more: numbers are never used again.
+    pub fn has_removed(&self, node: NodeId) -> bool {
+        self.world != 0 && node.0 < self.next_node && !self.members.contains_key(&node)
+    }
+
     /// The number of the namespace called `name`.
     ///
     /// # Errors

@@ -97,6 +97,10 @@ impl Network for TcpNetwork {
         sender
     }
 
+    fn ask(&self, peer: NodeId, question: Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer>> {
+        TcpEnquiry.ask(self.roster.address(peer).unwrap_or_default(), question)
+    }
+
     fn learn(&self, region: &RegionState) {
         self.roster.learn(region);
     }

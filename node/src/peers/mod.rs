@@ -76,6 +76,9 @@ pub trait Network: Send + Sync + 'static {
     /// the peer cannot be reached frames are dropped and [`Inbound::Lost`] is told. Dropping the sender closes the way.
     fn open(&self, peer: NodeId, lane: Lane, receiver: Arc<dyn Receiver>) -> mpsc::Sender<Bytes>;
 
+    /// Asks `peer` as a stranger would: it answers whoever asks, also nodes whose frames it no longer takes.
+    fn ask(&self, peer: NodeId, question: Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer>>;
+
     /// Takes note of where the members are and who may call.
     fn learn(&self, _region: &RegionState) {}
 }

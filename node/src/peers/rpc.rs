@@ -1,7 +1,7 @@
 //! Requests and answers over the frames of a [`Network`].
 
 use super::{
-    FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, Receiver,
+    FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, NoAnswer, Receiver,
     frame::{self, Kind, Message},
 };
 use crate::env::Env;
@@ -185,6 +185,11 @@ impl Rpc {
     /// Tells `to` something and waits for nothing.
     pub fn notify(&self, to: NodeId, lane: Lane, service: u8, parts: &[&[u8]]) {
         self.post(to, lane, Kind::Notice, 0, service, parts);
+    }
+
+    /// Asks `to` as a node that may be no member any more: see [`Network::ask`].
+    pub fn ask(&self, to: NodeId, question: Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer>> {
+        self.inner.network.ask(to, question)
     }
 
     fn finish(&self, call: u64, result: Result<Bytes, CallError>) {

@@ -141,6 +141,10 @@ impl Network for SimulatedNode {
         }));
         sender
     }
+
+    fn ask(&self, peer: NodeId, question: Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer>> {
+        Enquiry::ask(self, peer.0.to_string(), question)
+    }
 }
 
 impl Enquiry for SimulatedNode {

@@ -54,6 +54,13 @@ pub enum Question {
         /// Its disk.
         disk: u128,
     },
+    /// A member that nobody may have told of its removal wants to know.
+    Standing {
+        /// Its world.
+        world: u128,
+        /// Its number.
+        node: NodeId,
+    },
 }
 
 /// What it is told.
@@ -84,12 +91,15 @@ pub enum Answer {
         /// Why.
         reason: String,
     },
+    /// The node was removed from the region.
+    Removed,
 }
 
 wire_enum!(Question {
     0 => Who { region },
     1 => Admit { region, node, disk },
     2 => Join { region, name, addresses, disk },
+    3 => Standing { world, node },
 });
 wire_enum!(Answer {
     0 => Unfounded,
@@ -97,6 +107,7 @@ wire_enum!(Answer {
     2 => Welcome { node, world, region, members },
     3 => Refused { reason },
     4 => Later { reason },
+    5 => Removed,
 });
 
 /// Why a node does not come in: what, and the mend.
@@ -156,7 +167,9 @@ pub async fn join(
         Answer::Welcome { node, world, region, members } => Ok((as_member(node, disk, world, region), members)),
         Answer::Refused { reason } => Err(EntranceError::Refused { region: address.to_owned(), reason }),
         Answer::Unfounded => Err(EntranceError::Unfounded { address: address.to_owned() }),
-        Answer::Founded | Answer::Later { .. } => Err(EntranceError::Strange { address: address.to_owned() }),
+        Answer::Founded | Answer::Removed | Answer::Later { .. } => {
+            Err(EntranceError::Strange { address: address.to_owned() })
+        }
     }
 }
 
@@ -236,7 +249,7 @@ pub async fn enter_as_founder(
                         Answer::Refused { reason } => {
                             return Err(EntranceError::Refused { region: format!("region {:?}", region.1), reason });
                         }
-                        Answer::Unfounded | Answer::Founded | Answer::Later { .. } => {}
+                        Answer::Unfounded | Answer::Founded | Answer::Removed | Answer::Later { .. } => {}
                     }
                 }
             }
@@ -273,6 +286,16 @@ pub(super) async fn answer(inner: Arc<super::node::Inner>, question: Bytes) -> V
 }
 
 impl super::node::Inner {
+    /// Whether `peer` says that this node was removed from the region.
+    pub fn is_removed(&self, world: u128, peer: NodeId) -> impl Future<Output = bool> + Send + use<> {
+        let question = Question::Standing { world, node: self.options.node };
+        let asked = self.rpc.ask(peer, Bytes::from(encode(&question)));
+        async move {
+            let answer = asked.await.ok().and_then(|bytes| decode_all(&bytes).ok());
+            answer == Some(Answer::Removed)
+        }
+    }
+
     async fn answer_question(&self, question: Question) -> Answer {
         let region = self.system.machine().now();
         if region.world == 0 {
@@ -287,6 +310,10 @@ impl super::node::Inner {
                 let command = RegionCommand::AddMember { name: node_name, addresses, disk: Some(disk) };
                 (name, Some((NodeId(0), command)))
             }
+            Question::Standing { world, node } if world == region.world && region.has_removed(node) => {
+                return Answer::Removed;
+            }
+            Question::Standing { .. } => (None, None),
         };
         if let Some(name) = asked_for.filter(|name| *name != region.name) {
             return Answer::Refused { reason: format!("this is region {:?}, not {name:?}", region.name) };

@@ -23,6 +23,9 @@ use std::{
 /// How often a node looks at its groups.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// How often a node asks whether it is a member at all: who was removed may hear nothing of the region any more.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+
 /// How long one step may take: a set of voters that cannot be reached must not hold up the next look for ever.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -30,6 +33,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn run_members(node: Weak<Inner>) {
     let mut balance = Balance::default();
     let mut seen = false;
+    let mut asked = Asked::default();
     let mut learnt: Option<Arc<RegionState>> = None;
     loop {
         let Some(inner) = node.upgrade() else { return };
@@ -43,6 +47,7 @@ pub(super) async fn run_members(node: Weak<Inner>) {
         }
         if region.world != 0 {
             inner.introduce(&region, &mut seen).await;
+            inner.ask_whether_removed(&region, &mut asked);
             inner.place(&region).await;
             inner.step_all(&region);
             balance.look(&inner).await;
@@ -54,7 +59,34 @@ pub(super) async fn run_members(node: Weak<Inner>) {
     }
 }
 
+/// Whom this node asked last whether it is a member, and when, on the boot clock.
+#[derive(Default)]
+struct Asked {
+    whom: NodeId,
+    at: Option<Duration>,
+}
+
 impl Inner {
+    /// Asks one member after the other whether this node is one.
+    fn ask_whether_removed(self: &Arc<Self>, region: &RegionState, asked: &mut Asked) {
+        let (this, now) = (self.options.node, self.env.clock.boot());
+        let is_due = asked.at.is_none_or(|at| now.saturating_sub(at) >= ASK_EVERY);
+        if !is_due || !region.members.contains_key(&this) || self.system.raft().is_leader() {
+            return;
+        }
+        let others = || region.members.keys().copied().filter(|member| *member != this);
+        let Some(peer) = others().find(|member| *member > asked.whom).or_else(|| others().next()) else { return };
+        *asked = Asked { whom: peer, at: Some(now) };
+        let (answer, node) = (self.is_removed(region.world, peer), Arc::downgrade(self));
+        drop(spawn(async move {
+            if answer.await
+                && let Some(inner) = node.upgrade()
+            {
+                inner.end(Ended::Removed);
+            }
+        }));
+    }
+
     /// Shows the region this node's disk and address where it does not know them.
     async fn introduce(&self, region: &RegionState, seen: &mut bool) {
         let this = self.options.node;

@@ -1,6 +1,7 @@
 //! Founding, late founders, lost disks, strangers.
 
 use super::*;
+use crate::region::Ended;
 
 #[tokio::test(start_paused = true)]
 async fn a_region_is_founded_by_a_majority_and_the_late_founder_is_admitted() {
@@ -73,4 +74,23 @@ async fn a_name_that_is_taken_is_refused_and_a_reserved_one_is_claimed() {
     assert_eq!(world.running[&7].id, reserved);
     let taken = world.node(2).add_node("n7".to_owned(), Addresses::default()).await;
     assert!(taken.is_err(), "{taken:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_removed_while_it_was_down_hears_so_when_it_comes_back() {
+    let mut world = World::founded(16, 3).await;
+    world.crash(3).await;
+    world.until("two lead", |world| world.leads() == [2, 2]).await;
+    world.node(1).remove_node(NodeId(3), true).await.expect("removed");
+    world.restart(3).await;
+    let ended = world.node(3).ended();
+    assert_eq!(tokio::time::timeout(Duration::from_secs(60), ended).await, Ok(Ended::Removed));
+    // Of those who are members nobody ends, though one is cut off for long.
+    for (from, to) in [(1, 2), (2, 1)] {
+        world.network.cut(NodeId(from), NodeId(to), true);
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    for member in [1, 2] {
+        assert!(tokio::time::timeout(Duration::ZERO, world.node(member).ended()).await.is_err());
+    }
 }
