@@ -79,14 +79,14 @@ impl Store {
         }
     }
 
-    /// Its server's program, if installed; Sojourn's is built.
+    /// Its server's program, if one is installed that can be compared; Sojourn's is built.
     pub fn program(self) -> Option<PathBuf> {
         match self {
             Self::Sojourn => Some(PathBuf::new()),
             Self::Etcd => tool("etcd"),
             Self::RedisAlone | Self::RedisWait => tool("redis-server"),
             Self::ValkeyWaitaof => tool("valkey-server"),
-            Self::Nats => tool("nats-server"),
+            Self::Nats => tool("nats-server").filter(|program| can_sync_always(&version_of(program))),
         }
     }
 
@@ -97,7 +97,9 @@ impl Store {
             Self::Etcd => "chaos-tests/peers.sh, or apt-get install etcd-server",
             Self::RedisAlone | Self::RedisWait => "apt-get install redis-server",
             Self::ValkeyWaitaof => "chaos-tests/peers.sh, or apt-get install valkey-server",
-            Self::Nats => "chaos-tests/peers.sh, or apt-get install nats-server (2.10 or later)",
+            Self::Nats => {
+                "chaos-tests/peers.sh, or apt-get install nats-server (2.10 or later: before, it cannot sync always)"
+            }
         }
     }
 
@@ -128,10 +130,21 @@ impl Store {
             Self::Sojourn => crate::process::sojourn_binary(crate::process::Profile::own())?,
             _ => self.program().context("not installed")?,
         };
-        let output = Command::new(program).arg("--version").output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+        Ok(version_of(&program))
     }
+}
+
+/// What a program says of its version; nothing if it does not run.
+fn version_of(program: &Path) -> String {
+    let said = Command::new(program).arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&said).lines().next().unwrap_or_default().trim().to_owned()
+}
+
+/// Whether a NATS server knows `sync_interval: always`, by its version: `nats-server: v2.10.27`.
+fn can_sync_always(version: &str) -> bool {
+    let numbers = version.rsplit_once('v').map_or("", |(_, numbers)| numbers);
+    let mut numbers = numbers.split('.').map(|number| number.parse::<u64>().unwrap_or_default());
+    (numbers.next(), numbers.next()) >= (Some(2), Some(10))
 }
 
 /// Where a store is started and how.
@@ -212,5 +225,24 @@ impl Running {
     /// The ends of all its logs.
     pub fn tails(&self) -> String {
         self.processes().iter().map(|child| format!("--- {}\n{}\n", child.name(), child.tail())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::can_sync_always;
+
+    #[test]
+    fn a_nats_that_cannot_sync_always_is_told_from_one_that_can() {
+        for (version, can) in [
+            ("nats-server: v2.9.10", false),
+            ("nats-server: v2.10.0", true),
+            ("nats-server: v2.11.0-RC.1", true),
+            ("nats-server: v3.0.0", true),
+            ("nats-server: v1.12.0", false),
+            ("", false),
+        ] {
+            assert_eq!(can_sync_always(version), can, "{version}");
+        }
     }
 }
