@@ -16,7 +16,7 @@ use std::{
 const VISIT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long the visitors may take to get on, whatever happens to the nodes.
-const PROGRESS_TIMEOUT: Duration = Duration::from_secs(60);
+pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A copy of `deploy/examples/NAME` below `target`, where its packages may be put.
 pub fn copy_of(name: &str) -> anyhow::Result<PathBuf> {
@@ -133,15 +133,16 @@ impl Visitor {
 
 /// Visitors that visit while something happens to the region.
 pub struct Traffic<'a> {
-    visitors: &'a [Visitor],
+    acknowledged: Vec<&'a AtomicU64>,
     stop: &'a AtomicBool,
 }
 
 impl Traffic<'_> {
     /// Waits until every visitor was answered `visits` more times.
     pub fn goes_on(&self, visits: u64) -> anyhow::Result<()> {
-        let wanted: Vec<u64> = self.visitors.iter().map(|visitor| visitor.acknowledged() + visits).collect();
-        let reached = || self.visitors.iter().zip(&wanted).all(|(visitor, wanted)| visitor.acknowledged() >= *wanted);
+        let told = || self.acknowledged.iter().map(|told| told.load(Ordering::Relaxed));
+        let wanted: Vec<u64> = told().map(|told| told + visits).collect();
+        let reached = || told().zip(&wanted).all(|(told, wanted)| told >= *wanted);
         wait_until("all visitors to be answered", PROGRESS_TIMEOUT, || self.stop.load(Ordering::Relaxed) || reached())
             .map(drop)
     }
@@ -155,23 +156,36 @@ pub fn with_traffic(
 ) -> anyhow::Result<Vec<Visitor>> {
     let new = |number| Visitor { number, cookie: <_>::default(), acknowledged: AtomicU64::new(0) };
     let visitors: Vec<Visitor> = (0..count).map(new).collect();
+    let acknowledged = visitors.iter().map(|visitor| &visitor.acknowledged);
+    while_visited(acknowledged, |number, stop| visitors[number].visit(apps, stop), events)?;
+    Ok(visitors)
+}
+
+/// Lets visitors `visit` until they are told to stop, each on a thread of its own, while `events` happen. What each of them
+/// was told is counted in `acknowledged`.
+pub fn while_visited<'a>(
+    acknowledged: impl IntoIterator<Item = &'a AtomicU64>,
+    visit: impl Fn(usize, &AtomicBool) -> anyhow::Result<()> + Sync,
+    events: impl FnOnce(&Traffic<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let acknowledged: Vec<&AtomicU64> = acknowledged.into_iter().collect();
     let stop = AtomicBool::new(false);
-    let visit = |visitor: &Visitor| {
-        let ended = visitor.visit(apps, &stop);
+    let visit = |number| {
+        let ended = visit(number, &stop);
         // The first that finds something wrong ends the run.
         stop.store(true, Ordering::Relaxed);
         ended
     };
     std::thread::scope(|scope| {
-        let visits: Vec<_> = visitors.iter().map(|visitor| scope.spawn(|| visit(visitor))).collect();
-        let happened = events(&Traffic { visitors: &visitors, stop: &stop });
+        let visit = &visit;
+        let visits: Vec<_> = (0..acknowledged.len()).map(|number| scope.spawn(move || visit(number))).collect();
+        let happened = events(&Traffic { acknowledged, stop: &stop });
         stop.store(true, Ordering::Relaxed);
         for visit in visits {
             visit.join().map_err(|_| anyhow::anyhow!("a visitor panicked"))??;
         }
         happened
-    })?;
-    Ok(visitors)
+    })
 }
 
 /// Kills a leader in the middle of traffic, brings it back, then restarts the nodes of `rolling` one after another.

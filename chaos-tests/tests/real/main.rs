@@ -3,6 +3,7 @@
 
 mod app;
 mod compare;
+mod counts;
 mod django;
 mod express;
 mod tools;
