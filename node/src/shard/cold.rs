@@ -2,7 +2,9 @@
 
 use super::{Sessions, rows};
 use crate::engine::Part;
-use sojourn_core::{Answer, Command, Key, NamespaceId, Query, Record, Stamp, State, query::Filter, state::ColdSession};
+use sojourn_core::{
+    Answer, Command, Fields, Key, NamespaceId, Query, Record, Stamp, State, query::Filter, state::ColdSession,
+};
 use std::io;
 use tokio::sync::RwLock;
 
@@ -52,7 +54,20 @@ impl Sessions {
                 }
                 cold
             };
-            self.fetch(cold).await?;
+            let _as_it_is = self.shelf.replaced.read().await;
+            let fetched = self.fetch(&cold).await?;
+            let known = self.touches.known();
+            let mut state = self.state.write();
+            warm(&mut state, &cold, fetched)?;
+            // Answered before room is made: for one session at a time there always is some.
+            let answer = state
+                .cold_for_queries([query])
+                .is_empty()
+                .then(|| state.query(now, &|key, record| known.deadline(now, key, record), query));
+            self.shelf.make_room(&mut state);
+            if let Some(answer) = answer {
+                return Ok(answer);
+            }
         }
     }
 
@@ -75,31 +90,37 @@ impl Sessions {
         }
     }
 
-    /// Fetches what `commands` need and memory does not hold.
+    /// Fetches what `commands` need and memory does not hold. It stays in memory until they are applied, whatever the bound:
+    /// what an entry needs is always admitted.
     pub(super) async fn fetch_for(&self, commands: &[Command]) -> io::Result<()> {
         let cold = self.state.read().cold_for_commands(commands);
-        if cold.is_empty() { Ok(()) } else { self.fetch(cold).await }
-    }
-
-    async fn fetch(&self, cold: Vec<ColdSession>) -> io::Result<()> {
+        if cold.is_empty() {
+            return Ok(());
+        }
         let _as_it_is = self.shelf.replaced.read().await;
-        let keys = cold.iter().map(|session| rows::fields_key(&session.key)).collect();
-        let found = self.shelf.part.read(keys).await?;
-        let mut warm = Vec::with_capacity(cold.len());
-        for (session, value) in cold.iter().zip(found) {
-            warm.push((session, value.map(|value| rows::fields_of(&value)).transpose()?));
-        }
+        let fetched = self.fetch(&cold).await?;
         let mut state = self.state.write();
-        for (session, fields) in warm {
-            match fields {
-                Some(fields) => state.warm(session, fields),
-                None if state.is_still(session) => return Err(lost()),
-                None => {}
-            }
-        }
-        self.shelf.make_room(&mut state);
+        warm(&mut state, &cold, fetched)?;
+        state.hold(cold.into_iter().map(|session| session.key));
         Ok(())
     }
+
+    async fn fetch(&self, cold: &[ColdSession]) -> io::Result<Vec<Option<Fields>>> {
+        let keys = cold.iter().map(|session| rows::fields_key(&session.key)).collect();
+        let found = self.shelf.part.read(keys).await?;
+        found.into_iter().map(|value| value.map(|value| rows::fields_of(&value)).transpose()).collect()
+    }
+}
+
+fn warm(state: &mut State, cold: &[ColdSession], fetched: Vec<Option<Fields>>) -> io::Result<()> {
+    for (session, fields) in cold.iter().zip(fetched) {
+        match fields {
+            Some(fields) => state.warm(session, fields),
+            None if state.is_still(session) => return Err(lost()),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 fn lost() -> io::Error {

@@ -149,6 +149,7 @@ impl Machine for Sessions {
                 return Err((stamp, commands));
             }
             let outcomes = commands.into_iter().map(|command| state.apply(stamp, command, &mut effects)).collect();
+            state.release();
             self.shelf.make_room(&mut state);
             outcomes
         };

@@ -12,7 +12,7 @@ use crate::{
     session::{Body, Fields, Incarnation, Record, Version},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Bound::{Excluded, Unbounded},
     sync::Arc,
 };
@@ -23,6 +23,8 @@ pub(super) struct Warmth {
     cold: u64,
     /// Where the hand is: the last record that it looked at.
     hand: Option<Key>,
+    /// What must not go cold, because somebody is about to use it.
+    held: BTreeSet<Key>,
 }
 
 /// A session whose fields are to be fetched, as it was when that was found.
@@ -79,7 +81,7 @@ impl State {
             looks += 1;
             self.warmth.hand = Some(key.clone());
             let hot_bytes = record.hot_bytes();
-            if hot_bytes == 0 || record.used.take() || !self.unsaved.has_saved(key) {
+            if hot_bytes == 0 || self.warmth.held.contains(key) || record.used.take() || !self.unsaved.has_saved(key) {
                 continue;
             }
             // Whoever else holds the record keeps it in memory anyway.
@@ -90,6 +92,16 @@ impl State {
             freed += hot_bytes;
         }
         freed
+    }
+
+    /// Keeps these sessions' fields in memory until [`State::release`], however little of it there is.
+    pub fn hold(&mut self, keys: impl IntoIterator<Item = Key>) {
+        self.warmth.held.extend(keys);
+    }
+
+    /// What was held may go cold again.
+    pub fn release(&mut self) {
+        self.warmth.held.clear();
     }
 
     /// Gives a cold session its fields back, if it still is the session that they were fetched for.

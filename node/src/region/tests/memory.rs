@@ -34,7 +34,7 @@ const SESSIONS: u64 = 5 * MEMORY_BYTES_MAX / (2 * VALUE_BYTES as u64);
 /// What a node may hold beyond the bound while the engine catches up, besides the rounding of what a field costs.
 const SLACK_BYTES: u64 = MEMORY_BYTES_MAX / 4;
 
-async fn start(network: &SimulatedNetwork, directory: &Path, id: NodeId) -> RegionNode {
+async fn start(network: &SimulatedNetwork, directory: &Path, id: NodeId, memory_bytes_max: u64) -> RegionNode {
     let env = RealEnv::current();
     let directory = directory.join(id.0.to_string());
     let log_options = LogOptions {
@@ -62,11 +62,7 @@ async fn start(network: &SimulatedNetwork, directory: &Path, id: NodeId) -> Regi
         keep_entries: 1000,
         ..GroupOptions::default()
     };
-    let storage = StorageOptions {
-        kind: EngineKind::Fjall,
-        directory: directory.join("engine"),
-        memory_bytes_max: MEMORY_BYTES_MAX,
-    };
+    let storage = StorageOptions { kind: EngineKind::Fjall, directory: directory.join("engine"), memory_bytes_max };
     let options = NodeOptions {
         world: 1,
         region: RegionId(0),
@@ -128,7 +124,10 @@ async fn write(node: &RegionNode, commands: Vec<Command>) {
         }
         for outcome in outcomes {
             // An earlier try may have created it.
-            let written = matches!(outcome, Ok(Outcome::Written { .. } | Outcome::Refused(Refusal::Exists)));
+            let written = matches!(
+                outcome,
+                Ok(Outcome::Written { .. } | Outcome::Refused(Refusal::Exists) | Outcome::Count(_) | Outcome::Nothing)
+            );
             assert!(written, "{outcome:?}");
         }
         return;
@@ -176,7 +175,7 @@ async fn five_times_the_memory_is_held_read_and_patched_on_every_node() {
     let network = SimulatedNetwork::default();
     let mut nodes = Vec::new();
     for id in (1..=NODES).map(NodeId) {
-        nodes.push(start(&network, directory.path(), id).await);
+        nodes.push(start(&network, directory.path(), id, MEMORY_BYTES_MAX).await);
     }
     for node in &nodes {
         node.until_ready().await;
@@ -215,7 +214,7 @@ async fn five_times_the_memory_is_held_read_and_patched_on_every_node() {
     stopped.shut_down().await;
     drop(stopped);
     write(&nodes[0], vec![patch(2, "while it was away")]).await;
-    let back = start(&network, directory.path(), NodeId(3)).await;
+    let back = start(&network, directory.path(), NodeId(3), MEMORY_BYTES_MAX).await;
     let caught_up = async {
         loop {
             let shard = back.topology().slots().shard(key(2).slot());
@@ -232,6 +231,54 @@ async fn five_times_the_memory_is_held_read_and_patched_on_every_node() {
         check_replica(&back, number, text(number)).await;
     }
     nodes.push(back);
+    for node in nodes {
+        node.shut_down().await;
+    }
+}
+
+/// Sessions that change together, while each of them is read.
+const TOGETHER: u64 = 8;
+
+/// Their sessions are the first; the others push them out of what replicas keep for those who follow them.
+const ROUNDS: u64 = 4;
+const OTHERS: u64 = 500;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_needed_is_admitted_though_not_one_session_may_stay_in_memory() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let network = SimulatedNetwork::default();
+    let mut nodes = Vec::new();
+    for id in (1..=NODES).map(NodeId) {
+        nodes.push(start(&network, directory.path(), id, 1).await);
+    }
+    for node in &nodes {
+        node.until_ready().await;
+    }
+    for batch in (0..ROUNDS * TOGETHER + OTHERS).collect::<Vec<_>>().chunks(16) {
+        write(&nodes[0], batch.iter().map(|number| create(*number)).collect()).await;
+    }
+    let is_cold = |node: &RegionNode, number: u64| {
+        let shard = node.topology().slots().shard(key(number).slot());
+        node.sessions(shard).expect("a replica").record(&key(number)).is_some_and(|record| record.is_cold())
+    };
+    let cold = async {
+        while !nodes.iter().all(|node| (0..ROUNDS * TOGETHER).all(|number| is_cold(node, number))) {
+            // Room is made when something is applied.
+            write(&nodes[0], (0..16).map(|number| command(1_000_000 + number, Op::Destroy)).collect()).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), cold).await.expect("all go cold");
+    for round in 0..ROUNDS {
+        let together = round * TOGETHER..(round + 1) * TOGETHER;
+        let patches = together.clone().map(|number| patch(number, "patched")).collect();
+        let reads = together.clone().map(|number| read(&nodes[1], number));
+        let both = async { tokio::join!(write(&nodes[2], patches), futures::future::join_all(reads)) };
+        tokio::time::timeout(Duration::from_secs(60), both).await.expect("nobody waits for room for ever");
+        for number in together {
+            check(number, &read(&nodes[0], number).await, Some("patched"));
+        }
+    }
     for node in nodes {
         node.shut_down().await;
     }

@@ -130,3 +130,19 @@ fn fields_that_were_fetched_for_an_earlier_body_are_not_believed() {
     let record: &Arc<Record> = state.record(&key("s")).expect("a record");
     assert_eq!(record.body_bytes(), 5);
 }
+
+#[test]
+fn what_is_held_stays_however_little_memory_there_is() {
+    let mut state = State::new(RegionId(0), 1);
+    for id in ["a", "b"] {
+        run(&mut state, T, id, set("1", Expiry::Default));
+    }
+    state.take_unsaved();
+    state.saved();
+    state.hold([key("a")]);
+    chill(&mut state);
+    assert_eq!([key("a"), key("b")].map(|key| state.record(&key).expect("a record").is_cold()), [false, true]);
+    state.release();
+    chill(&mut state);
+    assert_eq!(state.cold_count(), 2);
+}
