@@ -2,7 +2,7 @@
 
 use crate::{
     raw::{self, bytes, request},
-    region::{client, shared},
+    region::{SOON, client, shared},
 };
 use bytes::Bytes;
 use sojourn_client::NewSession;
@@ -82,6 +82,22 @@ async fn too_large_a_message_is_refused_before_it_is_read() {
     let refused = node.create(request("oversize", message)).await.expect_err("too large");
     assert!(!refused.message().is_empty(), "{refused}");
     still_serves("oversize").await;
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_before_its_message_is_read() {
+    client("before", Policy::default()).await;
+    let address = format!("http://{}", shared().await.address(0));
+    let channel = tonic::transport::Endpoint::from_shared(address).expect("an address").connect().await;
+    let mut grpc = tonic::client::Grpc::new(channel.expect("connected"));
+    grpc.ready().await.expect("ready");
+    // Its message never comes: who waits for that before asking who calls waits for ever.
+    let never = futures::stream::pending::<v1::CreateRequest>();
+    let codec = tonic_prost::ProstCodec::<v1::CreateRequest, v1::CreateResponse>::default();
+    let path = PathAndQuery::from_static("/sojourn.sessions.v1.Sessions/Create");
+    let call = grpc.client_streaming(request("no such namespace", never), path, codec);
+    let refused = tokio::time::timeout(SOON, call).await.expect("an answer in time").expect_err("a stranger");
+    assert_eq!(detail_of(&refused).map(|detail| detail.reason()), Some(v1::Reason::Locked), "{refused}");
 }
 
 #[tokio::test]

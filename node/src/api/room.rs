@@ -49,6 +49,11 @@ impl Api {
 }
 
 impl<'a> Room<'a> {
+    /// The room of somebody who entered it before, in the region as it was then.
+    pub fn of(region: &'a RegionState, namespace: NamespaceId) -> Option<Self> {
+        Some(Self { region, namespace: region.namespaces.get(&namespace)? })
+    }
+
     /// The namespace's number.
     pub fn id(&self) -> NamespaceId {
         self.namespace.id

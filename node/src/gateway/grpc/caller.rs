@@ -1,9 +1,12 @@
 //! Who calls, and how long it waits: from the metadata of a call.
 
 use crate::api;
-use sojourn_proto::sessions::{Failure, NAMESPACE_METADATA, PASSWORD_METADATA};
+use sojourn_proto::sessions::{NAMESPACE_METADATA, PASSWORD_METADATA};
 use std::time::Duration;
-use tonic::{Request, metadata::MetadataMap};
+use tonic::{
+    codegen::http::{Extensions, HeaderMap},
+    transport::server::TcpConnectInfo,
+};
 
 /// How long a call may take whose caller does not say.
 const TIME_DEFAULT: Duration = Duration::from_secs(30);
@@ -15,35 +18,28 @@ const MARGIN_MAX: Duration = Duration::from_millis(50);
 pub struct Caller {
     /// Who it is.
     pub who: api::Caller,
-    time: Duration,
+    /// How long it waits.
+    pub time: Duration,
 }
 
 impl Caller {
-    /// The caller of `request`.
-    pub fn of<T>(request: &Request<T>) -> Self {
-        let metadata = request.metadata();
-        let text = |key: &str| metadata.get(key).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    /// The caller of a request with these headers.
+    pub fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
+        let text = |key: &str| headers.get(key).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let address = extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
         let who = api::Caller {
             namespace: text(NAMESPACE_METADATA),
-            password: metadata.get(PASSWORD_METADATA).map(|value| value.as_bytes().into()),
-            is_local: request.remote_addr().is_some_and(|address| address.ip().to_canonical().is_loopback()),
+            password: headers.get(PASSWORD_METADATA).map(|value| value.as_bytes().into()),
+            is_local: address.is_some_and(|address| address.ip().to_canonical().is_loopback()),
         };
-        let time = timeout(metadata).map_or(TIME_DEFAULT, |time| time - (time / 10).min(MARGIN_MAX));
+        let time = timeout(headers).map_or(TIME_DEFAULT, |time| time - (time / 10).min(MARGIN_MAX));
         Self { who, time }
-    }
-
-    /// Works on the call for as long as the caller waits.
-    ///
-    /// # Errors
-    /// [`Failure::Deadline`] after that: what was proposed may still be applied.
-    pub async fn in_time<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        tokio::time::timeout(self.time, work).await.unwrap_or(Err(Failure::Deadline))
     }
 }
 
 /// The caller's timeout. Source: "gRPC over HTTP2", Timeout: at most eight digits and a unit.
-fn timeout(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
@@ -76,9 +72,9 @@ mod tests {
             ("123456789S", None),
             ("5s", None),
         ] {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("grpc-timeout", text.parse().expect("a value"));
-            assert_eq!(timeout(&metadata), read, "{text}");
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().expect("a value"));
+            assert_eq!(timeout(&headers), read, "{text}");
         }
     }
 }

@@ -1,14 +1,16 @@
 //! The endpoint for gRPC clients: the `Sessions` service.
 //!
-//! Each call is three moves: decode it into what a caller asks, ask the [`Api`], encode what it answers.
+//! Who may not call is turned away before that. Each call is three moves: decode it into what a caller asks, ask the [`Api`], encode what it answers.
 
 mod caller;
 mod connections;
+mod door;
 mod service;
 mod topology;
 
 use crate::api::Api;
 use connections::Connections;
+use door::Door;
 use service::SessionsService;
 use sojourn_proto::sessions::{MESSAGE_BYTES_MAX, v1::sessions_server::SessionsServer};
 use std::{sync::Arc, time::Duration};
@@ -53,7 +55,7 @@ pub async fn serve(
     options: GrpcOptions,
     closing: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
-    let service = SessionsServer::new(SessionsService::new(api, closing.clone()))
+    let service = SessionsServer::new(SessionsService::new(api.clone(), closing.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let connections = Connections::new(listener, options.connections_max);
@@ -64,7 +66,7 @@ pub async fn serve(
         .http2_max_header_list_size(METADATA_BYTES_MAX)
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .add_service(service)
+        .add_service(Door::new(service, api))
         .serve_with_incoming_shutdown(connections.stream(), is_set(closing.clone()));
     tokio::pin!(server);
     tokio::select! {

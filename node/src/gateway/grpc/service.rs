@@ -1,6 +1,6 @@
 //! The calls.
 
-use super::{caller::Caller, is_set, topology};
+use super::{door::Entered, is_set, topology};
 use crate::api::{Api, Room};
 use futures::{
     Stream, StreamExt,
@@ -33,7 +33,7 @@ impl SessionsService {
     /// Decode, ask, encode.
     async fn answer<Q, C, A, R>(
         &self,
-        request: Request<Q>,
+        mut request: Request<Q>,
         ask: impl for<'a> FnOnce(&'a Api, &'a Room<'a>, C) -> BoxFuture<'a, Result<A, Failure>> + Send,
     ) -> Answer<R>
     where
@@ -42,14 +42,10 @@ impl SessionsService {
         A: Send,
         R: From<A>,
     {
-        let caller = Caller::of(&request);
+        let entered = Entered::take(request.extensions_mut())?;
         let call = C::try_from(request.into_inner()).map_err(Failure::from)?;
-        let region = self.api.region();
-        let asked = async {
-            let room = self.api.enter(&region, &caller.who).await?;
-            ask(&self.api, &room, call).await
-        };
-        Ok(Response::new(caller.in_time(asked).await?.into()))
+        let room = entered.room()?;
+        Ok(Response::new(entered.in_time(ask(&self.api, &room, call)).await?.into()))
     }
 
     /// The stream until it ends or the node stops, which is told at its end.
@@ -113,11 +109,10 @@ impl Sessions for SessionsService {
         self.answer(request, |api, room, call| Box::pin(api.clear(room, call))).await
     }
 
-    async fn list(&self, request: Request<v1::ListRequest>) -> Answer<Self::ListStream> {
-        let caller = Caller::of(&request);
+    async fn list(&self, mut request: Request<v1::ListRequest>) -> Answer<Self::ListStream> {
+        let entered = Entered::take(request.extensions_mut())?;
         let call = List::try_from(request.into_inner()).map_err(Failure::from)?;
-        let region = self.api.region();
-        let room = caller.in_time(self.api.enter(&region, &caller.who)).await?;
+        let room = entered.room()?;
         let pages = self.api.list(&room, call)?;
         let stream = stream::unfold(pages, async |mut pages| {
             let page = pages.next().await?;
@@ -126,11 +121,10 @@ impl Sessions for SessionsService {
         Ok(Response::new(self.until_closed(stream)))
     }
 
-    async fn watch(&self, request: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
-        let caller = Caller::of(&request);
+    async fn watch(&self, mut request: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
+        let entered = Entered::take(request.extensions_mut())?;
         let call = Watch::try_from(request.into_inner()).map_err(Failure::from)?;
-        let region = self.api.region();
-        let room = caller.in_time(self.api.enter(&region, &caller.who)).await?;
+        let room = entered.room()?;
         let watcher = self.api.watch(&room, call)?;
         let stream = stream::unfold(watcher, async |mut watcher| {
             let news = watcher.next().await;
