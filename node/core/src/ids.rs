@@ -117,10 +117,7 @@ impl Key {
             return Err(KeyError::TooLong { bytes: id.len() });
         }
         let position = position(Slot::of(id), namespace, hash(id));
-        let mut name = [0; NAMESPACE_BYTES + ID_BYTES_MAX];
-        name[..NAMESPACE_BYTES].copy_from_slice(&namespace.0.to_be_bytes());
-        name[NAMESPACE_BYTES..NAMESPACE_BYTES + id.len()].copy_from_slice(id);
-        Ok(Self { position, name: name[..NAMESPACE_BYTES + id.len()].into() })
+        Ok(Self { position, name: namespace.0.to_be_bytes().iter().chain(id).copied().collect() })
     }
 
     /// A key that no session has, at or before all of this position: the begin of a range.

@@ -6,6 +6,8 @@
 //! Two quorums share a replica: if each of one still holds this leader's vote *now*, a later leader can only be elected after
 //! now, and all that was acknowledged before was acknowledged by this leader or an earlier one. Once this machine has
 //! applied an entry of the leader's own term it holds all of that.
+//!
+//! A read that another voter forwarded brings that voter's answer along: in a group of three that is a quorum already.
 
 use super::{
     Machine, RunningGroup, Vote,
@@ -13,6 +15,7 @@ use super::{
     types::LeaderId,
 };
 use crate::peers::Lane;
+use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use openraft::{ReadPolicy, ServerState, async_runtime::watch::WatchReceiver, errors::RaftError, vote::RaftLeaderId};
 use parking_lot::Mutex;
@@ -85,6 +88,20 @@ impl<M: Machine> RunningGroup<M> {
         true
     }
 
+    /// This replica's vote as its log has it, for [`RunningGroup::is_confirmed_by`].
+    pub fn vote(&self) -> Option<Bytes> {
+        self.log.group(self.group).vote()
+    }
+
+    /// Whether this node leads and the vote that `node` had when it read it, with this node's own, is a quorum. A read that
+    /// came in before `node` read its vote needs no other confirmation.
+    pub fn is_confirmed_by(&self, node: NodeId, vote: &[u8]) -> bool {
+        let Some(Lead { vote: own, others, needed }) = self.lead() else { return false };
+        needed <= 1
+            && others.contains(&node)
+            && decode::<Vote>(vote).is_ok_and(|vote| vote.leader_id() == own.leader_id())
+    }
+
     /// The lead of this node, if its machine has applied an entry of it and its own log knows of no later vote.
     fn lead(&self) -> Option<Lead> {
         let metrics = self.raft().metrics();
@@ -119,7 +136,6 @@ impl<M: Machine> RunningGroup<M> {
 
     /// Whether this replica's log holds a vote for `leader`, and so none for a later one.
     pub(super) fn votes_for(&self, leader: &LeaderId) -> bool {
-        let vote = self.log.group(self.group).vote();
-        vote.is_some_and(|vote| decode::<Vote>(&vote).is_ok_and(|vote| vote.leader_id() == leader))
+        self.vote().is_some_and(|vote| decode::<Vote>(&vote).is_ok_and(|vote| vote.leader_id() == leader))
     }
 }

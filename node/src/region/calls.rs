@@ -32,6 +32,23 @@ pub fn take_u32(body: &mut Bytes) -> Option<u32> {
     (body.len() >= 4).then(|| body.get_u32_le())
 }
 
+/// A vote in front of forwarded reads, a length before it; a longer one than any is, as none.
+pub fn vote_head(vote: &[u8]) -> Vec<u8> {
+    match u8::try_from(vote.len()) {
+        Ok(length) => [&[length], vote].concat(),
+        Err(_) => vec![0],
+    }
+}
+
+/// Takes what [`vote_head`] made off the front.
+pub fn take_vote(body: &mut Bytes) -> Option<Bytes> {
+    let length = usize::from(*body.first()?);
+    (body.len() > length).then(|| {
+        body.advance(1);
+        body.split_to(length)
+    })
+}
+
 const DONE: u8 = 0;
 const NOT_LEADER: u8 = 1;
 const NO_ROOM: u8 = 2;

@@ -27,7 +27,7 @@ impl Service for Door {
         let Some(inner) = self.node.lock().upgrade() else { return reply.refuse("the node is starting") };
         match number {
             calls::WRITE => inner.handle_write(body, reply),
-            calls::READ => inner.handle_read(body, reply),
+            calls::READ => inner.handle_read(from, body, reply),
             calls::PUBLISH => {
                 if let Ok(published) = decode_all(&body) {
                     inner.tell_published(published);
@@ -89,11 +89,14 @@ impl Inner {
         drop(spawn(async move { reply.send(&[&calls::encode_answer(&outcomes.await)]) }));
     }
 
-    fn handle_read(self: Arc<Self>, mut body: Bytes, reply: Reply) {
-        let Some(shard) = calls::take_u32(&mut body) else { return reply.refuse("a cut message") };
+    fn handle_read(self: Arc<Self>, from: NodeId, mut body: Bytes, reply: Reply) {
+        let Some((shard, vote)) = calls::take_u32(&mut body).zip(calls::take_vote(&mut body)) else {
+            return reply.refuse("a cut message");
+        };
         match decode_all::<Vec<Query>>(&body) {
             Ok(queries) => drop(spawn(async move {
-                reply.send(&[&calls::encode_answer(&self.read_here(ShardId(shard), &queries).await)]);
+                let answers = self.read_here(ShardId(shard), &queries, Some((from, vote))).await;
+                reply.send(&[&calls::encode_answer(&answers)]);
             })),
             Err(error) => reply.refuse(&error.to_string()),
         }

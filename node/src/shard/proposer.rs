@@ -60,7 +60,7 @@ impl Default for ProposerOptions {
             entries_in_flight_max: 4,
             commands_pipelined_min: 256,
             bytes_pipelined_min: 128 << 10,
-            gather: Duration::from_millis(1),
+            gather: Duration::from_micros(100),
             commands_gathered_min: 8,
             commands_per_entry_max: 1024,
             entry_bytes_max: 1 << 20,
