@@ -21,9 +21,24 @@ async fn node_without_leads(region: &mut Region) -> usize {
 async fn a_node_that_leads_nothing_tells_everything() {
     let mut region = Region::start().await;
     let follower = node_without_leads(&mut region).await;
+    clusters_have_primaries_and_replicas_apart(&region, follower).await;
     messages_and_events_arrive(&region, follower).await;
     events_and_scans_go_on_through_a_change_of_leaders(&mut region, follower).await;
     region.stop().await;
+}
+
+/// Clients ask replicas for `READONLY` and primaries not, so no node may be told as both.
+async fn clusters_have_primaries_and_replicas_apart(region: &Region, follower: usize) {
+    let mut client = Client::connect(region.resp(follower)).await;
+    let slots = client.call(&[b"CLUSTER", b"SLOTS"]).await;
+    let (mut primaries, mut replicas) = (BTreeSet::new(), BTreeSet::new());
+    for range in parts(&slots) {
+        let mut nodes = parts(range).split_off(2).into_iter().map(|node| shown(parts(node)[1]));
+        primaries.extend(nodes.next());
+        replicas.extend(nodes);
+    }
+    assert!(!primaries.is_empty() && primaries.is_disjoint(&replicas), "{primaries:?} and {replicas:?}");
+    assert_eq!(primaries.len() + replicas.len(), NODES, "one leads nothing");
 }
 
 async fn next(client: &mut Client) -> String {

@@ -2,7 +2,8 @@
 //!
 //! A listener in cluster mode answers `-MOVED` for slots that other nodes lead; without it every node answers for every
 //! slot, and these commands tell the truth all the same. A node that leads several shards is one primary with all their
-//! slots; the other holders of a shard are told as its replicas.
+//! slots. As in a Redis Cluster a node is a primary or a replica: only holders that lead nothing are told as replicas, since
+//! clients that like to read from those ask them for `READONLY`, and primaries not.
 
 use super::need_subcommand;
 use crate::gateway::resp::{
@@ -75,11 +76,12 @@ pub fn place(address: &str) -> (&str, u16) {
     (host, port.parse().unwrap_or(0))
 }
 
-/// The holders of a shard that are members, its leader first; none without a leader.
+/// The leader of a shard and its replicas; nobody without a leader.
 fn holders(topology: &Topology, shard: ShardId) -> Vec<&Member> {
     let Some(leader) = topology.leader(shard) else { return Vec::new() };
     let others = topology.shards.get(&shard).map(|place| place.voters.as_slice()).unwrap_or_default();
-    let others = others.iter().filter(|node| **node != leader.id).filter_map(|node| topology.region.members.get(node));
+    let leads = |node: NodeId| topology.shards.values().any(|place| place.leader == Some(node));
+    let others = others.iter().filter(|node| !leads(**node)).filter_map(|node| topology.region.members.get(node));
     std::iter::once(leader).chain(others).collect()
 }
 
