@@ -7,7 +7,7 @@ use sojourn_client::{Client, Error, Filter, NewSession, Owner, Patch};
 use std::time::Duration;
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> anyhow::Result<()> {
     let client = Client::connect(addresses()).await?;
 
     // The first visit: nobody's session, kept for half an hour of silence.
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Error> {
     let session = client.get(&user.id).await?.ok_or(Error::Gone)?;
     println!("logged in; the cart still holds {:?}", session.text("cart"));
     let devices = client.list(Filter::all().user("user-7")).collect().await?;
-    println!("user-7 has {} sessions", devices.len());
+    println!("sessions of user-7: {}", devices.len());
 
     client.destroy(&user.id).await?;
     println!("logged out; a late write is refused: {:?}", client.patch(&user.id, Patch::new().set("a", "1")).await);

@@ -3,15 +3,15 @@
 //! Run `sojourn dev` first, then `cargo run -p sojourn-client --example revoke [host:port ...]`.
 #![allow(clippy::print_stdout)]
 
-use sojourn_client::{Client, Error, Filter, NewSession};
+use sojourn_client::{Client, Filter, NewSession};
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> anyhow::Result<()> {
     let client = Client::connect(addresses()).await?;
     for device in ["phone", "laptop", "tablet"] {
         client.create(NewSession::new().user("user-7").label("device", device)).await?;
     }
-    println!("user-7 has {} sessions", client.count(Filter::all().user("user-7")).await?.sessions);
+    println!("sessions of user-7: {}", client.count(Filter::all().user("user-7")).await?.sessions);
 
     // Somebody with the user's password is just logging in.
     let thief = client.begin_login("user-7").await?;
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Error> {
             Ok(_) => "got a session, which must not be".to_owned(),
         }
     );
-    println!("user-7 has {} sessions", client.count(Filter::all().user("user-7")).await?.sessions);
+    println!("sessions of user-7: {}", client.count(Filter::all().user("user-7")).await?.sessions);
     Ok(())
 }
 

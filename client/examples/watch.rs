@@ -7,7 +7,7 @@
 use sojourn_client::{Client, Error, Event};
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> anyhow::Result<()> {
     let client = Client::connect(addresses()).await?;
     let mut changes = client.watch();
     loop {
@@ -18,7 +18,7 @@ async fn main() -> Result<(), Error> {
             }
             Ok(Event::Lagged) => println!("changes were missed: a cache would be emptied now"),
             Err(error @ Error::Unavailable { .. }) => println!("{error}; trying on"),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -383,7 +383,7 @@ impl Client {
                 }
                 Err(Tried::Final(error, meaning)) => return Err((error, meaning)),
                 Err(Tried::Trouble(trouble, text)) => {
-                    last = text;
+                    last = format!("{address}: {text}");
                     trouble
                 }
             };

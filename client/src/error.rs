@@ -161,8 +161,17 @@ impl Tried {
             | Code::Cancelled
             | Code::Internal
             | Code::DeadlineExceeded
-            | Code::Aborted => Self::Trouble(Trouble::Unreachable, text),
+            | Code::Aborted => Self::Trouble(Trouble::Unreachable, first_cause(status).unwrap_or(text)),
             _other => Self::Final(Error::Refused { reason: Reason::Other, text }, Meaning::Plain),
         }
     }
+}
+
+/// What the system said, where the transport only says that it cannot connect.
+fn first_cause(status: &Status) -> Option<String> {
+    let mut cause = std::error::Error::source(status)?;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    Some(cause.to_string())
 }
