@@ -176,6 +176,8 @@ fn headline(status: &Status) -> String {
     let trouble = match (without.as_slice(), status.members.len() - up) {
         ([], 0) => String::new(),
         ([], down) => format!("; {down} not ready: sojourn cluster members"),
+        // Within a second or two they elect one.
+        (without, down) if down < up => format!("; no leader for {} at the moment", without.join(", ")),
         (without, _) => format!("; no leader for {}: start more of its nodes", without.join(", ")),
     };
     format!("Region {}: {up} of {} nodes ready{trouble}\n", status.region, status.members.len())
@@ -295,6 +297,8 @@ mod tests {
         let mut status = status();
         status.groups[0].leader = None;
         assert!(groups(&status).contains("no leader for shard 0: start more of its nodes"));
+        status.members.iter_mut().for_each(|member| "ready".clone_into(&mut member.state));
+        assert!(groups(&status).contains("2 of 2 nodes ready; no leader for shard 0 at the moment"));
     }
 
     #[test]

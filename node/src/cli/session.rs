@@ -239,7 +239,8 @@ fn labels(session: &Session) -> String {
 
 fn count_line(Counted { sessions, bytes }: Counted) -> String {
     let average = bytes.checked_div(sessions).map(|average| format!(", {} each", about_bytes(average)));
-    format!("{sessions} sessions, {}{}\n", about_bytes(bytes), average.unwrap_or_default())
+    let noun = if sessions == 1 { "session" } else { "sessions" };
+    format!("{sessions} {noun}, {}{}\n", about_bytes(bytes), average.unwrap_or_default())
 }
 
 fn ends(session: &Session) -> String {
@@ -324,6 +325,7 @@ mod tests {
     #[test]
     fn counts_of_nothing_have_no_average() {
         assert_eq!(count_line(Counted { sessions: 0, bytes: 0 }), "0 sessions, 0 B\n");
+        assert_eq!(count_line(Counted { sessions: 1, bytes: 12 }), "1 session, 12 B, 12 B each\n");
         assert_eq!(count_line(Counted { sessions: 2, bytes: 1_024 }), "2 sessions, 1.0 KiB, 512 B each\n");
     }
 }

@@ -10,7 +10,7 @@ pub fn welcome(plan: &Plan, nodes: &[NodeLine], program: &str, took: Duration) -
     let last = &plan.nodes[plan.nodes.len() - 1].name;
     let (resp, http) = (first.ports.resp, first.ports.http);
     let data_dir = shown(&plan.data_dir);
-    let at = if plan.data_dir.ends_with(super::DATA_DIR) { String::new() } else { format!(" --data-dir {data_dir}") };
+    let at = at(&plan.data_dir);
     let node = if http == 7402 { String::new() } else { format!(" --node 127.0.0.1:{http}") };
     let count = plan.nodes.len();
     let seconds = took.as_secs_f64();
@@ -34,6 +34,11 @@ pub fn welcome(plan: &Plan, nodes: &[NodeLine], program: &str, took: Duration) -
         s = if count == 1 { "" } else { "s" },
         nodes = addresses(nodes),
     )
+}
+
+/// What tells `sojourn dev ...` which world is meant; nothing for the usual one.
+pub fn at(data_dir: &Path) -> String {
+    if data_dir.ends_with(super::DATA_DIR) { String::new() } else { format!(" --data-dir {}", shown(data_dir)) }
 }
 
 fn addresses(nodes: &[NodeLine]) -> String {

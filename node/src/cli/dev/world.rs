@@ -175,7 +175,7 @@ impl World {
                 self.restarts.push(tokio::time::sleep(pause).map(move |()| index).boxed());
                 format!("starts again in {} s", pause.as_secs())
             }
-            None => format!("stays down until: sojourn dev start {name}"),
+            None => format!("stays down until: sojourn dev start {name}{}", page::at(&self.plan.data_dir)),
         };
         self.tell(&format!("{name} (process {pid}) {ended}; {next}"))
     }
@@ -227,7 +227,8 @@ impl World {
                 }
                 child::signal(pid, Signal::STOP);
                 self.tell(&format!("{name} is frozen"))?;
-                let _gone = reply.send(Reply::Done(format!("{name} is frozen until: sojourn dev cont {name}")));
+                let at = page::at(&self.plan.data_dir);
+                let _gone = reply.send(Reply::Done(format!("{name} is frozen until: sojourn dev cont {name}{at}")));
             }
             (Request::Cont { .. } | Request::Status, Some(pid)) => {
                 if let State::Frozen { was_ready } = self.nodes[index].state {
@@ -243,12 +244,12 @@ impl World {
 
     fn reply_when_down(&mut self, index: usize, reply: oneshot::Sender<Reply>) {
         let node = &mut self.nodes[index];
-        let name = node.planned.name.clone();
+        let (name, at) = (node.planned.name.clone(), page::at(&self.plan.data_dir));
         let (sender, down) = oneshot::channel();
         node.waiting.push(sender);
         tokio::spawn(async move {
             let _told = down.await;
-            let _gone = reply.send(Reply::Done(format!("{name} is down until: sojourn dev start {name}")));
+            let _gone = reply.send(Reply::Done(format!("{name} is down until: sojourn dev start {name}{at}")));
         });
     }
 
