@@ -23,6 +23,8 @@ pub struct MachineClock {
 /// The earliest and the latest time that a node may believe in.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
+    /// Whether the node is on its way up: it takes the clock as it is at some moment of that.
+    starting: bool,
     boot_ms: u64,
     /// The earliest.
     pub low_ms: u64,
@@ -40,13 +42,25 @@ impl MachineClock {
     pub fn jump(&self, by_ms: i64) {
         self.bounds();
         self.offset_ms.fetch_add(by_ms, Relaxed);
+        let wall_ms = self.wall_ms();
+        if let Some(bounds) = self.bounds.lock().as_mut().filter(|bounds| bounds.starting) {
+            bounds.low_ms = bounds.low_ms.min(wall_ms);
+            bounds.high_ms = bounds.high_ms.max(wall_ms);
+        }
     }
 
     /// A node starts: it takes the wall clock as it is.
     pub fn node_starts(&self) {
         let wall_ms = self.wall_ms();
-        let bounds = Bounds { boot_ms: self.boot_ms(), low_ms: wall_ms, high_ms: wall_ms };
+        let bounds = Bounds { starting: true, boot_ms: self.boot_ms(), low_ms: wall_ms, high_ms: wall_ms };
         *self.bounds.lock() = Some(bounds);
+    }
+
+    /// The node is up: a jump from now on is one that it follows slowly.
+    pub fn node_is_up(&self) {
+        if let Some(bounds) = self.bounds.lock().as_mut() {
+            bounds.starting = false;
+        }
     }
 
     /// A node ends.
@@ -60,10 +74,11 @@ impl MachineClock {
     pub fn bounds(&self) -> Option<Bounds> {
         let (boot_ms, wall_ms) = (self.boot_ms(), self.wall_ms());
         let mut bounds = self.bounds.lock();
-        let Bounds { boot_ms: before_ms, low_ms, high_ms } = (*bounds)?;
+        let Bounds { starting, boot_ms: before_ms, low_ms, high_ms } = (*bounds)?;
         let passed = boot_ms - before_ms;
         let (low, high) = (low_ms + passed, high_ms + passed);
         let next = Bounds {
+            starting,
             boot_ms,
             low_ms: low.min(wall_ms.max(low - passed / 10)),
             high_ms: high.max(wall_ms.min(high + passed.div_ceil(10))),

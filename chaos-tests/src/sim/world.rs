@@ -162,6 +162,7 @@ impl World {
         match started {
             Ok(Ok(node)) => {
                 machine.state.lock().node = Some(node);
+                machine.clock.node_is_up();
                 self.ledger.note(format_args!("node {number} is up"));
             }
             Ok(Err(error)) => self.on_not_started(number, &error),

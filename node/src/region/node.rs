@@ -134,6 +134,7 @@ impl RegionNode {
     /// # Errors
     /// Unreadable log or snapshot: the text says what to do.
     pub async fn start(env: Env, log: Log, rpc: Rpc, options: NodeOptions) -> io::Result<Self> {
+        let clock = Arc::new(SlewedClock::start(&*env.clock));
         let storage = Storage::open(&env, &options.storage)?;
         let door = Arc::new(Door::default());
         rpc.serve(door.clone());
@@ -141,7 +142,7 @@ impl RegionNode {
         let parts = group_parts(&env, &log, &rpc, &storage, &options, SYSTEM_GROUP);
         let system = RunningGroup::start(parts, Arc::new(Agreed::default()), &door.inbox).await?;
         let inner = Arc::new(Inner {
-            clock: Arc::new(SlewedClock::new()),
+            clock,
             shards: Shards::default(),
             requests: Requests::new(env.random.next_u64()),
             paces: Paces::default(),
