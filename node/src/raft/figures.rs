@@ -102,6 +102,13 @@ impl<M: Machine> RunningGroup<M> {
         self.raft().metrics().borrow_watched().current_leader.map(NodeId)
     }
 
+    /// Who leads, and in which term, if this replica knows. Cheap.
+    pub fn known_lead(&self) -> Option<(u64, NodeId)> {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.current_leader.map(|leader| (metrics.current_term, NodeId(leader)))
+    }
+
     /// The term that this replica leads in, if it leads. Cheap.
     pub fn leading_term(&self) -> Option<u64> {
         let metrics = self.raft().metrics();

@@ -48,14 +48,16 @@ impl Service for Door {
             },
             calls::IS_OUT => match decode_all(&body) {
                 Ok(GroupName::Shard(shard)) => drop(spawn(async move {
-                    reply.send(&[&encode(&inner.is_out_here(shard, from).await)]);
+                    reply.send(&[&calls::encode_answer(&inner.is_out_here(shard, from).await)]);
                 })),
                 // Every member has a copy of the system group.
-                Ok(GroupName::System) => reply.send(&[&encode(&false)]),
+                Ok(GroupName::System) => reply.send(&[&calls::encode_answer(&Ok(false))]),
                 Err(error) => reply.refuse(&error.to_string()),
             },
             calls::LEADER => match decode_all(&body) {
-                Ok(shard) => reply.send(&[&encode(&inner.shards.get(shard).and_then(|shard| shard.group.leader()))]),
+                Ok(shard) => {
+                    reply.send(&[&encode(&inner.own_lead(shard).map(|lead| (lead.term, lead.node)))]);
+                }
                 Err(error) => reply.refuse(&error.to_string()),
             },
             other => reply.refuse(&format!("call {other} is unknown to this version")),

@@ -2,7 +2,9 @@
 
 use super::{
     backend::{REQUEST_TIMEOUT, Unavailable},
-    calls, machine,
+    calls,
+    leaders::Lead,
+    machine,
     node::Inner,
     pace::{COMMANDS_UNDER_WAY_MAX, Pace},
 };
@@ -12,7 +14,10 @@ use crate::{
     shard::{Bundle, NotProposed},
 };
 use bytes::Bytes;
-use futures::future::{BoxFuture, FutureExt, join_all};
+use futures::{
+    future::{BoxFuture, FutureExt, join_all},
+    stream::{FuturesUnordered, StreamExt},
+};
 use sojourn_core::{
     Answer, Command, NodeId, Outcome, Query, ShardId,
     placement::GroupName,
@@ -38,38 +43,59 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const RETRY_AFTER_MS: u64 = 500;
 
 impl Inner {
-    /// Who leads a shard, as far as this node has heard.
+    /// Who leads a shard, as far as this node knows.
     pub fn leader(&self, shard: ShardId) -> Option<NodeId> {
-        match self.shards.get(shard) {
-            Some(held) => held.group.leader(),
-            None => self.leaders.lock().get(&shard).copied(),
-        }
+        self.lead(shard).map(|lead| lead.node)
     }
 
-    /// Who leads a shard; where this node does not hold it, one that does is asked.
-    pub async fn find_leader(&self, shard: ShardId) -> Option<NodeId> {
-        if let Some(leader) = self.leader(shard) {
-            return Some(leader);
+    /// Who leads a shard as this node's own replica sees it, if it holds one.
+    pub fn own_lead(&self, shard: ShardId) -> Option<Lead> {
+        let (term, node) = self.shards.get(shard)?.group.known_lead()?;
+        Some(Lead { term, node })
+    }
+
+    fn lead(&self, shard: ShardId) -> Option<Lead> {
+        self.leaders.leader(shard, self.own_lead(shard))
+    }
+
+    /// Who leads a shard; where this node does not know, those that hold it are asked.
+    pub async fn find_leader(&self, shard: ShardId) -> Option<Lead> {
+        if let Some(lead) = self.lead(shard) {
+            return Some(lead);
         }
         let region = self.system.machine().now();
         let question = encode(&shard);
-        for holder in region.placement.get(&GroupName::Shard(shard))?.iter().filter(|node| **node != self.options.node)
-        {
-            let answer = self.rpc.call(*holder, Lane::Fast, calls::LEADER, &[&question], ASK_TIMEOUT).await;
-            if let Some(leader) = answer.ok().and_then(|bytes| decode_all::<Option<NodeId>>(&bytes).ok()).flatten() {
-                self.leaders.lock().insert(shard, leader);
-                return Some(leader);
+        let holders = region.placement.get(&GroupName::Shard(shard))?.iter();
+        let asked = holders.filter(|node| **node != self.options.node);
+        let mut answers: FuturesUnordered<_> =
+            asked.map(|holder| self.rpc.call(*holder, Lane::Fast, calls::LEADER, &[&question], ASK_TIMEOUT)).collect();
+        // The first that knows of a leader whom nobody has denied yet is enough.
+        while let Some(answer) = answers.next().await {
+            let named = answer.ok().and_then(|bytes| decode_all::<Option<(u64, NodeId)>>(&bytes).ok()).flatten();
+            if let Some((term, node)) = named {
+                self.leaders.hear(shard, Lead { term, node });
+                if let Some(lead) = self.lead(shard) {
+                    return Some(lead);
+                }
             }
         }
-        None
+        self.own_lead(shard)
     }
 
     /// The answer of another node to a forwarded call. One that does not lead is not believed to any longer.
-    fn forwarded<T: Wire>(&self, shard: ShardId, answer: Result<Bytes, CallError>) -> Result<T, NotProposed> {
+    pub fn forwarded<T: Wire>(
+        &self,
+        shard: ShardId,
+        lead: Lead,
+        answer: Result<Bytes, CallError>,
+    ) -> Result<T, NotProposed> {
         let answer = answer.ok().and_then(|bytes| calls::decode_answer(&bytes).ok());
-        let answer = answer.unwrap_or(Err(NotProposed::NotLeader));
+        self.tried(shard, lead, answer.unwrap_or(Err(NotProposed::NotLeader)))
+    }
+
+    fn tried<T>(&self, shard: ShardId, lead: Lead, answer: Result<T, NotProposed>) -> Result<T, NotProposed> {
         if matches!(answer, Err(NotProposed::NotLeader | NotProposed::Stopped)) {
-            self.leaders.lock().remove(&shard);
+            self.leaders.refute(shard, lead);
         }
         answer
     }
@@ -104,33 +130,34 @@ impl Inner {
         Ok(answers)
     }
 
-    async fn write_once(&self, shard: ShardId, leader: NodeId, bundle: &Bundle) -> Result<Vec<Outcome>, NotProposed> {
-        if leader == self.options.node {
-            let Some(shard) = self.shards.get(shard) else { return Err(NotProposed::NotLeader) };
-            return shard.proposer.write(bundle.clone()).await;
+    async fn write_once(&self, shard: ShardId, lead: Lead, bundle: &Bundle) -> Result<Vec<Outcome>, NotProposed> {
+        if lead.node == self.options.node {
+            let written = match self.shards.get(shard) {
+                Some(held) => held.proposer.write(bundle.clone()).await,
+                None => Err(NotProposed::NotLeader),
+            };
+            return self.tried(shard, lead, written);
         }
         let parts: [&[u8]; 3] = [&calls::shard_head(shard), &bundle.count().to_le_bytes(), bundle.bytes()];
-        self.forwarded(shard, self.rpc.call(leader, Lane::Fast, calls::WRITE, &parts, TRY_TIMEOUT_MAX).await)
+        let answer = self.rpc.call(lead.node, Lane::Fast, calls::WRITE, &parts, TRY_TIMEOUT_MAX).await;
+        self.forwarded(shard, lead, answer)
     }
 
-    async fn read_once(
-        &self,
-        shard: ShardId,
-        leader: NodeId,
-        queries: &Vec<Query>,
-    ) -> Result<Vec<Answer>, NotProposed> {
-        if leader == self.options.node {
-            return self.read_here(shard, queries, None).await;
+    async fn read_once(&self, shard: ShardId, lead: Lead, queries: &Vec<Query>) -> Result<Vec<Answer>, NotProposed> {
+        if lead.node == self.options.node {
+            let read = self.read_here(shard, queries, None).await;
+            return self.tried(shard, lead, read);
         }
         // Of now: later than the reads came in, as their confirmation has to be.
         let vote = self.shards.get(shard).and_then(|held| held.group.vote()).unwrap_or_default();
         let parts: [&[u8]; 3] = [&calls::shard_head(shard), &calls::vote_head(&vote), &encode(queries)];
-        self.forwarded(shard, self.rpc.call(leader, Lane::Fast, calls::READ, &parts, TRY_TIMEOUT_MAX).await)
+        let answer = self.rpc.call(lead.node, Lane::Fast, calls::READ, &parts, TRY_TIMEOUT_MAX).await;
+        self.forwarded(shard, lead, answer)
     }
 
     /// Tries at one leader after the other, until one answers or for [`REQUEST_TIMEOUT`] none answered anything that was asked
     /// before this.
-    async fn follow<T, F>(&self, shard: ShardId, pace: &Pace, once: impl Fn(NodeId) -> F) -> Result<T, Unavailable>
+    async fn follow<T, F>(&self, shard: ShardId, pace: &Pace, once: impl Fn(Lead) -> F) -> Result<T, Unavailable>
     where
         F: Future<Output = Result<T, NotProposed>>,
     {
@@ -141,13 +168,13 @@ impl Inner {
             let left = || (pace.heard(number, began) + REQUEST_TIMEOUT).saturating_duration_since(Instant::now());
             let tried = match self.find_leader(shard).await {
                 None => Err(NotProposed::NotLeader),
-                Some(leader) => {
-                    let patience = if leader == self.options.node { left() } else { left().min(TRY_TIMEOUT) };
+                Some(lead) => {
+                    let patience = if lead.node == self.options.node { left() } else { left().min(TRY_TIMEOUT) };
                     tokio::select! {
                         biased;
-                        tried = once(leader) => tried,
+                        tried = once(lead) => tried,
                         () = pace.silence(number, Instant::now(), patience) => {
-                            self.leaders.lock().remove(&shard);
+                            self.leaders.refute(shard, lead);
                             doubt = true;
                             Err(NotProposed::NotLeader)
                         }
@@ -176,7 +203,7 @@ impl Inner {
 
     pub async fn read_shard(&self, shard: ShardId, queries: Vec<Query>) -> Result<Vec<Answer>, Unavailable> {
         let pace = self.paces.of(shard);
-        self.follow(shard, &pace, |leader| self.read_once(shard, leader, &queries)).await
+        self.follow(shard, &pace, |lead| self.read_once(shard, lead, &queries)).await
     }
 
     pub async fn write_shard(&self, shard: ShardId, mut commands: Vec<Command>) -> Result<Vec<Outcome>, Unavailable> {
@@ -187,7 +214,7 @@ impl Inner {
         let Some(_room) = pace.room(bundle.count(), bundle.bytes().len()).await else {
             return Err(Unavailable::Overloaded { requests_max: COMMANDS_UNDER_WAY_MAX.into() });
         };
-        self.follow(shard, &pace, |leader| self.write_once(shard, leader, &bundle)).await
+        self.follow(shard, &pace, |lead| self.write_once(shard, lead, &bundle)).await
     }
 
     pub async fn change(&self, command: RegionCommand) -> Result<RegionOutcome, Unavailable> {

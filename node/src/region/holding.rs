@@ -8,10 +8,10 @@ use super::{
 use crate::{
     peers::Lane,
     raft::RunningGroup,
-    shard::{Proposer, Reads, Sessions},
+    shard::{NotProposed, Proposer, Reads, Sessions},
 };
-use sojourn_core::{ShardId, feed::FeedId, placement::GroupName, region::RegionState};
-use sojourn_proto::wire::{decode_all, encode};
+use sojourn_core::{NodeId, ShardId, feed::FeedId, placement::GroupName, region::RegionState};
+use sojourn_proto::wire::encode;
 use std::{
     io,
     sync::{Arc, Weak},
@@ -98,24 +98,27 @@ impl Inner {
 
     /// Whether the shard's leader says that this node is not part of its group.
     async fn is_out(&self, shard: ShardId) -> bool {
-        let Some(leader) = self.find_leader(shard).await.filter(|leader| *leader != self.options.node) else {
+        let Some(lead) = self.find_leader(shard).await.filter(|lead| lead.node != self.options.node) else {
             return false;
         };
         let question = encode(&GroupName::Shard(shard));
-        let answer = self.rpc.call(leader, Lane::Fast, calls::IS_OUT, &[&question], ANSWER_TIMEOUT).await;
-        answer.ok().and_then(|bytes| decode_all(&bytes).ok()).unwrap_or(false)
+        let answer = self.rpc.call(lead.node, Lane::Fast, calls::IS_OUT, &[&question], ANSWER_TIMEOUT).await;
+        self.forwarded(shard, lead, answer).unwrap_or(false)
     }
 
     /// As leader of the shard: whether `node` is not part of its group, for certain.
-    pub async fn is_out_here(&self, shard: ShardId, node: sojourn_core::NodeId) -> bool {
-        let Some(shard) = self.shards.get(shard) else { return false };
+    ///
+    /// # Errors
+    /// This node does not lead.
+    pub async fn is_out_here(&self, shard: ShardId, node: NodeId) -> Result<bool, NotProposed> {
+        let shard = self.shards.get(shard).ok_or(NotProposed::NotLeader)?;
         if !shard.reads.confirm().await {
-            return false;
+            return Err(NotProposed::NotLeader);
         }
         let figures = shard.group.figures();
-        figures.leader == Some(figures.node)
-            && !figures.changing()
-            && !figures.voters.contains(&node)
-            && !figures.learners.contains(&node)
+        if figures.leader != Some(figures.node) {
+            return Err(NotProposed::NotLeader);
+        }
+        Ok(!figures.changing() && !figures.voters.contains(&node) && !figures.learners.contains(&node))
     }
 }

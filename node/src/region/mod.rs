@@ -12,6 +12,7 @@ mod founding;
 mod heard;
 mod holding;
 pub mod identity;
+mod leaders;
 mod machine;
 mod members;
 pub mod moves;

@@ -6,6 +6,7 @@ use super::{
     expiry::run_expiry,
     founding::run_founding,
     holding::run_holding,
+    leaders::Leaders,
     machine::Agreed,
     members::run_members,
     moves::run_moves,
@@ -31,7 +32,7 @@ use sojourn_core::{
     region::{Addresses, Member, RegionRefusal, RegionState},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io,
     path::PathBuf,
     sync::{
@@ -118,8 +119,8 @@ pub(super) struct Inner {
     pub requests: Requests,
     /// What this node has under way in each shard.
     pub paces: Paces,
-    /// The leaders of shards that this node does not hold, as far as it has heard.
-    pub leaders: Mutex<BTreeMap<ShardId, NodeId>>,
+    /// What others said of the shards' leaders.
+    pub leaders: Leaders,
     /// Groups in which a step of membership is under way.
     pub changing: Mutex<BTreeSet<GroupName>>,
     /// What was last said about who leads what, and when.
@@ -147,7 +148,7 @@ impl RegionNode {
             requests: Requests::new(env.random.next_u64()),
             paces: Paces::default(),
             started: env.clock.boot(),
-            leaders: Mutex::default(),
+            leaders: Leaders::default(),
             changing: Mutex::default(),
             topology: Mutex::default(),
             stopping: AtomicBool::new(false),

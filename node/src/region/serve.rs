@@ -117,7 +117,7 @@ impl Inner {
                 Some(held) => {
                     let figures = held.group.figures();
                     ShardPlace {
-                        leader: figures.leader,
+                        leader: self.leader(shard),
                         term: figures.term,
                         voters: figures.voters.into_iter().collect(),
                         learners: figures.learners.into_iter().collect(),

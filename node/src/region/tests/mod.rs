@@ -402,11 +402,15 @@ fn stored(answer: Answer) -> u64 {
 /// A read that is asked again while its shard finds a leader.
 async fn read_again(node: &RegionNode, key: Key) -> Answer {
     let query = Query::Get { key, projection: Projection::Whole };
+    let mut last = None;
     for _ in 0..20 {
         let read = Read { shard: None, query: query.clone() };
-        if let Some(Ok(answer)) = node.read(vec![read]).await.pop() {
-            return answer;
+        match node.read(vec![read]).await.pop() {
+            Some(Ok(answer)) => return answer,
+            refused => last = refused,
         }
     }
-    panic!("no answer to a read in 100 s of virtual time");
+    let held = node.inner.shards.all().into_iter().map(|(id, shard)| (id, shard.group.figures()));
+    let held: Vec<_> = held.collect();
+    panic!("no answer to a read in 100 s of virtual time but {last:?}; this node holds {held:?}");
 }
