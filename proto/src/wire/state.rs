@@ -3,9 +3,9 @@
 use crate::wire_struct;
 use sojourn_core::state::{Answers, Arrival, Departure, Meta, Moves, Origin, Remembered};
 
-wire_struct!(Remembered { slot, stamp, outcome });
-wire_struct!(Origin { settled, heard, answers });
-wire_struct!(Answers { origins, swept });
+wire_struct!(Remembered { slot, given_ms, outcome });
+wire_struct!(Origin { settled, heard_ms, answers });
+wire_struct!(Answers { origins, swept, clock_ms });
 wire_struct!(Departure { to, replace, rules, version, since, view });
 wire_struct!(Arrival { version, arrived });
 wire_struct!(Moves { departures, arrivals, closed });

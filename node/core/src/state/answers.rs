@@ -9,6 +9,10 @@ use std::collections::BTreeMap;
 /// The longest that an answer is remembered for a sender that settles nothing, in ms.
 pub const ANSWER_MS_MAX: u64 = 5 * 60_000;
 
+/// How much older one entry can make an answer, in ms. A leader whose clock is an hour ahead stamps its first entry an hour
+/// after the last one: what was asked a second ago may still be asked again then, and must not happen twice.
+pub const ANSWER_LEAP_MS_MAX: u64 = 10_000;
+
 /// The most bytes of answers that a shard remembers: past them the oldest go first, sender by sender. Only senders that
 /// settle nothing come near it.
 pub const ANSWERS_BYTES_MAX: u64 = 64 << 20;
@@ -27,8 +31,8 @@ const ANSWER_OVERHEAD_BYTES: u64 = 96;
 pub struct Remembered {
     /// The slot of the session, with which the answer moves.
     pub slot: Slot,
-    /// When it was given.
-    pub stamp: Stamp,
+    /// When it was given, on [`Answers::clock_ms`].
+    pub given_ms: u64,
     /// What was told.
     pub outcome: Outcome,
 }
@@ -38,8 +42,8 @@ pub struct Remembered {
 pub struct Origin {
     /// Below this nothing is asked again.
     pub settled: u64,
-    /// When it was last heard of.
-    pub heard: Stamp,
+    /// When it was last heard of, on [`Answers::clock_ms`].
+    pub heard_ms: u64,
     /// By sequence.
     pub answers: BTreeMap<u64, Remembered>,
 }
@@ -51,6 +55,8 @@ pub struct Answers {
     pub origins: BTreeMap<u64, Origin>,
     /// Where the sweep goes on.
     pub swept: u64,
+    /// The time that has passed by the stamps of entries, leaps cut to [`ANSWER_LEAP_MS_MAX`].
+    pub clock_ms: u64,
 }
 
 /// Answers and their size.
@@ -97,38 +103,45 @@ impl Memory {
 
     /// Remembers an answer, refusals too: whoever was told of one must not find it done later by a copy of the request that
     /// was on its way. Only what could not be decided for lack of the body is asked anew.
-    pub(super) fn remember(&mut self, request: Request, slot: Slot, stamp: Stamp, outcome: &Outcome) {
+    pub(super) fn remember(&mut self, request: Request, slot: Slot, outcome: &Outcome) {
         if request.origin == 0 || matches!(outcome, Outcome::Refused(Refusal::NotHere)) {
             return;
         }
+        let given_ms = self.known.clock_ms;
         let origin = self.known.origins.entry(request.origin).or_default();
         origin.settled = origin.settled.max(request.settled);
-        origin.heard = stamp;
-        let answer = Remembered { slot, stamp, outcome: outcome.clone() };
+        origin.heard_ms = given_ms;
+        let answer = Remembered { slot, given_ms, outcome: outcome.clone() };
         self.bytes += bytes_of(&answer);
         if let Some(replaced) = origin.answers.insert(request.sequence, answer) {
             self.bytes = self.bytes.saturating_sub(bytes_of(&replaced));
         }
     }
 
+    /// Lets time pass, from one stamp to the next.
+    pub(super) fn pass(&mut self, from: Stamp, to: Stamp) {
+        let passed_ms = to.saturating_sub(from).min(ANSWER_LEAP_MS_MAX);
+        self.known.clock_ms = self.known.clock_ms.saturating_add(passed_ms);
+    }
+
     /// Forgets what is too old or too much, a few origins at a time, the same ones on every replica.
-    pub(super) fn sweep(&mut self, stamp: Stamp) {
-        let Self { known: Answers { origins, swept }, bytes } = self;
+    pub(super) fn sweep(&mut self) {
+        let Self { known: Answers { origins, swept, clock_ms }, bytes } = self;
         for _ in 0..ORIGINS_SWEPT_PER_APPLY {
             let Some((&number, origin)) = origins.range_mut(*swept..).next() else {
                 *swept = 0;
                 return;
             };
-            let old = |since: Stamp| since.saturating_add(ANSWER_MS_MAX) <= stamp;
+            let old = |since_ms: u64| since_ms.saturating_add(ANSWER_MS_MAX) <= *clock_ms;
             for _ in 0..ANSWERS_SWEPT_PER_ORIGIN {
                 // Sequences are answered in order but for what overtakes in flight.
                 let Some(first) = origin.answers.first_entry() else { break };
-                if !old(first.get().stamp) && *bytes <= ANSWERS_BYTES_MAX {
+                if !old(first.get().given_ms) && *bytes <= ANSWERS_BYTES_MAX {
                     break;
                 }
                 *bytes = bytes.saturating_sub(bytes_of(&first.remove()));
             }
-            if origin.answers.is_empty() && old(origin.heard) {
+            if origin.answers.is_empty() && old(origin.heard_ms) {
                 origins.remove(&number);
             }
             *swept = number.saturating_add(1);

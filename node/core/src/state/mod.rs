@@ -27,7 +27,7 @@ mod users;
 mod walk;
 mod warmth;
 
-pub use answers::{ANSWER_MS_MAX, Answers, Origin, Remembered};
+pub use answers::{ANSWER_LEAP_MS_MAX, ANSWER_MS_MAX, Answers, Origin, Remembered};
 pub use index::Usage;
 pub use meta::Meta;
 pub use moves::{Arrival, Departure, Moves};
@@ -141,9 +141,10 @@ impl State {
     /// was answered long ago. No input panics.
     pub fn apply(&mut self, stamp: Stamp, command: Command, effects: &mut Vec<Effect>) -> Outcome {
         let stamp = stamp.max(self.last_stamp);
+        self.answers.pass(self.last_stamp, stamp);
         self.last_stamp = stamp;
         self.collect_tombstones(stamp);
-        self.answers.sweep(stamp);
+        self.answers.sweep();
         let Command { request, key, rules, touched, op } = command;
         match self.answers.recall(request) {
             Recall::Known(outcome) => return outcome,
@@ -155,7 +156,7 @@ impl State {
             turn.extend(&key, None, deadline);
         }
         let outcome = turn.run(&key, op).unwrap_or_else(Outcome::Refused);
-        self.answers.remember(request, key.slot(), stamp, &outcome);
+        self.answers.remember(request, key.slot(), &outcome);
         outcome
     }
 

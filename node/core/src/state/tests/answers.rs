@@ -1,7 +1,7 @@
 //! What is remembered for retries, and for how long.
 
 use super::*;
-use crate::state::{ANSWER_MS_MAX, answers::ANSWERS_BYTES_MAX};
+use crate::state::{ANSWER_LEAP_MS_MAX, ANSWER_MS_MAX, answers::ANSWERS_BYTES_MAX};
 
 fn named(origin: u64, sequence: u64, id: &str, op: Op) -> Command {
     let request = Request { origin, sequence, settled: 0 };
@@ -30,10 +30,21 @@ fn senders_that_are_not_heard_of_any_more_are_forgotten() {
         apply(&mut state, T, Command { request, ..named(origin, 2, "n", Op::Increment { by: 1 }) });
     }
     assert_eq!(state.meta().answers.origins.len(), 20);
-    for _ in 0..20 {
-        run(&mut state, T + ANSWER_MS_MAX, "other", Op::Destroy);
+    for entry in 1..=20 + ANSWER_MS_MAX / ANSWER_LEAP_MS_MAX {
+        run(&mut state, T + entry * ANSWER_LEAP_MS_MAX, "other", Op::Destroy);
     }
     assert_eq!(state.meta().answers.origins.len(), 0);
+}
+
+#[test]
+fn a_leader_whose_clock_is_an_hour_ahead_forgets_nothing() {
+    let mut state = State::new(RegionId(0), 1);
+    assert_eq!(apply(&mut state, T, named(1, 1, "n", Op::Increment { by: 1 })), Outcome::Count(1));
+    for _ in 0..20 {
+        run(&mut state, T + 3_600_000, "other", Op::Destroy);
+    }
+    let again = apply(&mut state, T + 3_600_000, named(1, 1, "n", Op::Increment { by: 1 }));
+    assert_eq!(again, Outcome::Count(1), "added twice");
 }
 
 #[test]
