@@ -9,7 +9,7 @@ use super::{
     machine::{Adapter, Machine},
     network::Links,
     snapshot::Snapshot,
-    types::{Applied, LeaderId, Proposal, Types, Vote, payload_bytes},
+    types::{Applied, LeaderId, Proposal, Types, Vote, malformed, payload_bytes},
 };
 use crate::{
     engine::Engine,
@@ -152,6 +152,7 @@ impl<M: Machine> RunningGroup<M> {
         let incoming = Mutex::new(Incoming::new(env.clone(), snapshots.clone()));
         let keeper = KeeperParts { env, engine, group, log: log.clone(), snapshots, options: options.keeper() };
         let keeper = Arc::new(Keeper::open(keeper, machine).await?);
+        check_whole(group, keeper.applied().index(), &log)?;
         let (store, adapter) = (LogStore::new(log.group(group)), Adapter::new(keeper.clone()));
         let config = options.config(group)?;
         let raft = Raft::new(node.0, config, Links::new(rpc.clone(), group), store, adapter)
@@ -219,16 +220,33 @@ impl<M: Machine> RunningGroup<M> {
     /// # Errors
     /// Whatever the disk says.
     pub async fn save(&self) -> io::Result<()> {
+        if self.keeper.purges_ahead() {
+            self.note_checkpoint().await;
+            self.purge().await;
+        }
         if self.keeper.save().await? {
             // A group that is stopping purges at its next start.
             let _stopping = self.raft.trigger().snapshot().await;
         }
+        self.purge().await;
+        Ok(())
+    }
+
+    /// Lets go of the log up to what the engine has, but for what late followers may need.
+    async fn purge(&self) {
         let kept = if self.log.used_bytes() > self.keep_log_bytes_max { 0 } else { self.keep_entries };
         let purgeable = self.keeper.purgeable().and_then(|index| index.checked_sub(kept));
         if let Some(index) = purgeable {
             let _stopping = self.raft.trigger().purge_log(index).await;
         }
-        Ok(())
+    }
+
+    /// The planted bug only: openraft purges no further than what it takes for the last snapshot.
+    async fn note_checkpoint(&self) {
+        let applied = self.keeper.applied().applied;
+        let _stopping = self.raft.trigger().snapshot().await;
+        let noted = self.raft.wait(Some(NO_ROOM_PAUSE));
+        let _stopping = noted.metrics(|metrics| metrics.snapshot >= applied, "a checkpoint").await;
     }
 
     /// Stops the group; the engine then has all that was applied, so that the next start is quick.
@@ -254,6 +272,19 @@ impl<M: Machine> RunningGroup<M> {
         removed.await.map_err(io::Error::other)??;
         // After the log: one that was purged up to what the engine has cannot do without it.
         self.keeper.erase().await
+    }
+}
+
+/// The log may lack only what the engine has.
+fn check_whole(group: GroupId, applied: u64, log: &Log) -> io::Result<()> {
+    match log.group(group).state().purged {
+        Some((purged, _)) if purged > applied => Err(malformed(&format!(
+            "group {group} lacks the entries {} to {purged}: the log let go of them, and the engine has none after \
+             {applied}; this node cannot go on with this data directory: remove the node from the region, and let it join \
+             again with an empty one",
+            applied + 1
+        ))),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -56,7 +56,7 @@ impl Position {
         SnapshotMetaOf::<Types> { last_log_id: self.applied, last_membership: self.membership.clone() }
     }
 
-    fn index(&self) -> u64 {
+    pub fn index(&self) -> u64 {
         self.applied.map_or(0, |id| id.index)
     }
 }
@@ -268,16 +268,21 @@ impl<M: Machine> Keeper<M> {
 
     /// Up to where the log may go: what the engine has.
     pub fn checkpoint(&self) -> SnapshotOf<Types, Snapshot> {
-        let position = if self.env.plants.purge_ahead_of_engine { self.applied() } else { self.durable.lock().clone() };
+        let position = if self.purges_ahead() { self.applied() } else { self.durable.lock().clone() };
         self.promise(position.meta())
     }
 
     /// The last index that could go if no entry were kept for late followers, if any can. Groups share the log's segments:
     /// one that is idle must not keep the others' alive.
     pub fn purgeable(&self) -> Option<u64> {
-        let durable = self.durable.lock().index();
+        let durable = if self.purges_ahead() { self.applied().index() } else { self.durable.lock().index() };
         let first = self.log.state().first_index?;
         (first <= durable && !self.holds_log()).then_some(durable)
+    }
+
+    /// The planted bug: the log goes before the engine has what was in it.
+    pub fn purges_ahead(&self) -> bool {
+        self.env.plants.purge_ahead_of_engine
     }
 
     /// A snapshot to send: the file that is there already, or one that is made of what the engine has.

@@ -17,8 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use sojourn_core::{
     Command, Effect, Key, NamespaceId, Record, RegionId, ShardId, Stamp, State,
     feed::{Feed, FeedCursor, FeedId, Followed},
-    state::Departure,
-    state::Usage,
+    state::{Answers, Departure, Usage},
 };
 use std::{
     io,
@@ -163,7 +162,11 @@ impl Machine for Sessions {
 
     fn take_unsaved(&self) -> Box<dyn Unsaved> {
         let mut state = self.state.write();
-        Box::new(UnsavedSessions { meta: state.meta(), changes: state.take_unsaved() })
+        let mut meta = state.meta();
+        if self.forgets_requests() {
+            meta.answers = Answers::default();
+        }
+        Box::new(UnsavedSessions { meta, changes: state.take_unsaved() })
     }
 
     fn settle(&self, saved: bool) {

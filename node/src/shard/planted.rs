@@ -15,7 +15,6 @@ impl Planted {
     fn in_state(&self) -> state::Plants {
         state::Plants {
             update_creates: self.env.plants.update_creates,
-            forget_requests_at_snapshot: self.env.plants.forget_requests_at_snapshot,
             touch_past_absolute: self.env.plants.touch_past_absolute,
         }
     }
@@ -31,6 +30,11 @@ impl Sessions {
             self.planted = Some(planted);
         }
         self
+    }
+
+    /// The planted bug: what was answered does not get to the engine, and from there into snapshots.
+    pub(super) fn forgets_requests(&self) -> bool {
+        self.planted.as_ref().is_some_and(|planted| planted.env.plants.forget_requests_at_snapshot)
     }
 
     /// The planted bug: this replica's time instead of the leader's.

@@ -29,15 +29,13 @@ pub struct Meta {
 impl State {
     /// Everything but the records.
     pub fn meta(&self) -> Meta {
-        let answers =
-            if self.plants.forget_requests_at_snapshot { Answers::default() } else { self.answers.known().clone() };
         Meta {
             region: self.region,
             epoch: self.epoch,
             last_stamp: self.last_stamp,
             sequences: self.sequences.clone(),
             revocations: self.revocations.clone(),
-            answers,
+            answers: self.answers.known().clone(),
             moves: self.moves.clone(),
         }
     }

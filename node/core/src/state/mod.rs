@@ -90,8 +90,6 @@ pub struct Effect {
 pub struct Plants {
     /// `put` and `patch` create what is gone.
     pub update_creates: bool,
-    /// [`State::meta`] leaves out what was answered.
-    pub forget_requests_at_snapshot: bool,
     /// A touch moves the absolute deadline too.
     pub touch_past_absolute: bool,
 }
