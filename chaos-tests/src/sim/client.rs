@@ -1,4 +1,7 @@
-//! One client: asks one node after the other, and asks again under the same names when it is not told.
+//! Clients: they ask one node after the other, and ask again under the same names when they are not told.
+//!
+//! Most read and write. Readers do nothing but look, at every node and with little patience, so that a node that nobody else
+//! can reach is looked at too. Repeaters ask again although they were told, as a network that brings a request twice does.
 
 use super::{
     ledger::{Asked, Told},
@@ -14,10 +17,29 @@ use tokio::sync::watch;
 /// How often a client asks in all before it gives up.
 const TRIES: u32 = 4;
 
+/// How long a reader waits for an answer.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long after its answer a repeater asks again, at most: long enough for the leader to have changed, or started anew from
+/// what its disk has.
+const REPEAT_AFTER_MS_MAX: u64 = 3_000;
+
+/// What a client is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// To read and to write.
+    Both,
+    /// To read.
+    Reader,
+    /// To write everything twice.
+    Repeater,
+}
+
 /// A client of the region.
 pub struct Client {
     world: Arc<World>,
     number: u64,
+    part: Part,
     taste: Taste,
     sequence: u64,
     /// The node that it prefers.
@@ -38,11 +60,11 @@ enum Tried {
 
 impl Client {
     /// Client `number`, from 1.
-    pub fn new(world: Arc<World>, number: u64, cells: Vec<Cell>, rng: &mut StdRng) -> Self {
+    pub fn new(world: Arc<World>, number: u64, part: Part, cells: Vec<Cell>, rng: &mut StdRng) -> Self {
         let home = rng.random_range(0..world.machines.len());
         let pause_ms_max = rng.random_range(5..150);
         let taste = Taste::new(StdRng::seed_from_u64(rng.random()), number, cells);
-        Self { world, number, taste, sequence: 0, home, pause_ms_max }
+        Self { world, number, part, taste, sequence: 0, home, pause_ms_max }
     }
 
     /// Asks until told to end.
@@ -50,9 +72,17 @@ impl Client {
         while !*end.borrow() {
             let pause_ms = self.taste.rng().random_range(0..=self.pause_ms_max);
             tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-            match self.taste.next() {
-                Step::Read(key) => self.read(key).await,
-                Step::Write(commands) => self.write(commands).await,
+            match self.part {
+                Part::Both => match self.taste.next() {
+                    Step::Read(key) => self.read(key).await,
+                    Step::Write(commands) => drop(self.write(commands).await),
+                },
+                Part::Reader => {
+                    let key = self.taste.key();
+                    // The call stays without an answer.
+                    let _impatient = tokio::time::timeout(PATIENCE, self.read(key)).await;
+                }
+                Part::Repeater => self.write_twice().await,
             }
         }
     }
@@ -60,7 +90,21 @@ impl Client {
     fn node(&mut self) -> usize {
         let nodes = self.world.machines.len();
         let rng = self.taste.rng();
-        if rng.random_ratio(2, 3) { self.home } else { rng.random_range(0..nodes) }
+        if self.part == Part::Both && rng.random_ratio(2, 3) { self.home } else { rng.random_range(0..nodes) }
+    }
+
+    /// Asks for a write, and again after a while although it was told.
+    async fn write_twice(&mut self) {
+        let commands = self.taste.logged();
+        let (call, commands, told) = self.write(commands).await;
+        if !matches!(told, Told::Outcomes(_)) {
+            return;
+        }
+        let wait_ms = self.taste.rng().random_range(0..=REPEAT_AFTER_MS_MAX);
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        if let Tried::Told(outcomes) = self.try_write(&commands).await {
+            self.world.ledger.told_again(call, outcomes);
+        }
     }
 
     async fn read(&mut self, key: Key) {
@@ -78,7 +122,8 @@ impl Client {
         self.world.ledger.answered(call, answer);
     }
 
-    async fn write(&mut self, mut commands: Vec<Command>) {
+    /// Asks until it is told; returns the number of the call, what was asked and what was told.
+    async fn write(&mut self, mut commands: Vec<Command>) -> (usize, Vec<Command>, Told) {
         let settled = self.sequence + 1;
         for command in &mut commands {
             self.sequence += 1;
@@ -108,7 +153,8 @@ impl Client {
         if let Told::Outcomes(outcomes) = &told {
             commands.iter().zip(outcomes).for_each(|(command, outcome)| self.learn(command, outcome));
         }
-        self.world.ledger.told(call, told);
+        self.world.ledger.told(call, told.clone());
+        (call, commands, told)
     }
 
     async fn try_write(&mut self, commands: &[Command]) -> Tried {

@@ -23,6 +23,8 @@ pub enum Fault {
     Stop,
     /// A node is cut off from all others.
     Isolate,
+    /// A leader is cut off from all others for longer than an election takes, while clients still reach it.
+    Depose,
     /// A node can send or receive only.
     OneWay,
     /// Two nodes cannot reach each other; others reach both.
@@ -42,7 +44,7 @@ pub enum Fault {
 }
 
 /// Every kind, as often as it is chosen.
-const MIX: [Fault; 20] = [
+const MIX: [Fault; 22] = [
     Fault::Crash,
     Fault::Crash,
     Fault::Crash,
@@ -53,6 +55,8 @@ const MIX: [Fault; 20] = [
     Fault::Stop,
     Fault::Isolate,
     Fault::Isolate,
+    Fault::Depose,
+    Fault::Depose,
     Fault::OneWay,
     Fault::Pair,
     Fault::Weather,
@@ -104,9 +108,16 @@ pub async fn run(world: Arc<World>, mut rng: StdRng) {
     let end = world.ledger.now() + world.plan.faults;
     while world.ledger.now() < end {
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..1_500))).await;
-        let Some(fault) = MIX.choose(&mut rng).copied() else { return };
-        let machine = rng.random_range(0..world.machines.len());
-        let lasts = Duration::from_millis(rng.random_range(20..2_500));
+        let preferred = world.plan.preferred().choose(&mut rng).filter(|_| rng.random_ratio(2, 3));
+        let Some(fault) = preferred.or_else(|| MIX.choose(&mut rng)).copied() else { return };
+        let mut machine = rng.random_range(0..world.machines.len());
+        let mut lasts = Duration::from_millis(rng.random_range(20..2_500));
+        if fault == Fault::Depose {
+            lasts += Duration::from_millis(1_000);
+            let leaders: Vec<usize> =
+                (0..world.machines.len()).filter(|number| world.role(*number) == "leader").collect();
+            machine = leaders.choose(&mut rng).copied().unwrap_or(machine);
+        }
         fire(&world, fault, machine, lasts, &mut rng);
     }
 }
@@ -137,7 +148,7 @@ fn fire(world: &Arc<World>, fault: Fault, machine: usize, lasts: Duration, rng: 
                 world.stop(machine, false);
             })
         }
-        Fault::Isolate | Fault::OneWay | Fault::Pair => cut(world, fault, machine, rng),
+        Fault::Isolate | Fault::Depose | Fault::OneWay | Fault::Pair => cut(world, fault, machine, rng),
         Fault::Weather => {
             let weather = Weather {
                 delay_us_min: 100,

@@ -97,6 +97,8 @@ pub struct Book {
     pub tick: Tick,
     /// What clients asked, in the order in which they asked.
     pub calls: Vec<Call>,
+    /// What was told to those who asked again although they knew: the number of the call, and the outcomes.
+    pub repeats: Vec<(usize, Vec<Outcome>)>,
     /// What was applied, by group and index.
     pub entries: BTreeMap<GroupId, BTreeMap<u64, Seen>>,
     /// The next index that each node's replica of a group has to apply.
@@ -125,6 +127,7 @@ impl Ledger {
             trace: Trace::new(print),
             tick: 0,
             calls: Vec::new(),
+            repeats: Vec::new(),
             entries: BTreeMap::new(),
             next: BTreeMap::new(),
             violations: Vec::new(),
@@ -187,6 +190,12 @@ impl Ledger {
                 *known = told;
             }
         });
+    }
+
+    /// A client asked for call `number` again although it was told, and was told this.
+    pub fn told_again(&self, number: usize, outcomes: Vec<Outcome>) {
+        self.note(format_args!("call {number} told again {outcomes:?}"));
+        self.with(|book| book.repeats.push((number, outcomes)));
     }
 
     /// A client was answered a read.

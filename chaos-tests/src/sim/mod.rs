@@ -22,7 +22,7 @@ mod world;
 pub use plan::Plan;
 pub use runner::{SimArgs, run};
 
-use client::Client;
+use client::{Client, Part};
 use coverage::Coverage;
 use ledger::Violation;
 use oracles::Views;
@@ -37,8 +37,8 @@ use tokio::sync::{mpsc, watch};
 use workload::Cell;
 use world::{Death, End, World};
 
-/// Clients of a run.
-const CLIENTS: u64 = 6;
+/// Clients of a run, by what they are there for.
+const CLIENTS: [(Part, u64); 3] = [(Part::Both, 6), (Part::Reader, 2), (Part::Repeater, 2)];
 
 /// How long a healed region may take until it serves again and all its replicas are equal, in virtual time.
 const HEAL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -93,9 +93,11 @@ async fn play(plan: &Plan) -> Report {
     }
     let cells = workload::cells(&mut rng);
     let (end, ending) = watch::channel(false);
-    let clients: Vec<_> = (1..=CLIENTS)
-        .map(|number| raft::spawn(Client::new(world.clone(), number, cells.clone(), &mut rng).run(ending.clone())))
-        .collect();
+    let parts = CLIENTS.into_iter().flat_map(|(part, count)| (0..count).map(move |_| part));
+    let clients =
+        (1..).zip(parts).map(|(number, part)| Client::new(world.clone(), number, part, cells.clone(), &mut rng));
+    let clients: Vec<_> =
+        clients.collect::<Vec<_>>().into_iter().map(|client| raft::spawn(client.run(ending.clone()))).collect();
     faults::run(world.clone(), rng).await;
     world.ledger.note(format_args!("HEAL"));
     heal(&world).await;

@@ -1,5 +1,6 @@
 //! What one run is made of: a seed and the few things that are not drawn from it.
 
+use super::faults::Fault;
 use sojourn_node::env::Plants;
 use std::{fmt, time::Duration};
 
@@ -14,6 +15,8 @@ pub struct Plan {
     pub faults: Duration,
     /// The planted bug, by name.
     pub plant: Option<&'static str>,
+    /// The bug whose circumstances are looked for, by name, whether it is planted or not.
+    pub stress: Option<&'static str>,
     /// Whether every event is printed.
     pub print: bool,
 }
@@ -23,18 +26,34 @@ impl Plan {
     pub fn plants(&self) -> Plants {
         self.plant.and_then(plant).unwrap_or_default()
     }
+
+    /// The faults that are preferred.
+    pub fn preferred(&self) -> &'static [Fault] {
+        use Fault::{ClockJump, Crash, Depose, FailedSync, Kill, PowerCut, SlowDisk, Transfer};
+        match self.stress {
+            Some("acknowledge-before-sync" | "keep-torn-tail") => &[SlowDisk, Crash, PowerCut, PowerCut],
+            Some("go-on-after-failed-sync") => &[FailedSync, FailedSync, Crash, PowerCut],
+            Some("applied-apart-from-data" | "purge-ahead-of-engine") => &[SlowDisk, SlowDisk, Crash, Kill],
+            Some("expiry-by-local-clock") => &[ClockJump, Crash],
+            Some("read-without-read-index") => &[Depose],
+            Some("forget-requests-at-snapshot") => &[Kill, Crash, PowerCut, Transfer],
+            _ => &[],
+        }
+    }
 }
 
 impl fmt::Display for Plan {
     /// The command that repeats the run.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, nodes, faults, plant, print: _ } = self;
+        let Self { seed, nodes, faults, plant, stress, print: _ } = self;
         write!(
             f,
             "cargo run -p sojourn-chaos-tests -- sim --seed {seed} --nodes {nodes} --seconds {}",
             faults.as_secs()
         )?;
-        plant.map_or(Ok(()), |plant| write!(f, " --plant {plant}"))
+        plant.map_or(Ok(()), |plant| write!(f, " --plant {plant}"))?;
+        let stress = stress.filter(|_| plant.is_none());
+        stress.map_or(Ok(()), |stress| write!(f, " --stress {stress}"))
     }
 }
 

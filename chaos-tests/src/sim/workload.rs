@@ -3,7 +3,7 @@
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use sojourn_core::{
     Command, Condition, Expiry, Fields, Key, Kind, NamespaceId, Op, Owner, Projection, Request, Rules, Version,
-    command::ExpireCondition, policy::Policy,
+    command::ExpireCondition, policy::Policy, touch,
 };
 use std::collections::BTreeMap;
 
@@ -89,12 +89,26 @@ impl Taste {
     pub fn next(&mut self) -> Step {
         self.asked += 1;
         if self.rng.random_ratio(2, 5) {
-            let (cell, key) = self.pick();
-            drop(cell);
-            return Step::Read(key);
+            return Step::Read(self.key());
         }
         let count = if self.rng.random_ratio(1, 6) { self.rng.random_range(2..=3) } else { 1 };
         Step::Write((0..count).map(|_| self.command()).collect())
+    }
+
+    /// Some session.
+    pub fn key(&mut self) -> Key {
+        self.pick().1
+    }
+
+    /// A write that is always logged, and so remembered: never a mere touch, which may be answered anew.
+    pub fn logged(&mut self) -> Vec<Command> {
+        self.asked += 1;
+        loop {
+            let command = self.command();
+            if !touch::may_touch(&command.op) {
+                return vec![command];
+            }
+        }
     }
 
     fn pick(&mut self) -> (Cell, Key) {

@@ -120,14 +120,29 @@ fn read(
 ) -> Result<usize, String> {
     let reached = shard.reached(operation.ended).max(lowest);
     let records = shard.records(key, lowest, reached);
-    let fits = records.iter().position(|(state, record)| explains(record.as_deref(), shard.stamp(*state), answer));
+    let untils = records.iter().skip(1).map(|(next, _)| next - 1).chain([reached]);
+    let fits = records.iter().zip(untils).find_map(|((from, record), until)| {
+        // The read was at some moment before the next entry, whose stamp is the latest that its leader's time can have been.
+        let mut explaining =
+            (*from..=until).filter(|state| explains(record.as_deref(), shard.stamp((state + 1).min(reached)), answer));
+        explaining.next().filter(|state| answer.is_some() || !lives_on(shard, key, *state, record.as_deref()))
+    });
     match fits {
-        Some(position) => Ok(records[position].0),
+        Some(state) => Ok(state),
         None => Err(format!(
             "call {}: {key:?} was read as {answer:?}, but states {lowest} to {reached} have {records:?}",
             operation.call
         )),
     }
+}
+
+/// Whether the log goes on with a session for longer than `record` says: then nobody may be told that it is over.
+fn lives_on(shard: &Shard, key: &Key, state: usize, record: Option<&Record>) -> bool {
+    let Some(record) = record.filter(|record| record.life == Life::Live) else { return false };
+    let later = shard.records(key, state, shard.steps.len()).into_iter().skip(1).filter_map(|(_, later)| later);
+    later
+        .take_while(|later| later.incarnation == record.incarnation && later.life == Life::Live)
+        .any(|later| later.deadline() > record.deadline())
 }
 
 fn explains(record: Option<&Record>, stamp: u64, answer: &Option<Box<View>>) -> bool {

@@ -12,8 +12,24 @@ use std::collections::{BTreeMap, BTreeSet};
 pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
     counters(evidence, findings);
     refusals(evidence, findings);
+    repeats(evidence, findings);
     let again = evidence.shards.values().flat_map(|shard| shard.requests.values()).filter(|steps| steps.len() > 1);
     findings.coverage.add("requests logged more than once", again.count() as u64);
+}
+
+/// Whoever asks again is told the same again.
+fn repeats(evidence: &Evidence<'_>, findings: &mut Findings) {
+    for (number, again) in &evidence.book.repeats {
+        let Asked::Write { commands, told: Told::Outcomes(outcomes) } = &evidence.calls[*number].asked else {
+            continue;
+        };
+        for ((command, first), second) in commands.iter().zip(outcomes).zip(again) {
+            if first != second {
+                findings.report(format!("call {number}: {:?} was told {first:?}, and later {second:?}", command.op));
+            }
+            findings.coverage.count("answers given again");
+        }
+    }
 }
 
 /// Every addition brings a number of its own, and the sum is what was acknowledged and at most what was asked.

@@ -1,0 +1,22 @@
+//! The simulation itself, run as anybody runs it.
+
+use std::process::Command;
+
+/// What the command prints for a seed that breaks nothing.
+fn run(options: &[&str]) -> String {
+    let run = Command::new(env!("CARGO_BIN_EXE_chaos-tests")).arg("sim").args(options).output().expect("a run");
+    let (output, errors) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    assert!(run.status.success(), "{options:?} failed: {output}{errors}");
+    output.into_owned()
+}
+
+/// Addresses, hash seeds and the order of threads differ from process to process; a run must depend on none of them.
+#[test]
+fn one_seed_is_one_trace_in_every_process() {
+    let options = |seed: &'static str| ["--seed", seed, "--nodes", "3", "--seconds", "4"];
+    let first = run(&options("5"));
+    assert!(first.contains("seed 5: trace "), "no trace in {first}");
+    assert_eq!(first, run(&options("5")));
+    let trace = |shown: &str| shown.split("trace ").nth(1).map(str::to_owned);
+    assert_ne!(trace(&first), trace(&run(&options("6"))), "the trace says nothing about the run");
+}
