@@ -173,7 +173,7 @@ impl<M: Machine> RunningGroup<M> {
             keep_entries,
         });
         drop(super::spawn(run_keeper(Arc::downgrade(&running))));
-        inbox.add(group, running.clone());
+        inbox.add(group, &running);
         Ok(running)
     }
 

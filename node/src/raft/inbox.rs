@@ -22,14 +22,15 @@ use serde::Serialize;
 use sojourn_core::NodeId;
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 use tokio::sync::mpsc;
 
 /// The groups of one node, as other nodes reach them.
 #[derive(Default)]
 pub struct Inbox {
-    groups: Mutex<BTreeMap<GroupId, Arc<dyn Group>>>,
+    /// Not kept alive from here: groups make calls, and calls of others come in here.
+    groups: Mutex<BTreeMap<GroupId, Weak<dyn Group>>>,
     appends: Mutex<BTreeMap<(NodeId, GroupId), mpsc::UnboundedSender<Append>>>,
 }
 
@@ -40,8 +41,9 @@ struct Append {
 }
 
 impl Inbox {
-    /// Lets others reach `group`.
-    pub fn add(&self, id: GroupId, group: Arc<dyn Group>) {
+    /// Lets others reach `group` for as long as it lives.
+    pub fn add(&self, id: GroupId, group: &Arc<impl Group>) {
+        let group: Weak<_> = Arc::downgrade(group);
         self.groups.lock().insert(id, group);
     }
 
@@ -66,7 +68,7 @@ impl Inbox {
             return None;
         }
         let id = body.get_u32_le();
-        let Some(group) = self.groups.lock().get(&id).cloned() else {
+        let Some(group) = self.groups.lock().get(&id).and_then(Weak::upgrade) else {
             reply.refuse("this node does not hold that group (yet)");
             return None;
         };

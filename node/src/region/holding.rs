@@ -88,7 +88,7 @@ impl Inner {
         let group = shard.0 + 1;
         self.door.inbox.remove(group);
         if !self.is_out(shard).await {
-            self.door.inbox.add(group, held.group.clone());
+            self.door.inbox.add(group, &held.group);
             return Ok(());
         }
         tracing::info!(shard = shard.0, "the shard was moved away; removing this replica");
