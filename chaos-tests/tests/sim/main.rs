@@ -12,7 +12,6 @@ fn run(options: &[&str]) -> String {
 
 /// Addresses, hash seeds and the order of threads differ from process to process; a run must depend on none of them.
 #[test]
-#[ignore = "open: two processes differ since reads are confirmed by votes and commits ride on entries"]
 fn one_seed_is_one_trace_in_every_process() {
     let options = |seed: &'static str| ["--seed", seed, "--nodes", "3", "--seconds", "4"];
     let first = run(&options("5"));

@@ -32,7 +32,7 @@ pub(super) async fn run_holding(node: Weak<Inner>) {
             return;
         }
         let mut agreed = inner.system.machine().watch();
-        let region = agreed.borrow_and_update().clone();
+        let region = agreed.latest();
         if let Err(error) = inner.keep(&region).await {
             inner.end(Ended::Disk(error.to_string()));
         }

@@ -5,31 +5,91 @@ use crate::{
     raft::{Applied, Loading, Machine, Proposal, Unsaved, malformed},
 };
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use sojourn_core::region::{RegionCommand, RegionState};
 use sojourn_proto::wire::{FORMAT_VERSION, Wire, decode_all};
 use std::{io, sync::Arc};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// What the region agrees on; every change is told to who watches.
+#[derive(Default)]
 pub struct Agreed {
-    state: watch::Sender<Arc<RegionState>>,
+    told: Arc<Told>,
 }
 
-impl Default for Agreed {
-    fn default() -> Self {
-        Self { state: watch::Sender::new(Arc::new(RegionState::default())) }
-    }
+/// As tokio's watch channel, which wakes those who wait in an order that no seed reaches; the simulation needs one order.
+#[derive(Default)]
+struct Told {
+    state: Mutex<Version>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Version {
+    number: u64,
+    state: Arc<RegionState>,
+}
+
+/// Sees every change, or the last of several.
+pub struct Watcher {
+    told: Arc<Told>,
+    seen: u64,
 }
 
 impl Agreed {
     /// The state as this node has applied it.
     pub fn now(&self) -> Arc<RegionState> {
-        self.state.borrow().clone()
+        self.told.state.lock().state.clone()
     }
 
-    /// Told at every change.
-    pub fn watch(&self) -> watch::Receiver<Arc<RegionState>> {
-        self.state.subscribe()
+    /// Told at every change from now on.
+    pub fn watch(&self) -> Watcher {
+        Watcher { seen: self.told.state.lock().number, told: self.told.clone() }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Arc<RegionState>) -> T) -> T {
+        let changed = {
+            let mut version = self.told.state.lock();
+            version.number += 1;
+            change(&mut version.state)
+        };
+        self.told.changed.notify_waiters();
+        changed
+    }
+}
+
+impl Watcher {
+    /// The state now; the next change is one of it.
+    pub fn latest(&mut self) -> Arc<RegionState> {
+        let version = self.told.state.lock();
+        self.seen = version.number;
+        version.state.clone()
+    }
+
+    /// Completes when the state has changed since this watcher was made or told last.
+    pub async fn changed(&mut self) {
+        self.wait_for_version(|version, seen| version.number != seen).await;
+    }
+
+    /// Completes when the state is as `holds` wants it.
+    pub async fn wait_for(&mut self, holds: impl Fn(&RegionState) -> bool) -> Arc<RegionState> {
+        self.wait_for_version(|version, _| holds(&version.state)).await
+    }
+
+    async fn wait_for_version(&mut self, holds: impl Fn(&Version, u64) -> bool) -> Arc<RegionState> {
+        loop {
+            let changed = self.told.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let version = self.told.state.lock();
+                if holds(&version, self.seen) {
+                    self.seen = version.number;
+                    return version.state.clone();
+                }
+            }
+            changed.await;
+        }
     }
 }
 
@@ -60,9 +120,8 @@ impl Machine for Agreed {
     }
 
     fn apply(&self, _index: u64, command: RegionCommand) -> Result<Applied, RegionCommand> {
-        let mut outcome = None;
-        self.state.send_modify(|state| outcome = Some(Arc::make_mut(state).apply(command)));
-        Ok(outcome.map_or(Applied::Nothing, |outcome| Applied::Region(Box::new(outcome))))
+        let outcome = self.change(|state| Arc::make_mut(state).apply(command));
+        Ok(Applied::Region(Box::new(outcome)))
     }
 
     fn unsaved_bytes(&self) -> u64 {
@@ -83,7 +142,7 @@ impl Machine for Agreed {
     async fn adopt(&self, loaded: LoadingRegion, commit: BoxFuture<'_, io::Result<()>>) -> io::Result<()> {
         commit.await?;
         if let Some(state) = loaded.0 {
-            self.state.send_replace(Arc::new(state));
+            self.change(|now| *now = Arc::new(state));
         }
         Ok(())
     }

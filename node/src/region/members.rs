@@ -53,7 +53,6 @@ pub(super) async fn run_members(node: Weak<Inner>) {
             balance.look(&inner).await;
         }
         let mut agreed = inner.system.machine().watch();
-        agreed.mark_unchanged();
         drop((region, inner));
         let _changed = tokio::time::timeout(LOOK_EVERY, agreed.changed()).await;
     }

@@ -209,9 +209,7 @@ impl RegionNode {
 
     /// Completes with the world's number once this node knows that the region is founded.
     pub async fn founded(&self) -> u128 {
-        let mut agreed = self.inner.system.machine().watch();
-        // The sender lives as long as this node.
-        agreed.wait_for(|region| region.world != 0).await.map_or(0, |region| region.world)
+        self.inner.system.machine().watch().wait_for(|region| region.world != 0).await.world
     }
 
     /// Completes when this node cannot go on, with the reason.
