@@ -257,3 +257,39 @@ async fn a_leader_without_its_quorum_confirms_no_read() {
     write(&nodes, 1).await;
     all_have(&nodes, 1).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_vote_confirms_reads_until_it_is_given_to_another() {
+    let (network, _disks, nodes) = three(4, 1000).await;
+    let old = write(&nodes, 0).await;
+    all_have(&nodes, 0).await;
+    let other = (old + 1) % 3;
+    let [leader, voter] = [old, other].map(|position| &nodes[position]);
+    let vote = voter.group.vote().expect("a vote");
+    assert!(leader.group.is_confirmed_by(voter.id, &vote));
+    assert!(!leader.group.is_confirmed_by(leader.id, &vote), "one voice counts once");
+    assert!(!leader.group.is_confirmed_by(NodeId(9), &vote), "a stranger has no voice");
+    assert!(!leader.group.is_confirmed_by(voter.id, &[]), "nothing is no vote");
+    assert!(!voter.group.is_confirmed_by(leader.id, &vote), "who does not lead is not confirmed");
+    for position in (0..3).filter(|position| *position != old) {
+        network.cut(leader.id, nodes[position].id, true);
+        network.cut(nodes[position].id, leader.id, true);
+    }
+    let new = write(&nodes, 1).await;
+    assert_ne!(new, old);
+    let vote = voter.group.vote().expect("a vote");
+    assert!(!leader.group.is_confirmed_by(voter.id, &vote), "it was given to another");
+    network.heal();
+    all_have(&nodes, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn followers_of_an_idle_group_hear_of_a_commit_before_the_next_heartbeat() {
+    let (_network, _disks, nodes) = three(5, 1000).await;
+    write(&nodes, 0).await;
+    all_have(&nodes, 0).await;
+    write(&nodes, 1).await;
+    let committed = tokio::time::Instant::now();
+    all_have(&nodes, 1).await;
+    assert!(committed.elapsed() < GroupOptions::default().heartbeat / 2, "took {:?}", committed.elapsed());
+}
