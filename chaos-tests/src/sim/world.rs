@@ -15,7 +15,7 @@ use sojourn_core::{
 use sojourn_node::{
     engine::StorageOptions,
     env::{Env, Random, Spawn, Work, simulated::SimulatedDisk},
-    log::{Log, LogOptions, OpenError},
+    log::{GroupId, Log, LogOptions, OpenError},
     peers::{
         Rpc, RpcOptions,
         simulated::{Living, SimulatedNetwork},
@@ -24,7 +24,7 @@ use sojourn_node::{
     region::{NodeOptions, RegionNode, backend::Backend},
     shard::ProposerOptions,
 };
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 /// Shards of the region.
@@ -254,6 +254,14 @@ impl World {
                 let last = entries.keys().next_back().copied().unwrap_or(0);
                 (0..self.machines.len()).all(|number| book.next(number, *group) > last)
             })
+        })
+    }
+
+    /// The last index of each group that any node applied.
+    pub fn applied(&self) -> BTreeMap<GroupId, u64> {
+        self.ledger.with(|book| {
+            let last = book.entries.iter().filter_map(|(group, entries)| Some((*group, *entries.keys().next_back()?)));
+            last.collect()
         })
     }
 
