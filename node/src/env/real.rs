@@ -169,11 +169,16 @@ impl DiskFile for RealFile {
     fn allocate(&self, length: u64) -> io::Result<()> {
         // Written, not only reserved: a write into an unwritten extent costs a journal commit at each sync.
         const ZEROES: &[u8] = &[0; 1 << 16];
+        // Synced piece by piece: all at once, it would keep every other sync of the disk waiting.
+        const PIECE_BYTES: u64 = 1 << 20;
         let mut offset = 0;
         while offset < length {
             let step = usize::try_from(length - offset).map_or(ZEROES.len(), |left| left.min(ZEROES.len()));
             self.0.write_all_at(&ZEROES[..step], offset)?;
             offset += step as u64;
+            if offset.is_multiple_of(PIECE_BYTES) {
+                self.0.sync_data()?;
+            }
         }
         self.0.sync_all()
     }
