@@ -1,13 +1,14 @@
 //! openraft's log storage over one group of the node's shared log.
 
-use super::types::{LogEntry, LogId, Types, Vote, decode_entry, encode_entry};
+use super::{
+    network::{decode, encode},
+    types::{LogEntry, LogId, Types, Vote, decode_entry, encode_entry},
+};
 use crate::log::{GroupLog, LogEntry as StoredEntry};
-use bytes::Bytes;
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
 };
-use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fmt::Debug,
     io,
@@ -33,14 +34,6 @@ impl LogStore {
     fn read(&self, from: u64, to_exclusive: u64, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
         self.log.read(from, to_exclusive, bytes_max)?.iter().map(|entry| decode_entry(&entry.bytes)).collect()
     }
-}
-
-fn encode<T: Serialize>(value: &T) -> io::Result<Bytes> {
-    postcard::to_stdvec(value).map(Bytes::from).map_err(io::Error::other)
-}
-
-fn decode<T: DeserializeOwned>(bytes: &Bytes) -> io::Result<T> {
-    postcard::from_bytes(bytes).map_err(io::Error::other)
 }
 
 /// Waits for a `done` callback of the log.
@@ -84,7 +77,7 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
-        self.log.state().vote.as_ref().map(decode).transpose()
+        self.log.vote().map(|vote| decode(&vote)).transpose()
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<LogEntry>, io::Error> {
@@ -110,12 +103,12 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        let bytes = encode(vote)?;
+        let bytes = encode(vote)?.into();
         durable(|done| self.log.save_vote(bytes, done)).await
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        self.log.save_committed(encode(&committed)?);
+        self.log.save_committed(encode(&committed)?.into());
         Ok(())
     }
 
@@ -144,7 +137,7 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
-        self.log.purge(log_id.index, encode(&log_id)?);
+        self.log.purge(log_id.index, encode(&log_id)?.into());
         Ok(())
     }
 }

@@ -40,7 +40,8 @@ pub struct ProposerOptions {
     pub commands_pipelined_min: usize,
     /// Bytes that are, likewise.
     pub bytes_pipelined_min: usize,
-    /// How long those who wait are kept for those who were just answered, if so many write at once that it pays.
+    /// How long those who wait are kept for those who were just answered, if so many write at once that it pays. The timer's
+    /// ticks of a millisecond round it up.
     pub gather: Duration,
     /// Commands at once from which on it does.
     pub commands_gathered_min: usize,

@@ -68,7 +68,7 @@ impl Unsaved {
         }
     }
 
-    /// Whether the engine has this session as it is.
+    /// Whether the engine has what is under `key` as it is.
     pub(super) fn has_saved(&self, key: &Key) -> bool {
         !self.changes.contains_key(key) && !self.saving.contains_key(key)
     }
