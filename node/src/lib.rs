@@ -17,3 +17,4 @@ pub mod run;
 pub mod security;
 pub mod shard;
 pub mod telemetry;
+pub mod world;

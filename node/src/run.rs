@@ -2,7 +2,7 @@
 
 use crate::{
     api::Api,
-    config::{Listen, NodeConfig},
+    config::{Listen, NodeConfig, WorldSecret},
     engine::{EngineKind, StorageOptions},
     env::{Env, RealEnv, machine_memory_bytes, memory_bytes, raise_open_files},
     gateway::{
@@ -21,6 +21,7 @@ use crate::{
     },
     shard::ProposerOptions,
     telemetry::{Metrics, notify},
+    world::{Gate, World},
 };
 use anyhow::Context;
 use sojourn_core::region::Member;
@@ -93,6 +94,8 @@ pub struct Running {
     name: String,
     number: u64,
     node: RegionNode,
+    /// The other regions, if there are some; what it holds of the node goes with it.
+    world: Option<JoinHandle<World>>,
     /// Holds the data directory, and notes in it which world the node is of.
     remembers: JoinHandle<anyhow::Result<()>>,
     /// Ends the endpoints that take sessions' clients.
@@ -121,11 +124,14 @@ impl Running {
         let log_options =
             LogOptions { log_bytes_max: config.log_bytes_max, ..LogOptions::new(config.data_dir.join("log")) };
         let log = Log::open(&env, log_options, Arc::new(stop_at_once)).await?;
-        let entered = enter(&env, &config, &directory, &log, listeners.peers, stopped, &endpoint).await?;
+        let gate = (!config.abroad.neighbours.is_empty()).then(|| Gate::new(&env, config.abroad.neighbours.clone()));
+        let door = (listeners.peers, gate.as_ref());
+        let entered = enter(&env, &config, &directory, &log, door, stopped, &endpoint).await?;
         let Entered { identity, rpc, peers } = entered;
         endpoint.waits_for(READING.to_owned());
         let options = node_options(&env, &config, &identity);
         let node = RegionNode::start(env, log, rpc, options).await?;
+        let world = gate.map(|gate| tokio::spawn(World::join(gate, node.clone(), Arc::new(TcpEnquiry))));
         let (name, number) = (config.name_of(Some(identity.node)), identity.node.0);
         let remembers = tokio::spawn(remember_world(node.clone(), directory, identity, config.world));
         let metrics = Arc::new(Metrics::new(node.clone())?);
@@ -141,7 +147,7 @@ impl Running {
         };
         let resp = gateway::resp::serve(listeners.resp, sessions, options, is_set(closing));
         let (grpc, resp) = (tokio::spawn(grpc), tokio::spawn(resp));
-        Ok(Self { name, number, node, remembers, close, stop, grpc, resp, http, peers })
+        Ok(Self { name, number, node, world, remembers, close, stop, grpc, resp, http, peers })
     }
 
     /// The node behind the endpoints.
@@ -170,6 +176,9 @@ impl Running {
         self.close.send_replace(true);
         self.resp.await?;
         self.grpc.await??;
+        if let Some(world) = self.world {
+            world.abort();
+        }
         self.node.shut_down().await;
         self.stop.send_replace(true);
         self.http.await??;
@@ -192,6 +201,7 @@ fn node_options(env: &Env, config: &NodeConfig, identity: &NodeIdentity) -> Node
         addresses: config.addresses_of(Some(identity.node)),
         founder: identity.founder,
         founders: config.founders.clone(),
+        mint_key: config.abroad.secret.as_ref().map(WorldSecret::mint_key),
         shard_count: config.shard_count,
         replicas: config.replicas,
         storage: StorageOptions {
@@ -218,7 +228,7 @@ async fn enter(
     config: &NodeConfig,
     directory: &DataDirectory,
     log: &Log,
-    peers: TcpListener,
+    (peers, gate): (TcpListener, Option<&Gate>),
     stopped: watch::Receiver<bool>,
     endpoint: &Endpoint,
 ) -> anyhow::Result<Entered> {
@@ -249,6 +259,10 @@ async fn enter(
     rpc.serve(Arc::new(Foyer));
     // Nodes ask each other while they start.
     let peers_server = PeersServer::new(caller, roster.clone(), rpc.receiver());
+    let peers_server = match gate {
+        Some(gate) => peers_server.with_abroad(gate.roster(), gate.receiver()),
+        None => peers_server,
+    };
     let peers = tokio::spawn(peers_server.serve(peers, is_set(stopped)));
     let identity = match settled {
         Some(identity) => identity,

@@ -204,6 +204,7 @@ impl Client {
 fn name(error: &Unavailable) -> &'static str {
     match error {
         Unavailable::NoLeader { .. } => "no leader",
+        Unavailable::HomeAway { .. } => "home away",
         Unavailable::DiskFull => "disk full",
         Unavailable::Overloaded { .. } => "overloaded",
         Unavailable::Loading => "loading",

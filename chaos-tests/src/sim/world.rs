@@ -303,6 +303,7 @@ impl World {
             founder: true,
             replicas: u32::try_from(self.machines.len()).unwrap_or(u32::MAX),
             founders: self.machines.iter().map(member).collect(),
+            mint_key: None,
             shard_count: SHARDS,
             storage: StorageOptions {
                 memory_bytes_max: self.memory_bytes_max,

@@ -4,9 +4,10 @@
 //! same.
 
 use crate::{
-    ids::{Key, NamespaceId, Stamp},
+    ids::{Key, NamespaceId, RegionId, Stamp},
     query::{Projection, View},
     session::{Fields, Kind, Owner, Version},
+    stream::Absorbed,
 };
 
 /// Names one write for retries: the same request applied twice answers the same and changes nothing the second time.
@@ -434,6 +435,12 @@ pub enum Op {
         /// How many at most in this entry; never more than [`crate::state::ENDED_PER_APPLY_MAX`].
         count_max: u64,
     },
+    /// Takes in what another region's shard changed; proposed by leaders only. Answers `Count` of the sessions that are other
+    /// than before, `Nothing` if the piece does not follow on what was taken in last.
+    Absorb {
+        /// What.
+        absorbed: Box<Absorbed>,
+    },
 }
 
 impl Command {
@@ -445,7 +452,8 @@ impl Command {
 }
 
 impl Op {
-    fn push_keys<'a>(&'a self, keys: &mut Vec<&'a Key>) {
+    /// Adds the sessions that it names beside the one that it is on.
+    pub(crate) fn push_keys<'a>(&'a self, keys: &mut Vec<&'a Key>) {
         match self {
             // A move names ids of two shards, and what it does to the other one is a step of its own.
             Self::Rename { to, .. } | Self::Copy { to, .. } => keys.push(to),
@@ -560,4 +568,10 @@ pub enum Refusal {
     /// A read for another shard than the one asked, after slots moved.
     #[error("the slot is not held by this shard")]
     NotHere,
+    /// Another region orders the writes of this session.
+    #[error("the session's home is region {}", home.0)]
+    Elsewhere {
+        /// Which.
+        home: RegionId,
+    },
 }

@@ -83,9 +83,15 @@ impl Feed {
         }
     }
 
-    /// Forgets everything: the shard's state was replaced, and what led to it is not known here.
-    pub fn skip(&mut self) {
-        *self = Self::new(self.id, self.bytes_max);
+    /// Says which feed this is, once that is known.
+    pub fn name(&mut self, id: FeedId) {
+        self.id = id;
+    }
+
+    /// Begins anew after the entry at `index`: the shard's state was replaced by that of there, and what led to it is not
+    /// known here.
+    pub fn begin_after(&mut self, index: u64) {
+        *self = Self { after: Some(index), last: index, ..Self::new(self.id, self.bytes_max) };
     }
 
     /// The cursor of somebody who has seen everything so far.
@@ -180,8 +186,9 @@ mod tests {
         let other = FeedCursor { feed: FeedId(8), index: 20 };
         assert!(matches!(small.follow(other, 1), Followed::CursorTooOld));
         let mut skipped = feed(1 << 20);
-        skipped.skip();
-        assert_eq!(follow(&skipped, 20, 1), None);
+        skipped.begin_after(20);
+        assert_eq!(follow(&skipped, 19, 1), None);
+        assert_eq!(follow(&skipped, 20, 1), Some((vec![], 20)));
         assert!(matches!(Feed::new(FEED, 1).follow(FeedCursor::default(), 1), Followed::CursorTooOld));
     }
 

@@ -19,6 +19,7 @@ pub mod query;
 pub mod region;
 pub mod session;
 pub mod state;
+pub mod stream;
 pub mod touch;
 
 pub use command::{Command, Condition, Expiry, Op, Outcome, Refusal, Request, Rules};

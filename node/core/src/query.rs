@@ -68,6 +68,13 @@ pub enum Query {
         /// How much of it.
         projection: Projection,
     },
+    /// One session, if this region orders it: what other regions ask. Answers `Record`.
+    GetAtHome {
+        /// Which.
+        key: Key,
+        /// How much of it.
+        projection: Projection,
+    },
     /// A page of a namespace in a stable order: by slot, then by a hash of the id; with only [`Filter::expiring_before`], by
     /// deadline first. A session that passes the filter all along comes at least once, unless its deadline is shortened while
     /// it is walked by deadline. Filters by user, label and deadline walk an index. Answers `Page`.

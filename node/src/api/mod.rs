@@ -98,6 +98,7 @@ impl From<Unavailable> for Failure {
     fn from(unavailable: Unavailable) -> Self {
         match unavailable {
             Unavailable::NoLeader { shard, retry_after_ms } => Self::NoLeader { shard, retry_after_ms },
+            Unavailable::HomeAway { region, retry_after_ms } => Self::HomeAway { region, retry_after_ms },
             Unavailable::DiskFull => Self::DiskFull,
             Unavailable::Overloaded { requests_max } => Self::Overloaded { requests_max },
             Unavailable::Loading => Self::Loading,

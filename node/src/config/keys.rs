@@ -41,6 +41,17 @@ pub const KEYS: &[Key] = &[
         "the nodes that found the region: number:name=peers/resp/grpc/http, ...",
     ),
     key("region.replicas", Some("3"), "how many nodes vote in each Raft group, 3 or 5, fixed likewise"),
+    key(
+        "world.regions",
+        None,
+        "the other regions: number:name=address/address, ... with peers addresses of some nodes of each; this region may be \
+         among them",
+    ),
+    key(
+        "world.secret",
+        None,
+        "what all nodes of a world know and nobody else: at least 32 letters, the same everywhere",
+    ),
     key("join", None, "the peers address of any member, to join its region with an empty data directory"),
     key("listen.grpc", Some("127.0.0.1:7400"), "where gRPC clients connect"),
     key("listen.resp", Some("127.0.0.1:7401"), "where Redis clients connect"),

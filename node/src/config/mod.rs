@@ -3,8 +3,10 @@
 //! Precedence: flag, environment, file, default. An unknown key is an error that names the nearest known one.
 
 mod keys;
+mod world;
 
 pub use keys::{KEYS, Key, environment_name, flag_name};
+pub use world::{WorldConfig, WorldSecret};
 
 use crate::telemetry::{LogFormat, LogOptions};
 use sojourn_core::{
@@ -50,6 +52,8 @@ pub struct NodeConfig {
     pub memory_bytes_max: Option<u64>,
     /// What is logged for people, and how.
     pub log: LogOptions,
+    /// The other regions.
+    pub abroad: WorldConfig,
     /// Whether to listen beyond the loopback without TLS.
     pub insecure: bool,
 }
@@ -204,6 +208,7 @@ impl NodeConfig {
             log_bytes_max: source.number("limits.log_bytes_max")?,
             memory_bytes_max: source.optional("limits.memory_bytes_max", "use a whole number of bytes")?,
             log: LogOptions { format: source.log_format()?, level: source.text("log.level").unwrap_or_default() },
+            abroad: source.abroad()?,
             insecure: source.flag("insecure")?,
         };
         config.check()?;
@@ -237,6 +242,7 @@ impl NodeConfig {
                 return Err(ConfigError::Insecure { key, address });
             }
         }
+        self.abroad.check(self.world, &self.region)?;
         if !(1..=256).contains(&self.shard_count) {
             let value = self.shard_count.to_string();
             return Err(ConfigError::BadValue { key: "region.shards", value, mend: "use 1 to 256".to_owned() });

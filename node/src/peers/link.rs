@@ -4,7 +4,10 @@
 //! the caller or says why not. Then frames go from the caller to the called and nothing comes back: the end of the
 //! connection is all that the caller reads. Nodes that do not know the region yet ask it one question the same way.
 
-use super::{Enquiry, FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, NoAnswer, Receiver, Roster};
+use super::{
+    Enquiry, FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, NoAnswer, Receiver, Roster,
+    abroad::{AbroadIdentity, AbroadRoster},
+};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -18,7 +21,7 @@ use tokio::{
 };
 
 /// The version of what is inside frames; nodes of different versions do not talk.
-pub const FRAME_FORMAT: u32 = 1;
+pub const FRAME_FORMAT: u32 = 2;
 
 /// The largest frame: a whole outbox and a little.
 const FRAME_BYTES_MAX: usize = 80 << 20;
@@ -64,8 +67,19 @@ struct Greeting {
 
 #[derive(Serialize, Deserialize)]
 enum Purpose {
-    Frames { lane: Lane, world: u128, region: String, node: u64, disk: u128 },
+    Frames {
+        lane: Lane,
+        world: u128,
+        region: String,
+        node: u64,
+        disk: u128,
+    },
     Question(Vec<u8>),
+    /// Frames from a node of another region.
+    Abroad {
+        lane: Lane,
+        identity: AbroadIdentity,
+    },
 }
 
 /// What the called node says to them.
@@ -92,8 +106,8 @@ impl TcpNetwork {
 impl Network for TcpNetwork {
     fn open(&self, peer: NodeId, lane: Lane, receiver: Arc<dyn Receiver>) -> mpsc::Sender<Bytes> {
         let (sender, frames) = mpsc::channel(FRAMES_IN_FLIGHT_MAX);
-        let way = Way { identity: self.identity.clone(), roster: self.roster.clone(), peer, lane, receiver };
-        tokio::spawn(way.run(frames));
+        let directory = Directory::Region(self.identity.clone(), self.roster.clone());
+        tokio::spawn(Way { directory, peer, lane, receiver }.run(frames));
         sender
     }
 
@@ -106,10 +120,62 @@ impl Network for TcpNetwork {
     }
 }
 
+/// The network to the nodes of other regions, whose numbers are those of [`AbroadRoster`].
+pub struct AbroadNetwork {
+    roster: Arc<AbroadRoster>,
+}
+
+impl AbroadNetwork {
+    /// A network that finds nodes in `roster`.
+    pub fn new(roster: Arc<AbroadRoster>) -> Self {
+        Self { roster }
+    }
+}
+
+impl Network for AbroadNetwork {
+    fn open(&self, peer: NodeId, lane: Lane, receiver: Arc<dyn Receiver>) -> mpsc::Sender<Bytes> {
+        let (sender, frames) = mpsc::channel(FRAMES_IN_FLIGHT_MAX);
+        let directory = Directory::World(self.roster.clone());
+        tokio::spawn(Way { directory, peer, lane, receiver }.run(frames));
+        sender
+    }
+
+    fn ask(&self, peer: NodeId, question: Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer>> {
+        TcpEnquiry.ask(self.roster.address(peer).unwrap_or_default(), question)
+    }
+}
+
+/// Where peers are, and as whom they are called.
+enum Directory {
+    /// Those of the same region.
+    Region(Identity, Arc<Roster>),
+    /// Those of others.
+    World(Arc<AbroadRoster>),
+}
+
+impl Directory {
+    fn address(&self, peer: NodeId) -> Option<String> {
+        match self {
+            Self::Region(_, roster) => roster.address(peer),
+            Self::World(roster) => roster.address(peer),
+        }
+    }
+
+    /// The greeting of this node; none while it does not know who it is.
+    fn purpose(&self, lane: Lane) -> Option<Purpose> {
+        match self {
+            Self::Region(identity, roster) => {
+                let Identity { region, node, disk } = identity.clone();
+                Some(Purpose::Frames { lane, world: roster.world(), region, node: node.0, disk })
+            }
+            Self::World(roster) => roster.identity().map(|identity| Purpose::Abroad { lane, identity }),
+        }
+    }
+}
+
 /// One direction to one peer on one lane, connected again and again.
 struct Way {
-    identity: Identity,
-    roster: Arc<Roster>,
+    directory: Directory,
     peer: NodeId,
     lane: Lane,
     receiver: Arc<dyn Receiver>,
@@ -141,9 +207,8 @@ impl Way {
 
     async fn connect(&self) -> io::Result<TcpStream> {
         let unknown = || io::Error::new(io::ErrorKind::NotFound, "its address is not known");
-        let address = self.roster.address(self.peer).ok_or_else(unknown)?;
-        let Identity { region, node, disk } = self.identity.clone();
-        let purpose = Purpose::Frames { lane: self.lane, world: self.roster.world(), region, node: node.0, disk };
+        let address = self.directory.address(self.peer).ok_or_else(unknown)?;
+        let purpose = self.directory.purpose(self.lane).ok_or_else(unknown)?;
         match greet(&address, purpose, CONNECT_TIMEOUT).await? {
             (stream, Welcome::Frames) => Ok(stream),
             (_, Welcome::Refused(reason)) => Err(io::Error::new(io::ErrorKind::PermissionDenied, reason)),
@@ -238,12 +303,19 @@ pub struct PeersServer {
     identity: Identity,
     roster: Arc<Roster>,
     receiver: Arc<dyn Receiver>,
+    abroad: Option<(Arc<AbroadRoster>, Arc<dyn Receiver>)>,
 }
 
 impl PeersServer {
     /// A server that gives frames to `receiver`.
     pub fn new(identity: Identity, roster: Arc<Roster>, receiver: Arc<dyn Receiver>) -> Self {
-        Self { identity, roster, receiver }
+        Self { identity, roster, receiver, abroad: None }
+    }
+
+    /// Takes nodes of other regions too, and gives their frames to `receiver`.
+    #[must_use]
+    pub fn with_abroad(self, roster: Arc<AbroadRoster>, receiver: Arc<dyn Receiver>) -> Self {
+        Self { abroad: Some((roster, receiver)), ..self }
     }
 
     /// Serves other nodes on `listener` until `shutdown` completes; then closes their connections.
@@ -275,8 +347,8 @@ impl PeersServer {
         let Ok(Ok(Greeting { format, purpose })) = tokio::time::timeout(GREETING_TIMEOUT, greeting).await else {
             return;
         };
-        let from = match self.check(format, purpose) {
-            Ok(Checked::Frames(from)) => from,
+        let (from, receiver) = match self.check(format, purpose) {
+            Ok(Checked::Frames(from, receiver)) => (from, receiver),
             Ok(Checked::Question(question)) => {
                 let welcome = match self.receiver.asked(question.into()).await {
                     Some(answer) => Welcome::Answer(answer),
@@ -292,7 +364,7 @@ impl PeersServer {
             }
         };
         if say(&mut stream, &Welcome::Frames).await.is_ok()
-            && let Err(error) = self.take_frames(from, stream).await
+            && let Err(error) = take_frames(&*receiver, from, stream).await
         {
             tracing::debug!(peer = from.0.0, %error, "a peer's connection broke");
         }
@@ -307,30 +379,39 @@ impl PeersServer {
         }
         let (lane, world, region, node, disk) = match purpose {
             Purpose::Question(question) => return Ok(Checked::Question(question)),
+            Purpose::Abroad { lane, identity } => {
+                let Some((roster, receiver)) = &self.abroad else {
+                    return Err(
+                        "this node knows of no other region: say `world.regions` in its configuration".to_owned()
+                    );
+                };
+                let from = roster.check(&identity).map_err(|stranger| stranger.to_string())?;
+                return Ok(Checked::Frames((from, lane), receiver.clone()));
+            }
             Purpose::Frames { lane, world, region, node, disk } => (lane, world, region, NodeId(node), disk),
         };
         if region != self.identity.region {
             return Err(format!("the caller is of region {region:?}, this node of {:?}", self.identity.region));
         }
         self.roster.check(node, world, disk).map_err(|stranger| stranger.to_string())?;
-        Ok(Checked::Frames((node, lane)))
+        Ok(Checked::Frames((node, lane), self.receiver.clone()))
     }
+}
 
-    async fn take_frames(&self, (from, lane): (NodeId, Lane), mut stream: TcpStream) -> io::Result<()> {
-        let mut input = BytesMut::new();
-        loop {
-            while let Some(bytes) = take_frame(&mut input)? {
-                self.receiver.receive(Inbound::Frame { from, lane, bytes });
-            }
-            if stream.read_buf(&mut input).await? == 0 {
-                return Ok(());
-            }
+async fn take_frames(receiver: &dyn Receiver, (from, lane): (NodeId, Lane), mut stream: TcpStream) -> io::Result<()> {
+    let mut input = BytesMut::new();
+    loop {
+        while let Some(bytes) = take_frame(&mut input)? {
+            receiver.receive(Inbound::Frame { from, lane, bytes });
+        }
+        if stream.read_buf(&mut input).await? == 0 {
+            return Ok(());
         }
     }
 }
 
 enum Checked {
-    Frames((NodeId, Lane)),
+    Frames((NodeId, Lane), Arc<dyn Receiver>),
     Question(Vec<u8>),
 }
 

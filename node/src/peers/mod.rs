@@ -4,13 +4,15 @@
 //! together share a frame, so that a busy node pays for a write to the socket once, not once a call. [`Network`] is a seam:
 //! real over TCP, simulated in the simulation.
 
+mod abroad;
 mod frame;
 mod link;
 mod roster;
 mod rpc;
 pub mod simulated;
 
-pub use link::{FRAME_FORMAT, Identity, PeersServer, TcpEnquiry, TcpNetwork};
+pub use abroad::{AbroadIdentity, AbroadRoster, AbroadStranger};
+pub use link::{AbroadNetwork, FRAME_FORMAT, Identity, PeersServer, TcpEnquiry, TcpNetwork};
 pub use roster::{Roster, Stranger};
 pub use rpc::{CallError, Reply, Rpc, RpcOptions, Service};
 

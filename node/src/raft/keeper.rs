@@ -116,7 +116,7 @@ impl<M: Machine> Keeper<M> {
             Ok((position, loading))
         };
         let (position, loading) = blocking(&env, "engine-load", work).await?;
-        machine.adopt(loading, Box::pin(std::future::ready(Ok(())))).await?;
+        machine.adopt(position.index(), loading, Box::pin(std::future::ready(Ok(())))).await?;
         let outgoing = Outgoing::open(env.clone(), engine.clone(), group, log.group(group), snapshots)?;
         Ok(Self {
             env,
@@ -328,8 +328,9 @@ impl<M: Machine> Keeper<M> {
             return Err(malformed("a snapshot of another position than its sender says"));
         }
         let commit = blocking(&self.env, "engine-commit", replacement.commit());
-        self.machine.adopt(loading, Box::pin(commit)).await?;
-        *self.position.lock() = Position::from(meta);
+        let position = Position::from(meta);
+        self.machine.adopt(position.index(), loading, Box::pin(commit)).await?;
+        *self.position.lock() = position;
         *self.durable.lock() = Position::from(meta);
         Ok(())
     }

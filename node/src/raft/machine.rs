@@ -57,13 +57,14 @@ pub trait Machine: Send + Sync + 'static {
     /// An empty state, to be filled from an engine's rows.
     fn loading(&self) -> Self::Loading;
 
-    /// Takes over what was loaded once `commit`, which makes the engine hold it, has completed; nothing of the engine is
+    /// Takes over what was loaded, as of the entry at `index`, once `commit`, which makes the engine hold it, has completed; nothing of the engine is
     /// read meanwhile.
     ///
     /// # Errors
     /// What `commit` says; the state is then as before.
     fn adopt(
         &self,
+        index: u64,
         loaded: Self::Loading,
         commit: BoxFuture<'_, io::Result<()>>,
     ) -> impl Future<Output = io::Result<()>> + Send;

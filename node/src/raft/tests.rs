@@ -71,7 +71,7 @@ impl Machine for Lines {
     fn loading(&self) -> LoadingLines {
         LoadingLines::default()
     }
-    async fn adopt(&self, loaded: LoadingLines, commit: BoxFuture<'_, io::Result<()>>) -> io::Result<()> {
+    async fn adopt(&self, _index: u64, loaded: LoadingLines, commit: BoxFuture<'_, io::Result<()>>) -> io::Result<()> {
         commit.await?;
         *self.0.lock() = loaded.0;
         Ok(())

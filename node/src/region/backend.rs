@@ -19,6 +19,14 @@ pub enum Unavailable {
         /// When trying again makes sense.
         retry_after_ms: u64,
     },
+    /// The region that orders this session does not answer.
+    #[error("region {region} keeps this session and does not answer; try again in {retry_after_ms} ms")]
+    HomeAway {
+        /// The region's number.
+        region: u16,
+        /// When trying again makes sense.
+        retry_after_ms: u64,
+    },
     /// No room on disk for writes; nothing was written. Reads go on.
     #[error("no room on the disk of a quorum of the nodes: writes are refused until there is some")]
     DiskFull,

@@ -19,6 +19,8 @@ pub const STATUS: u8 = 14;
 pub const TRANSFER: u8 = 15;
 /// Whether the caller is no part of a group, for the group's leader.
 pub const IS_OUT: u8 = 16;
+/// As [`WRITE`], of what another region asks: written here or not at all.
+pub const WRITE_AT_HOME: u8 = 18;
 /// Who leads a shard, for a node that holds it.
 pub const LEADER: u8 = 17;
 
@@ -54,6 +56,7 @@ const NOT_LEADER: u8 = 1;
 const NO_ROOM: u8 = 2;
 const OVERLOADED: u8 = 3;
 const STOPPED: u8 = 4;
+const HOME_AWAY: u8 = 5;
 
 /// The bytes of an answer: a status and, after [`DONE`], the value.
 pub fn encode_answer<T: Wire>(answer: &Result<T, NotProposed>) -> Vec<u8> {
@@ -67,6 +70,11 @@ pub fn encode_answer<T: Wire>(answer: &Result<T, NotProposed>) -> Vec<u8> {
         Err(NotProposed::NoRoom) => NO_ROOM,
         Err(NotProposed::Overloaded) => OVERLOADED,
         Err(NotProposed::Stopped) => STOPPED,
+        Err(NotProposed::HomeAway(region)) => {
+            let mut out = vec![HOME_AWAY];
+            region.put(&mut out);
+            return out;
+        }
     };
     vec![status]
 }
@@ -83,6 +91,7 @@ pub fn decode_answer<T: Wire>(bytes: &[u8]) -> Result<Result<T, NotProposed>, Wi
         NO_ROOM => Ok(Err(NotProposed::NoRoom)),
         OVERLOADED => Ok(Err(NotProposed::Overloaded)),
         STOPPED => Ok(Err(NotProposed::Stopped)),
+        HOME_AWAY => decode_all(rest).map(|region| Err(NotProposed::HomeAway(region))),
         tag => Err(WireError::UnknownTag { of: "an answer", tag: u64::from(tag) }),
     }
 }

@@ -1,6 +1,6 @@
 //! Takes what other nodes ask; groups are reachable before all of the node is.
 
-use super::{admin::encode_transferred, calls, entrance, node::Inner};
+use super::{abroad::Reach, admin::encode_transferred, calls, entrance, node::Inner};
 use crate::{
     peers::{Reply, Service},
     raft::{Inbox, spawn},
@@ -26,7 +26,8 @@ impl Service for Door {
         let Some((body, reply)) = self.inbox.handle(from, number, body, reply) else { return };
         let Some(inner) = self.node.lock().upgrade() else { return reply.refuse("the node is starting") };
         match number {
-            calls::WRITE => inner.handle_write(body, reply),
+            calls::WRITE => inner.handle_write(Reach::World, body, reply),
+            calls::WRITE_AT_HOME => inner.handle_write(Reach::Region, body, reply),
             calls::READ => inner.handle_read(from, body, reply),
             calls::PUBLISH => {
                 if let Ok(published) = decode_all(&body) {
@@ -75,7 +76,7 @@ impl Service for Door {
 }
 
 impl Inner {
-    fn handle_write(self: Arc<Self>, mut body: Bytes, reply: Reply) {
+    fn handle_write(self: Arc<Self>, reach: Reach, mut body: Bytes, reply: Reply) {
         let (Some(shard), Some(count)) = (calls::take_u32(&mut body), calls::take_u32(&mut body)) else {
             return reply.refuse("a cut message");
         };
@@ -83,11 +84,11 @@ impl Inner {
             Ok(bundle) => bundle,
             Err(error) => return reply.refuse(&error.to_string()),
         };
-        let Some(proposer) = self.shards.get(ShardId(shard)).map(|shard| shard.proposer.clone()) else {
+        let Some(held) = self.shards.get(ShardId(shard)) else {
             return reply.send(&[&calls::encode_answer::<Vec<Outcome>>(&Err(NotProposed::NotLeader))]);
         };
         // Queued here and now, so that what one node forwards keeps its order.
-        let outcomes = proposer.enqueue(bundle);
+        let outcomes = self.write_here(&held, reach, bundle);
         drop(spawn(async move { reply.send(&[&calls::encode_answer(&outcomes.await)]) }));
     }
 

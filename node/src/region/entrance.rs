@@ -10,14 +10,15 @@ use crate::peers::{Enquiry, NoAnswer, Service};
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use sojourn_core::{
-    NodeId, RegionId,
-    region::{Addresses, Member, RegionCommand, RegionOutcome},
+    NodeId, RegionId, ShardId, Slot,
+    placement::GroupName,
+    region::{Addresses, Member, RegionCommand, RegionOutcome, RegionState},
 };
 use sojourn_proto::{
-    wire::{decode_all, encode},
-    wire_enum,
+    wire::{Reader, Wire, WireError, decode_all, encode},
+    wire_enum, wire_struct,
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// How long founders wait for the rest once a majority is known to be empty.
@@ -61,6 +62,23 @@ pub enum Question {
         /// Its number.
         node: NodeId,
     },
+    /// A node of another region wants to know where this one's nodes are.
+    Whereabouts,
+}
+
+/// What other regions know of a region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// The world.
+    pub world: u128,
+    /// The region's number and name.
+    pub region: (RegionId, String),
+    /// Where its nodes listen for others.
+    pub nodes: BTreeMap<NodeId, String>,
+    /// Which shard holds which slots, from first to last.
+    pub slots: Vec<((Slot, Slot), ShardId)>,
+    /// Who leads, as far as the node knows.
+    pub leaders: BTreeMap<ShardId, NodeId>,
 }
 
 /// What it is told.
@@ -93,13 +111,26 @@ pub enum Answer {
     },
     /// The node was removed from the region.
     Removed,
+    /// Where the region's nodes are.
+    Whereabouts(Box<Whereabouts>),
 }
 
+impl Wire for Box<Whereabouts> {
+    fn put(&self, out: &mut Vec<u8>) {
+        (**self).put(out);
+    }
+    fn take(input: &mut Reader<'_>) -> Result<Self, WireError> {
+        Whereabouts::take(input).map(Self::new)
+    }
+}
+
+wire_struct!(Whereabouts { world, region, nodes, slots, leaders });
 wire_enum!(Question {
     0 => Who { region },
     1 => Admit { region, node, disk },
     2 => Join { region, name, addresses, disk },
     3 => Standing { world, node },
+    4 => Whereabouts,
 });
 wire_enum!(Answer {
     0 => Unfounded,
@@ -108,6 +139,7 @@ wire_enum!(Answer {
     3 => Refused { reason },
     4 => Later { reason },
     5 => Removed,
+    6 => Whereabouts[whereabouts],
 });
 
 /// Why a node does not come in: what, and the mend.
@@ -167,7 +199,7 @@ pub async fn join(
         Answer::Welcome { node, world, region, members } => Ok((as_member(node, disk, world, region), members)),
         Answer::Refused { reason } => Err(EntranceError::Refused { region: address.to_owned(), reason }),
         Answer::Unfounded => Err(EntranceError::Unfounded { address: address.to_owned() }),
-        Answer::Founded | Answer::Removed | Answer::Later { .. } => {
+        Answer::Founded | Answer::Removed | Answer::Whereabouts(_) | Answer::Later { .. } => {
             Err(EntranceError::Strange { address: address.to_owned() })
         }
     }
@@ -249,7 +281,11 @@ pub async fn enter_as_founder(
                         Answer::Refused { reason } => {
                             return Err(EntranceError::Refused { region: format!("region {:?}", region.1), reason });
                         }
-                        Answer::Unfounded | Answer::Founded | Answer::Removed | Answer::Later { .. } => {}
+                        Answer::Unfounded
+                        | Answer::Founded
+                        | Answer::Removed
+                        | Answer::Whereabouts(_)
+                        | Answer::Later { .. } => {}
                     }
                 }
             }
@@ -286,6 +322,19 @@ pub(super) async fn answer(inner: Arc<super::node::Inner>, question: Bytes) -> V
 }
 
 impl super::node::Inner {
+    fn whereabouts(&self, region: &RegionState) -> Whereabouts {
+        let nodes = region.members.iter().map(|(id, member)| (*id, member.addresses.peers.clone())).collect();
+        let slots = region.slots.ranges().into_iter();
+        let slots = slots.filter_map(|(first, last, shard)| Some(((Slot::new(first)?, Slot::new(last)?), shard)));
+        let shards = region.placement.keys().filter_map(|group| match group {
+            GroupName::Shard(shard) => Some(*shard),
+            GroupName::System => None,
+        });
+        let leaders = shards.filter_map(|shard| Some((shard, self.leader(shard)?))).collect();
+        let name = (region.region, region.name.clone());
+        Whereabouts { world: region.world, region: name, nodes, slots: slots.collect(), leaders }
+    }
+
     /// Whether `peer` says that this node was removed from the region.
     pub fn is_removed(&self, world: u128, peer: NodeId) -> impl Future<Output = bool> + Send + use<> {
         let question = Question::Standing { world, node: self.options.node };
@@ -314,6 +363,7 @@ impl super::node::Inner {
                 return Answer::Removed;
             }
             Question::Standing { .. } => (None, None),
+            Question::Whereabouts => return Answer::Whereabouts(Box::new(self.whereabouts(&region))),
         };
         if let Some(name) = asked_for.filter(|name| *name != region.name) {
             return Answer::Refused { reason: format!("this is region {:?}, not {name:?}", region.name) };

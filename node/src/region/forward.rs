@@ -1,6 +1,7 @@
 //! The way of a request to the leader of its shard, here or on another node, again until somebody answers.
 
 use super::{
+    abroad::Reach,
     backend::{REQUEST_TIMEOUT, Unavailable},
     calls,
     leaders::Lead,
@@ -117,6 +118,10 @@ impl Inner {
         let now = shard.proposer.lead()?;
         let mut answers = Vec::with_capacity(queries.len());
         for query in queries {
+            if let Some(answer) = self.read_away(&shard, now, query).await? {
+                answers.push(answer);
+                continue;
+            }
             let read = machine.query(now, query).await;
             let (answer, hidden) = read.map_err(|error| {
                 tracing::error!(%error, "a session cannot be read from the engine");
@@ -130,16 +135,25 @@ impl Inner {
         Ok(answers)
     }
 
-    async fn write_once(&self, shard: ShardId, lead: Lead, bundle: &Bundle) -> Result<Vec<Outcome>, NotProposed> {
+    async fn write_once(
+        &self,
+        shard: ShardId,
+        lead: Lead,
+        (reach, bundle): (Reach, &Bundle),
+    ) -> Result<Vec<Outcome>, NotProposed> {
         if lead.node == self.options.node {
             let written = match self.shards.get(shard) {
-                Some(held) => held.proposer.write(bundle.clone()).await,
+                Some(held) => self.write_here(&held, reach, bundle.clone()).await,
                 None => Err(NotProposed::NotLeader),
             };
             return self.tried(shard, lead, written);
         }
+        let service = match reach {
+            Reach::World => calls::WRITE,
+            Reach::Region => calls::WRITE_AT_HOME,
+        };
         let parts: [&[u8]; 3] = [&calls::shard_head(shard), &bundle.count().to_le_bytes(), bundle.bytes()];
-        let answer = self.rpc.call(lead.node, Lane::Fast, calls::WRITE, &parts, TRY_TIMEOUT_MAX).await;
+        let answer = self.rpc.call(lead.node, Lane::Fast, service, &parts, TRY_TIMEOUT_MAX).await;
         self.forwarded(shard, lead, answer)
     }
 
@@ -194,6 +208,9 @@ impl Inner {
                     return Err(if doubt { no_leader } else { Unavailable::Overloaded { requests_max } });
                 }
                 Err(NotProposed::NotLeader | NotProposed::Stopped) if left().is_zero() => return Err(no_leader),
+                Err(NotProposed::HomeAway(region)) => {
+                    return Err(Unavailable::HomeAway { region: region.0, retry_after_ms: RETRY_AFTER_MS });
+                }
                 Err(NotProposed::Overloaded) => {}
                 Err(NotProposed::NotLeader | NotProposed::Stopped) => doubt = true,
             }
@@ -206,7 +223,12 @@ impl Inner {
         self.follow(shard, &pace, |lead| self.read_once(shard, lead, &queries)).await
     }
 
-    pub async fn write_shard(&self, shard: ShardId, mut commands: Vec<Command>) -> Result<Vec<Outcome>, Unavailable> {
+    pub async fn write_shard(
+        &self,
+        shard: ShardId,
+        reach: Reach,
+        mut commands: Vec<Command>,
+    ) -> Result<Vec<Outcome>, Unavailable> {
         // Open until this returns: nobody forgets the answers of what may be sent again.
         let _ticket = self.requests.name(shard, &mut commands);
         let bundle = Bundle::new(&commands);
@@ -214,7 +236,7 @@ impl Inner {
         let Some(_room) = pace.room(bundle.count(), bundle.bytes().len()).await else {
             return Err(Unavailable::Overloaded { requests_max: COMMANDS_UNDER_WAY_MAX.into() });
         };
-        self.follow(shard, &pace, |lead| self.write_once(shard, lead, &bundle)).await
+        self.follow(shard, &pace, |lead| self.write_once(shard, lead, (reach, &bundle))).await
     }
 
     pub async fn change(&self, command: RegionCommand) -> Result<RegionOutcome, Unavailable> {

@@ -24,7 +24,7 @@ pub(super) async fn run_founding(node: Weak<Inner>) {
                 world: options.world,
                 region: options.region,
                 name: options.region_name.clone(),
-                mint_key: draw_mint_key(&inner.env),
+                mint_key: options.mint_key.clone().unwrap_or_else(|| draw_mint_key(&inner.env)),
                 shard_count: options.shard_count,
                 replicas: options.replicas,
                 members: options.founders.clone(),

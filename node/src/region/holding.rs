@@ -10,6 +10,7 @@ use crate::{
     raft::RunningGroup,
     shard::{NotProposed, Proposer, Reads, Sessions},
 };
+use parking_lot::Mutex;
 use sojourn_core::{NodeId, ShardId, feed::FeedId, placement::GroupName, region::RegionState};
 use sojourn_proto::wire::encode;
 use std::{
@@ -76,7 +77,7 @@ impl Inner {
         let reads = Reads::start(group.clone(), env.plants.read_without_read_index);
         let (clock, bounds) = (self.clock.clone(), options.proposer.clone());
         let proposer = Proposer::start(env.clone(), clock, log.clone(), group.clone(), reads.clone(), bounds);
-        Ok(self.shards.insert(shard, Shard { group, proposer, reads }))
+        Ok(self.shards.insert(shard, Shard { group, proposer, reads, copies: Mutex::default() }))
     }
 
     /// Ends a replica that was moved away, once its leader says that nobody counts on it. Nothing is accepted from the

@@ -139,7 +139,7 @@ impl Machine for Agreed {
         LoadingRegion::default()
     }
 
-    async fn adopt(&self, loaded: LoadingRegion, commit: BoxFuture<'_, io::Result<()>>) -> io::Result<()> {
+    async fn adopt(&self, _index: u64, loaded: LoadingRegion, commit: BoxFuture<'_, io::Result<()>>) -> io::Result<()> {
         commit.await?;
         if let Some(state) = loaded.0 {
             self.change(|now| *now = Arc::new(state));

@@ -1,9 +1,11 @@
 //! One region as its gateways and its operators see it.
 
+pub mod abroad;
 pub mod admin;
 pub mod backend;
 mod balance;
 mod calls;
+pub mod copies;
 mod door;
 pub mod entrance;
 mod expiry;

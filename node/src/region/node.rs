@@ -1,6 +1,7 @@
 //! One node's part of a region: its groups, and the way to those that other nodes lead.
 
 use super::{
+    abroad::Ways,
     backend::{Notice, Topology},
     door::Door,
     expiry::run_expiry,
@@ -27,6 +28,7 @@ use crate::{
 use parking_lot::Mutex;
 use sojourn_core::{
     NodeId, RegionId, ShardId, Stamp,
+    mint::MintKey,
     placement::GroupName,
     policy::touch_interval_ms,
     region::{Addresses, Member, RegionRefusal, RegionState},
@@ -36,7 +38,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -69,6 +71,8 @@ pub struct NodeOptions {
     pub founder: bool,
     /// The members that found the region.
     pub founders: Vec<Member>,
+    /// By which the region knows its ids, when it is founded; drawn otherwise.
+    pub mint_key: Option<MintKey>,
     /// How many shards share the slots, when the region is founded.
     pub shard_count: u32,
     /// How many voters each group should have, when the region is founded.
@@ -125,6 +129,8 @@ pub(super) struct Inner {
     pub changing: Mutex<BTreeSet<GroupName>>,
     /// What was last said about who leads what, and when.
     pub topology: Mutex<Option<(Duration, Arc<Topology>)>>,
+    /// The ways to the other regions, where there are some.
+    pub ways: OnceLock<Arc<Ways>>,
     stopping: AtomicBool,
     ended: watch::Sender<Option<Ended>>,
 }
@@ -151,6 +157,7 @@ impl RegionNode {
             leaders: Leaders::default(),
             changing: Mutex::default(),
             topology: Mutex::default(),
+            ways: OnceLock::new(),
             stopping: AtomicBool::new(false),
             ended: watch::Sender::new(None),
             door,

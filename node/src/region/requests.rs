@@ -27,12 +27,14 @@ impl Requests {
         let mut shards = self.shards.lock();
         let under_way = shards.entry(shard).or_default();
         let mut sequences = Vec::new();
+        // Sequences are counted per shard, and another region may have all of these in one shard.
+        let origin = self.origin.wrapping_add(u64::from(shard.0)).max(1);
         for command in commands.iter_mut().filter(|command| command.request.origin == 0) {
             under_way.last += 1;
             let sequence = under_way.last;
             under_way.open.insert(sequence);
             let settled = under_way.open.first().copied().unwrap_or(sequence);
-            command.request = Request { origin: self.origin, sequence, settled };
+            command.request = Request { origin, sequence, settled };
             sequences.push(sequence);
         }
         Ticket { requests: self, shard, sequences }

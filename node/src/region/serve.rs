@@ -1,6 +1,7 @@
 //! What gateways ask of this node, answered by the region.
 
 use super::{
+    abroad::Reach,
     backend::{Backend, Notice, Read, ShardPlace, Topology, Unavailable},
     calls,
     forward::scatter,
@@ -17,18 +18,29 @@ use sojourn_core::{
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::broadcast;
 
-impl Backend for RegionNode {
-    fn write(&self, commands: Vec<Command>) -> BoxFuture<'static, Vec<Result<Outcome, Unavailable>>> {
+impl RegionNode {
+    /// As [`Backend::write`]; what another region orders is written there only if `reach` goes so far, and refused otherwise.
+    pub fn write_within(
+        &self,
+        reach: Reach,
+        commands: Vec<Command>,
+    ) -> BoxFuture<'static, Vec<Result<Outcome, Unavailable>>> {
         let inner = self.inner.clone();
         Box::pin(async move {
             let Some(region) = inner.agreed() else { return vec![Err(Unavailable::Loading); commands.len()] };
             let items = commands.into_iter().map(|command| (region.slots.shard(command.key.slot()), command)).collect();
             scatter(items, |shard, commands| {
                 let inner = inner.clone();
-                Box::pin(async move { inner.write_shard(shard, commands).await })
+                Box::pin(async move { inner.write_shard(shard, reach, commands).await })
             })
             .await
         })
+    }
+}
+
+impl Backend for RegionNode {
+    fn write(&self, commands: Vec<Command>) -> BoxFuture<'static, Vec<Result<Outcome, Unavailable>>> {
+        self.write_within(Reach::World, commands)
     }
 
     fn read(&self, reads: Vec<Read>) -> BoxFuture<'static, Vec<Result<Answer, Unavailable>>> {
@@ -37,7 +49,7 @@ impl Backend for RegionNode {
             let Some(region) = inner.agreed() else { return vec![Err(Unavailable::Loading); reads.len()] };
             let items = reads.into_iter().map(|Read { shard, query }| {
                 let shard = shard.unwrap_or_else(|| match &query {
-                    Query::Get { key, .. } => region.slots.shard(key.slot()),
+                    Query::Get { key, .. } | Query::GetAtHome { key, .. } => region.slots.shard(key.slot()),
                     Query::CountSlot { slot, .. } => region.slots.shard(*slot),
                     Query::Scan { .. } | Query::Count { .. } | Query::RevocationEpoch { .. } | Query::Random { .. } => {
                         ShardId(0)

@@ -1,9 +1,11 @@
 //! The shards that this node holds; they come and go as the region places them.
 
+use super::copies::Copies;
 use crate::{
     raft::RunningGroup,
     shard::{Proposer, Reads, Sessions},
 };
+use parking_lot::Mutex;
 use sojourn_core::ShardId;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,12 +18,20 @@ pub(super) struct Shard {
     pub group: Arc<RunningGroup<Sessions>>,
     pub proposer: Proposer,
     pub reads: Reads,
+    /// What this replica, as leader, knows of its copies of other regions' sessions.
+    pub copies: Mutex<Option<Arc<Copies>>>,
 }
 
 impl Shard {
     /// Whether this replica leads.
     pub fn leads(&self) -> bool {
         self.group.raft().is_leader()
+    }
+
+    /// What it knows of its copies, in the term that it leads in.
+    pub fn copies(&self) -> Option<Arc<Copies>> {
+        let term = self.group.leading_term()?;
+        self.copies.lock().clone().filter(|copies| copies.term() == term)
     }
 }
 

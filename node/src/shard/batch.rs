@@ -56,6 +56,13 @@ impl Bundle {
         }
     }
 
+    /// The commands, read back.
+    pub fn commands(&self) -> Vec<Command> {
+        let mut reader = Reader::new(&self.bytes);
+        // They were encoded by this program, or checked when they came in.
+        (0..self.count).map_while(|_| Command::take(&mut reader).ok()).collect()
+    }
+
     /// How many commands.
     pub fn count(&self) -> u32 {
         self.count

@@ -3,9 +3,12 @@
 use super::{Sessions, rows};
 use crate::engine::Part;
 use sojourn_core::{
-    Answer, Command, Fields, Key, NamespaceId, Query, Record, Stamp, State, query::Filter, state::ColdSession,
+    Answer, Body, Command, Fields, Key, NamespaceId, Query, Record, RegionId, Stamp, State,
+    query::Filter,
+    state::ColdSession,
+    stream::{CopyPage, Span},
 };
-use std::io;
+use std::{io, sync::Arc};
 use tokio::sync::RwLock;
 
 /// A shard's part of the engine, and the lock that keeps it from being replaced while it is read.
@@ -69,6 +72,31 @@ impl Sessions {
                 return Ok(answer);
             }
         }
+    }
+
+    /// A page of a copy of what this region orders, with all its fields.
+    ///
+    /// # Errors
+    /// The engine does not give back what it has.
+    pub async fn copy_page(&self, span: &Span, count_max: usize, bytes_max: u64) -> io::Result<CopyPage> {
+        let _as_it_is = self.shelf.replaced.read().await;
+        let mut page = self.state.read().copy_page(span, count_max, bytes_max);
+        let cold: Vec<usize> = (0..page.records.len()).filter(|at| page.records[*at].1.is_cold()).collect();
+        let keys = cold.iter().map(|at| rows::fields_key(&page.records[*at].0)).collect();
+        for (at, value) in cold.into_iter().zip(self.shelf.part.read(keys).await?) {
+            let (key, record) = &mut page.records[at];
+            match value {
+                Some(value) => *record = Arc::new(record.with_body(Body::Hot(rows::fields_of(&value)?))),
+                // It was written meanwhile; the engine has something else by now.
+                None => *record = self.record(key).filter(|record| !record.is_cold()).ok_or_else(lost)?,
+            }
+        }
+        Ok(page)
+    }
+
+    /// See [`State::copy_reach`].
+    pub fn copy_reach(&self, region: RegionId, after: Option<&Key>, count: usize) -> Option<Key> {
+        self.state.read().copy_reach(region, after, count)
     }
 
     /// Counts page by page, so that writes need not wait for all of it.

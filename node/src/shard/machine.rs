@@ -18,6 +18,7 @@ use sojourn_core::{
     Command, Effect, Key, NamespaceId, Record, RegionId, ShardId, Stamp, State,
     feed::{Feed, FeedCursor, FeedId, Followed},
     state::{Answers, Departure, Usage},
+    stream::{Progress, Source},
 };
 use std::{
     io,
@@ -26,7 +27,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast, futures::Notified};
 
 /// The most bytes of changes that a replica keeps for those who follow it.
 const FEED_BYTES_MAX: u64 = 4 << 20;
@@ -34,11 +35,14 @@ const FEED_BYTES_MAX: u64 = 4 << 20;
 /// The sessions of one shard.
 pub struct Sessions {
     shard: ShardId,
+    region: RegionId,
     pub(super) state: RwLock<State>,
     pub(super) shelf: Shelf,
     /// The index of the last entry, noted before its changes are told; 0 before the first.
     applied: AtomicU64,
     feed: Mutex<Feed>,
+    /// Woken whenever the feed grows.
+    fed: Notify,
     pub(super) touches: Touches,
     notices: broadcast::Sender<Arc<Notice>>,
     pub(super) planted: Option<Planted>,
@@ -58,11 +62,13 @@ impl Sessions {
     ) -> Self {
         Self {
             shard,
+            region,
             state: RwLock::new(State::new(region, epoch)),
             shelf: Shelf::new(part),
             touches: Touches::new(intervals),
             applied: AtomicU64::new(0),
             feed: Mutex::new(Feed::new(feed, FEED_BYTES_MAX)),
+            fed: Notify::new(),
             notices,
             planted: None,
         }
@@ -82,6 +88,21 @@ impl Sessions {
     /// What changed after `cursor`, about `bytes_max` bytes of it, as far as this replica has applied the log.
     pub fn follow(&self, cursor: FeedCursor, bytes_max: u64) -> Followed {
         self.feed.lock().follow(cursor, bytes_max)
+    }
+
+    /// Completes when more can be followed than when this was enabled.
+    pub fn fed(&self) -> Notified<'_> {
+        self.fed.notified()
+    }
+
+    /// Says which feed this is, once that is known: indexes begin anew only in a world that is founded anew.
+    pub fn name_feed(&self, feed: FeedId) {
+        self.feed.lock().name(feed);
+    }
+
+    /// How far this shard has followed a source.
+    pub fn progress(&self, source: Source) -> Progress {
+        self.state.read().progress(source)
     }
 
     /// The cursor of somebody who knows this replica's records as they are, or as they were a moment ago.
@@ -114,7 +135,8 @@ impl Sessions {
         look(&self.state.read())
     }
 
-    fn tell(&self, index: u64, effects: Vec<Effect>) {
+    /// Tells those who watch, and those who follow of what this region orders.
+    fn tell(&self, index: u64, mut effects: Vec<Effect>) {
         self.applied.store(index, Ordering::SeqCst);
         if self.notices.receiver_count() > 0 {
             for (ordinal, Effect { key, event, record }) in (0..).zip(effects.iter().cloned()) {
@@ -123,7 +145,9 @@ impl Sessions {
                 let _listeners = self.notices.send(Arc::new(notice));
             }
         }
+        effects.retain(|effect| effect.record.home == self.region);
         self.feed.lock().push(index, effects);
+        self.fed.notify_waiters();
     }
 }
 
@@ -182,14 +206,19 @@ impl Machine for Sessions {
         LoadingSessions::default()
     }
 
-    async fn adopt(&self, loaded: LoadingSessions, commit: BoxFuture<'_, io::Result<()>>) -> io::Result<()> {
+    async fn adopt(
+        &self,
+        index: u64,
+        loaded: LoadingSessions,
+        commit: BoxFuture<'_, io::Result<()>>,
+    ) -> io::Result<()> {
         let Some(mut loaded) = loaded.finish() else { return commit.await };
         let _alone = self.shelf.replaced.write().await;
         commit.await?;
         let mut state = self.state.write();
         loaded.plants = state.plants;
         *state = loaded;
-        self.feed.lock().skip();
+        self.feed.lock().begin_after(index);
         self.shelf.make_room(&mut state);
         // Nobody may be listening.
         let _listeners = self.notices.send(Arc::new(Notice::Skipped { shard: self.shard }));

@@ -16,7 +16,7 @@ use crate::{
 };
 use futures::stream::{FuturesUnordered, StreamExt};
 use openraft::{errors::ClientWriteError, impls::ProgressResponder};
-use sojourn_core::{Command, Outcome, Stamp};
+use sojourn_core::{Command, Outcome, RegionId, Stamp};
 use std::{
     collections::VecDeque,
     sync::{
@@ -87,6 +87,9 @@ pub enum NotProposed {
     /// The node is stopping.
     #[error("the shard is stopping")]
     Stopped,
+    /// Another region orders the session and does not answer.
+    #[error("the region that keeps the session does not answer")]
+    HomeAway(RegionId),
 }
 
 /// A bundle and who waits for its outcomes.

@@ -16,25 +16,30 @@ const SOJOURN: &str = env!("CARGO_BIN_EXE_sojourn");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `sojourn dev`.
-struct World<'a> {
+pub struct World<'a> {
     process: Child,
-    base_port: u16,
+    pub base_port: u16,
     data_dir: &'a Path,
 }
 
 /// What a command said.
 #[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
 }
 
 impl<'a> World<'a> {
     /// Starts a world and waits until it says how to use it.
     fn start(base_port: u16, data_dir: &'a Path) -> Self {
+        Self::start_with(base_port, data_dir, &[])
+    }
+
+    /// As [`World::start`], with more arguments.
+    pub fn start_with(base_port: u16, data_dir: &'a Path, more: &[&str]) -> Self {
         let mut command = Command::new(SOJOURN);
-        command.args(["dev", "--base-port", &base_port.to_string(), "--data-dir"]).arg(data_dir);
+        command.args(["dev", "--base-port", &base_port.to_string(), "--data-dir"]).arg(data_dir).args(more);
         let mut process = command.stdout(Stdio::piped()).spawn().expect("started");
         let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
         let ready = lines.by_ref().map_while(Result::ok).any(|line| line == "Ctrl-C ends all of it.");
@@ -60,7 +65,7 @@ impl<'a> World<'a> {
     }
 
     /// `sojourn dev <act>`.
-    fn dev(&self, act: &[&str]) -> Said {
+    pub fn dev(&self, act: &[&str]) -> Said {
         said(Command::new(SOJOURN).arg("dev").args(act).arg("--data-dir").arg(self.data_dir))
     }
 
@@ -77,13 +82,21 @@ impl<'a> World<'a> {
         kill_process(pid, signal).expect("signalled");
     }
 
-    /// Sends one inline command to a node as a Redis client would.
+    /// Sends one inline command to a node as a Redis client would; the first line of what it answers.
     fn redis(&self, node: u16, line: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.base_port + 10 * node + 1)).expect("connected");
+        self.redis_at(10 * node + 1, line)
+    }
+
+    /// As [`World::redis`], to the port that is so far from the first.
+    pub fn redis_at(&self, port: u16, line: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.base_port + port)).expect("connected");
         stream.write_all(format!("{line}\r\n").as_bytes()).expect("written");
-        let mut reply = String::new();
-        BufReader::new(stream).read_line(&mut reply).expect("answered");
-        reply.trim_end().to_owned()
+        let mut lines = BufReader::new(stream).lines().map(|line| line.expect("answered"));
+        let first = lines.next().expect("answered");
+        match first.strip_prefix('$').filter(|length| *length != "-1") {
+            Some(_length) => lines.next().expect("a value"),
+            None => first,
+        }
     }
 }
 
@@ -101,7 +114,7 @@ fn said(command: &mut Command) -> Said {
     Said { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < PATIENCE, "still waiting: {what}");
@@ -116,12 +129,17 @@ fn is_running(pid: i32) -> bool {
 
 /// A first port from which on all that a world needs are free.
 fn free_ports() -> u16 {
-    // Below the ports that connections of other tests are given.
-    const BASES: u16 = 120;
-    let offset = u16::try_from(std::process::id() % u32::from(BASES)).expect("small");
-    let bases = (0..BASES).map(|step| 20_000 + (step + offset) % BASES * 100);
-    let free = |base: &u16| (0..50).all(|port| TcpListener::bind(("127.0.0.1", base + port)).is_ok());
-    bases.into_iter().find(free).expect("free ports")
+    free_ports_from(20_000, 100)
+}
+
+/// As [`free_ports`], from `first` on, for worlds that need `span` ports. Below the ports that connections of other tests are
+/// given.
+pub fn free_ports_from(first: u16, span: u16) -> u16 {
+    let bases = 12_000 / span;
+    let offset = u16::try_from(std::process::id() % u32::from(bases)).expect("small");
+    let mut all = (0..bases).map(|step| first + (step + offset) % bases * span);
+    let free = |base: &u16| (0..span - 50).all(|port| TcpListener::bind(("127.0.0.1", base + port)).is_ok());
+    all.find(free).expect("free ports")
 }
 
 #[test]

@@ -10,3 +10,4 @@ mod redis;
 mod region;
 mod resp;
 mod wire;
+mod world;

@@ -77,6 +77,17 @@ pub enum Failure {
         /// When trying again makes sense.
         retry_after_ms: u64,
     },
+    /// The region that keeps the session does not answer.
+    #[error(
+        "region {region} keeps this session and does not answer; repeat the request, with the same request id, in \
+         {retry_after_ms} ms"
+    )]
+    HomeAway {
+        /// Which.
+        region: u16,
+        /// When trying again makes sense.
+        retry_after_ms: u64,
+    },
     /// No room.
     #[error("no room on the disks of a quorum: writes are refused until there is some, reads go on")]
     DiskFull,
@@ -113,13 +124,13 @@ impl Failure {
             Self::Locked => Code::Unauthenticated,
             Self::Conflict { .. } => Code::Aborted,
             Self::NamespaceFull { .. } | Self::DiskFull | Self::Overloaded { .. } => Code::ResourceExhausted,
-            Self::NoLeader { .. } | Self::Loading | Self::Stopping => Code::Unavailable,
+            Self::NoLeader { .. } | Self::HomeAway { .. } | Self::Loading | Self::Stopping => Code::Unavailable,
             Self::Deadline => Code::DeadlineExceeded,
             Self::Refused(refusal) => match refusal {
                 Refusal::Exists | Refusal::Busy => Code::AlreadyExists,
                 Refusal::Missing | Refusal::Gone => Code::NotFound,
                 Refusal::Conflict { .. } => Code::Aborted,
-                Refusal::NotHere => Code::Unavailable,
+                Refusal::NotHere | Refusal::Elsewhere { .. } => Code::Unavailable,
                 Refusal::CrossSlot => Code::InvalidArgument,
                 Refusal::TooLarge { .. } => Code::ResourceExhausted,
                 Refusal::WrongKind
@@ -151,7 +162,9 @@ impl Failure {
             Self::NamespaceFull { .. } => plain(Reason::NamespaceFull),
             Self::BadToken(_) => plain(Reason::BadToken),
             Self::ClocksApart { now, .. } => v1::ErrorDetail { now_ms: *now, ..plain(Reason::ClocksApart) },
-            Self::NoLeader { retry_after_ms, .. } => later(Reason::NoLeader, *retry_after_ms),
+            Self::NoLeader { retry_after_ms, .. } | Self::HomeAway { retry_after_ms, .. } => {
+                later(Reason::NoLeader, *retry_after_ms)
+            }
             Self::DiskFull => later(Reason::DiskFull, FULL_RETRY_MS),
             Self::Overloaded { .. } => later(Reason::Overloaded, OVERLOADED_RETRY_MS),
             Self::Loading | Self::Stopping => later(Reason::NotServing, LOADING_RETRY_MS),
@@ -177,7 +190,7 @@ impl Failure {
                 Refusal::Revoked { epoch } => v1::ErrorDetail { revocation_epoch: *epoch, ..plain(Reason::Revoked) },
                 Refusal::Destroyed => plain(Reason::Destroyed),
                 Refusal::CrossSlot => plain(Reason::CrossSlot),
-                Refusal::NotHere => later(Reason::NoLeader, OVERLOADED_RETRY_MS),
+                Refusal::NotHere | Refusal::Elsewhere { .. } => later(Reason::NoLeader, OVERLOADED_RETRY_MS),
             },
         }
     }

@@ -61,6 +61,7 @@ wire_enum!(Op {
     35 => Clear { namespace, before, count_max },
     36 => Extend { version, deadline },
     37 => Move { step },
+    38 => Absorb { absorbed },
 });
 
 wire_enum!(MoveStep {
@@ -103,4 +104,5 @@ wire_enum!(Refusal {
     14 => Destroyed,
     15 => CrossSlot,
     16 => NotHere,
+    17 => Elsewhere { home },
 });

@@ -10,12 +10,13 @@ mod query;
 mod region;
 mod session;
 mod state;
+mod stream;
 
 #[cfg(test)]
 mod tests;
 
 /// The version of everything that this room writes.
-pub const FORMAT_VERSION: u8 = 1;
+pub const FORMAT_VERSION: u8 = 2;
 
 /// Why bytes are not a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

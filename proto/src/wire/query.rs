@@ -31,6 +31,7 @@ wire_enum!(Query {
     3 => CountSlot { slot, namespace },
     4 => RevocationEpoch { namespace, user },
     5 => Random { namespace, seed },
+    6 => GetAtHome { key, projection },
 });
 
 wire_enum!(Answer { 0 => Record[view], 1 => Page { lines, next }, 2 => Total { sessions, bytes }, 3 => Epoch[epoch] });

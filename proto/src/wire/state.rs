@@ -9,4 +9,4 @@ wire_struct!(Answers { origins, swept, clock_ms });
 wire_struct!(Departure { to, replace, rules, version, since, view });
 wire_struct!(Arrival { version, arrived });
 wire_struct!(Moves { departures, arrivals, closed });
-wire_struct!(Meta { region, epoch, last_stamp, sequences, revocations, answers, moves });
+wire_struct!(Meta { region, epoch, last_stamp, sequences, revocations, answers, moves, followed });

@@ -1,10 +1,11 @@
 //! What can be looked up beside the key: who is due, whose sessions, which labels, how much in a namespace.
 //!
+//! Sessions that another region orders are due there: they are listed apart, so that nobody here looks at them again and again.
 //! Always equal to what one would compute from the records; the tests do so after every step.
 
 use super::deadlines::{Deadlines, Entry};
 use crate::{
-    ids::{Key, NamespaceId, Stamp},
+    ids::{Key, NamespaceId, RegionId, Stamp},
     session::{Life, Owner, Record},
 };
 use std::{
@@ -23,6 +24,8 @@ pub struct Usage {
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Index {
+    /// Whose sessions are due here.
+    region: RegionId,
     living: BTreeMap<NamespaceId, Living>,
     /// Tombstones by when they may go.
     pub(super) dead: Deadlines,
@@ -33,16 +36,26 @@ pub(super) struct Index {
 /// Records of one namespace that are no tombstones.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Living {
-    deadlines: Deadlines,
+    ours: Deadlines,
+    others: Deadlines,
     usage: Usage,
 }
 
-/// Whether `record` is in the index of the living, and the stamp that it is found under.
-pub(super) fn due(record: &Record) -> (bool, Stamp) {
-    match record.life {
-        Life::Live => (true, record.deadline()),
-        Life::Dead { collect_at, .. } => (false, collect_at),
+impl Living {
+    fn deadlines(&mut self, list: List) -> &mut Deadlines {
+        if list == List::Ours { &mut self.ours } else { &mut self.others }
     }
+}
+
+/// A list of records by stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum List {
+    /// The living that this region orders, by deadline.
+    Ours,
+    /// The living that another region orders, by deadline.
+    Others,
+    /// Tombstones, by when they may go.
+    Dead,
 }
 
 /// The owner as far as the index knows it: tombstones have none.
@@ -51,28 +64,42 @@ fn owner(record: &Record) -> Option<&Owner> {
 }
 
 impl Index {
+    /// That of `region` without sessions.
+    pub(super) fn new(region: RegionId) -> Self {
+        Self { region, ..Self::default() }
+    }
+
     /// The index of these records, built faster than one by one.
-    pub(super) fn of(records: &BTreeMap<Key, Arc<Record>>) -> Self {
-        let mut index = Self::default();
-        let (mut living, mut dead): (BTreeMap<NamespaceId, Vec<Entry>>, Vec<Entry>) = Default::default();
+    pub(super) fn of(region: RegionId, records: &BTreeMap<Key, Arc<Record>>) -> Self {
+        let mut index = Self::new(region);
+        let (mut living, mut dead): (BTreeMap<(NamespaceId, List), Vec<Entry>>, Vec<Entry>) = Default::default();
         for (key, record) in records {
             index.insert_owner(key, owner(record));
-            let (live, stamp) = due(record);
+            let (list, stamp) = index.place(record);
             let entry = (stamp, key.position());
-            if !live {
+            if list == List::Dead {
                 dead.push(entry);
                 continue;
             }
-            living.entry(key.namespace()).or_default().push(entry);
+            living.entry((key.namespace(), list)).or_default().push(entry);
             let usage = &mut index.living.entry(key.namespace()).or_default().usage;
             usage.sessions += 1;
             usage.bytes = usage.bytes.saturating_add(record.body_bytes());
         }
-        for (namespace, entries) in living {
-            index.living.entry(namespace).or_default().deadlines = Deadlines::of(entries);
+        for ((namespace, list), entries) in living {
+            *index.living.entry(namespace).or_default().deadlines(list) = Deadlines::of(entries);
         }
         index.dead = Deadlines::of(dead);
         index
+    }
+
+    /// In which list a record is, and the stamp that it is found under.
+    pub(super) fn place(&self, record: &Record) -> (List, Stamp) {
+        match record.life {
+            Life::Live if record.home == self.region => (List::Ours, record.deadline()),
+            Life::Live => (List::Others, record.deadline()),
+            Life::Dead { collect_at, .. } => (List::Dead, collect_at),
+        }
     }
 
     pub(super) fn insert(&mut self, key: &Key, record: &Record) {
@@ -87,10 +114,10 @@ impl Index {
 
     /// Moves a record from what it was to what it is.
     pub(super) fn change(&mut self, key: &Key, before: &Record, after: &Record) {
-        if due(before) != due(after) {
+        if self.place(before) != self.place(after) {
             self.remove_due(key, before);
             self.insert_due(key, after);
-        } else if let (true, Some(living)) = (due(after).0, self.living.get_mut(&key.namespace())) {
+        } else if let (Life::Live, Some(living)) = (after.life, self.living.get_mut(&key.namespace())) {
             let more = living.usage.bytes.saturating_add(after.body_bytes());
             living.usage.bytes = more.saturating_sub(before.body_bytes());
         }
@@ -101,25 +128,25 @@ impl Index {
     }
 
     fn insert_due(&mut self, key: &Key, record: &Record) {
-        let (live, stamp) = due(record);
+        let (list, stamp) = self.place(record);
         let entry = (stamp, key.position());
-        if !live {
+        if list == List::Dead {
             return self.dead.insert(entry);
         }
         let living = self.living.entry(key.namespace()).or_default();
-        living.deadlines.insert(entry);
+        living.deadlines(list).insert(entry);
         living.usage.sessions += 1;
         living.usage.bytes = living.usage.bytes.saturating_add(record.body_bytes());
     }
 
     fn remove_due(&mut self, key: &Key, record: &Record) {
-        let (live, stamp) = due(record);
+        let (list, stamp) = self.place(record);
         let entry = (stamp, key.position());
-        if !live {
+        if list == List::Dead {
             return self.dead.remove(entry);
         }
         let Some(living) = self.living.get_mut(&key.namespace()) else { return };
-        living.deadlines.remove(entry);
+        living.deadlines(list).remove(entry);
         living.usage.sessions = living.usage.sessions.saturating_sub(1);
         living.usage.bytes = living.usage.bytes.saturating_sub(record.body_bytes());
         if living.usage.sessions == 0 {
@@ -174,12 +201,13 @@ impl Index {
         until: Stamp,
         from: Option<Entry>,
     ) -> impl Iterator<Item = Entry> + use<'_> {
-        self.living.get(&namespace).into_iter().flat_map(move |living| living.deadlines.until(until, from))
+        let living = self.living.get(&namespace).into_iter();
+        living.flat_map(move |living| merged(living.ours.until(until, from), living.others.until(until, from)))
     }
 
-    /// Where living records are whose deadline is at or before `until`, by namespace, then by deadline.
-    pub(super) fn all_living(&self, until: Stamp) -> impl Iterator<Item = Entry> + use<'_> {
-        self.living.values().flat_map(move |living| living.deadlines.until(until, None))
+    /// Where living records of ours are whose deadline is at or before `until`, by namespace, then by deadline.
+    pub(super) fn due(&self, until: Stamp) -> impl Iterator<Item = Entry> + use<'_> {
+        self.living.values().flat_map(move |living| living.ours.until(until, None))
     }
 
     pub(super) fn usage(&self, namespace: NamespaceId) -> Usage {
@@ -189,4 +217,18 @@ impl Index {
     pub(super) fn usages(&self) -> impl Iterator<Item = (NamespaceId, Usage)> {
         self.living.iter().map(|(namespace, living)| (*namespace, living.usage))
     }
+}
+
+/// Two ascending lists as one; an entry that is in both comes once.
+fn merged(left: impl Iterator<Item = Entry>, right: impl Iterator<Item = Entry>) -> impl Iterator<Item = Entry> {
+    let (mut left, mut right) = (left.peekable(), right.peekable());
+    std::iter::from_fn(move || match (left.peek().copied(), right.peek().copied()) {
+        (Some(first), Some(second)) if first == second => {
+            right.next();
+            left.next()
+        }
+        (Some(first), Some(second)) if second < first => right.next(),
+        (Some(_), _) => left.next(),
+        (None, _) => right.next(),
+    })
 }

@@ -4,6 +4,7 @@ use super::{Answers, Moves, State, answers::Memory, index::Index, warmth::Warmth
 use crate::{
     ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     session::Record,
+    stream::{Progress, Source},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -24,6 +25,8 @@ pub struct Meta {
     pub answers: Answers,
     /// Sessions between this shard and others.
     pub moves: Moves,
+    /// How far other regions' shards were followed.
+    pub followed: BTreeMap<Source, Progress>,
 }
 
 impl State {
@@ -37,15 +40,16 @@ impl State {
             revocations: self.revocations.clone(),
             answers: self.answers.known().clone(),
             moves: self.moves.clone(),
+            followed: self.followed.clone(),
         }
     }
 
     /// The state that [`State::meta`] and [`State::records`] came from.
     pub fn restore(meta: Meta, records: impl IntoIterator<Item = (Key, Record)>) -> Self {
-        let Meta { region, epoch, last_stamp, sequences, revocations, answers, moves } = meta;
+        let Meta { region, epoch, last_stamp, sequences, revocations, answers, moves, followed } = meta;
         let records: BTreeMap<Key, Arc<Record>> =
             records.into_iter().map(|(key, record)| (key, Arc::new(record))).collect();
-        let (index, warmth) = (Index::of(&records), Warmth::of(records.values()));
+        let (index, warmth) = (Index::of(region, &records), Warmth::of(records.values()));
         let answers = Memory::of(answers);
         let (leftovers, collected, unsaved, plants) = Default::default();
         let mut state = Self {
@@ -58,6 +62,7 @@ impl State {
             leftovers,
             answers,
             moves,
+            followed,
             index,
             collected,
             unsaved,

@@ -18,6 +18,7 @@ mod read;
 mod sessions;
 mod sets;
 mod sorted;
+mod streams;
 mod strings;
 #[cfg(test)]
 mod tests;
@@ -39,10 +40,12 @@ pub use warmth::ColdSession;
 use crate::{
     command::{Command, Outcome, Refusal},
     ids::{Key, NamespaceId, RegionId, Slot, Stamp},
-    session::Record,
+    session::{Life, Record},
+    stream::{Progress, Source},
 };
 use answers::{Memory, Recall};
-use index::Index;
+use deadlines::Entry;
+use index::{Index, List};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -116,6 +119,8 @@ pub struct State {
     answers: Memory,
     /// Sessions between this shard and others.
     moves: Moves,
+    /// How far this shard has followed those of other regions.
+    followed: BTreeMap<Source, Progress>,
     /// Derived from `records`, always.
     index: Index,
     /// Whose tombstones the last entry collected; not replicated, as all that follows.
@@ -129,7 +134,7 @@ pub struct State {
 impl State {
     /// A shard of `region` without sessions, writing under region epoch `epoch`.
     pub fn new(region: RegionId, epoch: u32) -> Self {
-        Self { region, epoch, ..Self::default() }
+        Self { region, epoch, index: Index::new(region), ..Self::default() }
     }
 
     /// Applies one command and reports what changed through `effects`.
@@ -211,36 +216,45 @@ impl State {
         self.index.usages()
     }
 
-    /// Living records whose logged deadline is at or before `now`, at most `max`. The leader knows which of them were touched
-    /// since, and proposes to extend those and to expire the others.
+    /// Living records that this region orders and whose logged deadline is at or before `now`, at most `max`. The leader knows
+    /// which of them were touched since, and proposes to extend those and to expire the others.
     pub fn due(&self, now: Stamp, max: usize) -> Vec<(Key, Arc<Record>)> {
-        let due = self.index.all_living(now).flat_map(|entry| self.at(entry, true));
+        let due = self.index.due(now).flat_map(|entry| self.at(entry, List::Ours));
         due.take(max).map(|(key, record)| (key.clone(), record.clone())).collect()
     }
 
-    /// Whether any living record's logged deadline is at or before `now`.
+    /// Whether there is any of [`State::due`].
     pub fn is_any_due(&self, now: Stamp) -> bool {
-        self.index.all_living(now).next().is_some()
+        self.index.due(now).next().is_some()
     }
 
     fn collect_tombstones(&mut self, stamp: Stamp) {
         self.collected.clear();
-        let due = self.index.dead.until(stamp, None).flat_map(|entry| self.at(entry, false));
+        let due = self.index.dead.until(stamp, None).flat_map(|entry| self.at(entry, List::Dead));
         let due: Vec<Key> = due.take(COLLECTED_PER_APPLY_MAX).map(|(key, _)| key.clone()).collect();
-        for key in &due {
-            if let Some(record) = self.records.remove(key) {
-                self.index.remove(key, &record);
-                self.warmth.leave(&record);
-                self.unsaved.note(key, None, Part::Body);
-            }
-        }
+        due.iter().for_each(|key| self.forget(key));
         self.collected = due;
     }
 
+    /// Forgets a record altogether.
+    fn forget(&mut self, key: &Key) {
+        if let Some(record) = self.records.remove(key) {
+            self.index.remove(key, &record);
+            self.warmth.leave(&record);
+            self.unsaved.note(key, None, Part::Body);
+        }
+    }
+
     /// The records that an index entry `(stamp, position)` stands for: one, but for ids whose hashes collide.
-    fn at(&self, (stamp, position): (Stamp, u64), live: bool) -> impl Iterator<Item = (&Key, &Arc<Record>)> {
+    fn at(&self, (stamp, position): Entry, list: List) -> impl Iterator<Item = (&Key, &Arc<Record>)> {
         let here = self.records.range(Key::lowest(position)..).take_while(move |(key, _)| key.position() == position);
-        here.filter(move |(_, record)| index::due(record) == (live, stamp))
+        here.filter(move |(_, record)| self.index.place(record) == (list, stamp))
+    }
+
+    /// As [`State::at`], for a living record that any region orders.
+    fn living_at(&self, (stamp, position): Entry) -> impl Iterator<Item = (&Key, &Arc<Record>)> {
+        let here = self.records.range(Key::lowest(position)..).take_while(move |(key, _)| key.position() == position);
+        here.filter(move |(_, record)| record.life == Life::Live && record.deadline() == stamp)
     }
 
     /// The next version sequence of a slot, above `above`.

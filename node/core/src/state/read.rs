@@ -52,6 +52,8 @@ impl State {
     pub fn query(&self, now: Stamp, touched: Touched<'_>, query: &Query) -> (Answer, Option<Key>) {
         let answer = match query {
             Query::Get { key, projection } => return self.get(now, touched, key, projection),
+            Query::GetAtHome { key, .. } if self.home_elsewhere(key).is_some() => Answer::Record(None),
+            Query::GetAtHome { key, projection } => return self.get(now, touched, key, projection),
             Query::Scan { namespace, filter, from, count } => {
                 self.scan(now, touched, *namespace, filter, *from, *count)
             }
@@ -72,7 +74,7 @@ impl State {
             return (Answer::Record(None), None);
         };
         if is_overdue(now, touched, key, record) {
-            return (Answer::Record(None), Some(key.clone()));
+            return (Answer::Record(None), self.orders(record).then(|| key.clone()));
         }
         if self.is_revoked(key, record) {
             return (Answer::Record(None), None);

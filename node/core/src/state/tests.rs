@@ -4,6 +4,7 @@ mod answers;
 mod engine;
 mod merging;
 mod moves;
+mod streams;
 mod walks;
 
 use super::{Effect, State};

@@ -30,6 +30,9 @@ const LARGEST_NAMED_MAX: usize = 5;
 
 impl Turn<'_> {
     pub fn run(&mut self, key: &Key, op: Op) -> Result<Outcome, Refusal> {
+        if let Some(home) = self.state.elsewhere(key, &op) {
+            return Err(Refusal::Elsewhere { home });
+        }
         match op {
             Op::Create { .. } | Op::Put { .. } | Op::Patch { .. } | Op::Touch | Op::Rename { .. } | Op::Copy { .. } => {
                 self.session_op(key, op)
@@ -61,6 +64,7 @@ impl Turn<'_> {
             Op::Revoke { user, epoch, count_max } => Ok(self.revoke(key.namespace(), &user, epoch, count_max)),
             Op::Move { step } => self.move_op(key, step),
             Op::Clear { namespace, before, count_max } => Ok(self.clear(namespace, before, count_max)),
+            Op::Absorb { absorbed } => Ok(self.absorb(*absorbed)),
         }
     }
 

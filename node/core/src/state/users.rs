@@ -46,8 +46,10 @@ impl Turn<'_> {
     }
 
     pub(super) fn clear(&mut self, namespace: NamespaceId, before: Stamp, count_max: u64) -> Outcome {
-        let records = self.state.index.living(namespace, NEVER, None).flat_map(|entry| self.state.at(entry, true));
-        let older = records.filter(|(key, record)| key.namespace() == namespace && record.incarnation.stamp < before);
+        let records = self.state.index.living(namespace, NEVER, None).flat_map(|entry| self.state.living_at(entry));
+        let older = records.filter(|(key, record)| {
+            key.namespace() == namespace && record.incarnation.stamp < before && self.state.orders(record)
+        });
         let chosen: Vec<Key> = older.take(bounded(count_max)).map(|(key, _)| key.clone()).collect();
         chosen.iter().for_each(|key| self.end(key, false));
         Outcome::Count(chosen.len() as i64)
@@ -75,7 +77,8 @@ impl State {
     fn revoked(&self, namespace: NamespaceId, user: &[u8]) -> impl Iterator<Item = &Key> {
         let theirs = self.index.user(namespace, user, Key::lowest(0));
         theirs.filter(|key| {
-            let left = |record: &Record| record.life == Life::Live && self.is_revoked(key, record);
+            let left =
+                |record: &Record| record.life == Life::Live && self.orders(record) && self.is_revoked(key, record);
             self.records.get(*key).is_some_and(|record| left(record))
         })
     }

@@ -100,7 +100,7 @@ impl State {
             Filter { expiring_before: Some(before), .. } => {
                 let until = before.saturating_sub(1);
                 let entries = self.index.living(namespace, until, Some((from.deadline, position)));
-                let records = entries.flat_map(move |entry| self.at(entry, true).map(move |found| (entry.0, found)));
+                let records = entries.flat_map(move |entry| self.living_at(entry).map(move |found| (entry.0, found)));
                 let ours = records.filter(move |(_, (key, _))| key.namespace() == namespace);
                 Box::new(ours.map(|(deadline, (key, record))| (Cursor { deadline, ..by_key(key) }, key, record)))
             }
@@ -135,7 +135,7 @@ impl State {
     pub(super) fn random(&self, now: Stamp, touched: Touched<'_>, namespace: NamespaceId, seed: u64) -> Answer {
         let sessions = self.usage(namespace).sessions;
         let found = if sessions <= DRAWN_BY_COUNTING_MAX {
-            let records = self.index.living(namespace, NEVER, None).flat_map(|entry| self.at(entry, true));
+            let records = self.index.living(namespace, NEVER, None).flat_map(|entry| self.living_at(entry));
             let alive = records
                 .filter(|(key, record)| key.namespace() == namespace && self.is_alive(now, touched, key, record));
             let alive: Vec<_> = alive.collect();

@@ -140,9 +140,10 @@ impl State {
             return Vec::new();
         }
         let keys = queries.into_iter().filter_map(|query| match query {
-            Query::Get { key, projection } if *projection != Projection::Summary => Some(key),
-            Query::Get { .. }
-            | Query::Scan { .. }
+            Query::Get { key, projection } | Query::GetAtHome { key, projection } => {
+                (*projection != Projection::Summary).then_some(key)
+            }
+            Query::Scan { .. }
             | Query::Count { .. }
             | Query::CountSlot { .. }
             | Query::RevocationEpoch { .. }
@@ -179,7 +180,8 @@ fn needs_fields(op: &Op) -> bool {
         | Op::Restore { .. }
         | Op::Exec { .. }
         | Op::Revoke { .. }
-        | Op::Clear { .. } => false,
+        | Op::Clear { .. }
+        | Op::Absorb { .. } => false,
         Op::Set { get, .. } => *get,
         Op::Move { step } => matches!(step, MoveStep::Depart { .. }),
         Op::Read { projection } => *projection != Projection::Summary,

@@ -17,6 +17,7 @@ pub fn start(plan: &Plan, node: &PlannedNode) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("cannot find this program's file")?;
     Command::new(program)
         .args(plan.arguments(node, std::process::id()))
+        .envs(plan.environment())
         .env("NOTIFY_SOCKET", plan.notify_socket(node))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

@@ -13,8 +13,8 @@ use std::{
 pub struct Founded {
     /// The world's number in hexadecimal.
     pub world: String,
-    /// The region.
-    pub region: String,
+    /// The regions.
+    pub regions: Vec<String>,
     /// The first port.
     pub base_port: u16,
     /// How many nodes.
@@ -111,12 +111,13 @@ impl DataDir {
 /// # Errors
 /// They differ: the text says how to go on.
 pub fn check_same(founded: &Founded, asked: &Founded, data_dir: &Path) -> anyhow::Result<()> {
-    let Founded { world: _, region, base_port, nodes } = founded;
+    let Founded { world: _, regions, base_port, nodes } = founded;
     ensure!(
-        (region, base_port, nodes) == (&asked.region, &asked.base_port, &asked.nodes),
-        "the world in {} was founded with --regions {region} --nodes {nodes} --base-port {base_port}: start it so, start \
+        (regions, base_port, nodes) == (&asked.regions, &asked.base_port, &asked.nodes),
+        "the world in {} was founded with --regions {} --nodes {nodes} --base-port {base_port}: start it so, start \
          with --fresh to throw it away, or choose another --data-dir",
         data_dir.display(),
+        regions.join(","),
     );
     Ok(())
 }
@@ -126,7 +127,7 @@ mod tests {
     use super::*;
 
     fn founded(nodes: u16) -> Founded {
-        Founded { world: "7".to_owned(), region: "na".to_owned(), base_port: 7400, nodes }
+        Founded { world: "7".to_owned(), regions: vec!["na".to_owned()], base_port: 7400, nodes }
     }
 
     #[test]
@@ -148,7 +149,7 @@ mod tests {
         assert_eq!(data_dir.founded().expect("readable"), Some(founded(3)));
         let error = check_same(&founded(3), &founded(5), directory.path()).expect_err("another world").to_string();
         assert!(error.contains("--nodes 3") && error.contains("--fresh"), "{error}");
-        let plan = Plan::new(directory.path(), 7, "na", 7400, 3).expect("a plan");
+        let plan = Plan::new(directory.path(), 7, &["na".to_owned()], 7400, 3).expect("a plan");
         fs::create_dir_all(plan.directory(&plan.nodes[0])).expect("made");
         fs::write(directory.path().join("mine.txt"), "stays").expect("written");
         data_dir.clear(&plan).expect("cleared");

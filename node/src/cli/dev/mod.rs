@@ -22,10 +22,10 @@ pub const DATA_DIR: &str = ".data/dev";
 
 /// Start a world on this machine, or act on the one that runs.
 ///
-/// Without a subcommand: starts region `na` with three nodes as processes of their own, waits until it is ready and says
-/// how to use it. Ctrl-C ends all of it; what was stored is there again the next time, unless --fresh is given.
+/// Without a subcommand: starts region `na` (or those of --regions) with three nodes as processes of their own, waits until it
+/// is ready and says how to use it. Ctrl-C ends all of it; what was stored is there again the next time, unless --fresh is given.
 ///
-/// Node j listens on 7400 + 10·j: gRPC on that, Redis clients on +1, HTTP on +2, other nodes on +3.
+/// Node j of region k (na 0, eu 1, apac 2) listens on 7400 + 100·k + 10·j: gRPC on that, Redis clients on +1, HTTP on +2, other nodes on +3.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = false, subcommand_negates_reqs = true)]
 pub struct DevArgs {
@@ -36,7 +36,7 @@ pub struct DevArgs {
     #[arg(long, global = true, value_name = "DIR", default_value = DATA_DIR)]
     data_dir: PathBuf,
 
-    /// The regions to start; only `na` works so far
+    /// The regions to start, such as na,eu,apac
     #[arg(long, value_name = "NAMES", default_value = "na", value_delimiter = ',')]
     regions: Vec<String>,
 
@@ -110,14 +110,10 @@ pub fn run(args: DevArgs) -> anyhow::Result<()> {
 }
 
 fn start(args: &DevArgs) -> anyhow::Result<()> {
-    ensure!(
-        args.regions == ["na"],
-        "only one region, `na`, works so far: leave out --regions {}",
-        args.regions.join(",")
-    );
+    check_regions(&args.regions)?;
     let data_dir = DataDir::take(&args.data_dir)?;
     let asked =
-        Founded { world: fresh_world()?, region: "na".to_owned(), base_port: args.base_port, nodes: args.nodes };
+        Founded { world: fresh_world()?, regions: args.regions.clone(), base_port: args.base_port, nodes: args.nodes };
     let founded = data_dir.founded()?;
     if let (Some(founded), false) = (&founded, args.fresh) {
         directory::check_same(founded, &asked, data_dir.path())?;
@@ -135,10 +131,19 @@ fn start(args: &DevArgs) -> anyhow::Result<()> {
     runtime.block_on(world::run(plan, args.restart_after.map(Duration::from_secs)))
 }
 
+fn check_regions(names: &[String]) -> anyhow::Result<()> {
+    for (at, name) in names.iter().enumerate() {
+        let letters = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        ensure!(!name.is_empty() && letters, "--regions {name}: use small letters and digits for a region's name");
+        ensure!(!names[..at].contains(name), "--regions names {name} twice");
+    }
+    Ok(())
+}
+
 fn planned(founded: &Founded, data_dir: &DataDir) -> anyhow::Result<Plan> {
-    let Founded { world, region, base_port, nodes } = founded;
+    let Founded { world, regions, base_port, nodes } = founded;
     let world = u128::from_str_radix(world, 16).context("the world's number is damaged: start with --fresh")?;
-    Plan::new(data_dir.path(), world, region, *base_port, *nodes)
+    Plan::new(data_dir.path(), world, regions, *base_port, *nodes)
         .with_context(|| format!("--base-port {base_port} leaves no room for {nodes} nodes below port 65536"))
 }
 

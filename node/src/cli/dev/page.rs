@@ -15,7 +15,7 @@ pub fn welcome(plan: &Plan, nodes: &[NodeLine], program: &str, took: Duration) -
     let count = plan.nodes.len();
     let seconds = took.as_secs_f64();
     format!(
-        "Region {region} is ready: {count} node{s}, after {seconds:.1} s. Data and logs are in {data_dir}\n\n\
+        "{what} ready: {count} node{s}, after {seconds:.1} s. Data and logs are in {data_dir}\n\n\
          {nodes}\n\
          Keep sessions in it\n\
          \x20 REDIS_URL=redis://127.0.0.1:{resp}\n\
@@ -30,10 +30,18 @@ pub fn welcome(plan: &Plan, nodes: &[NodeLine], program: &str, took: Duration) -
          \x20 {program} dev stop {last}{at}     it is frozen until `dev cont {last}`\n\
          \x20 {program} dev status{at}\n\n\
          Ctrl-C ends all of it.\n",
-        region = plan.region,
+        what = what(plan),
         s = if count == 1 { "" } else { "s" },
         nodes = addresses(nodes),
     )
+}
+
+fn what(plan: &Plan) -> String {
+    let names: Vec<&str> = plan.regions.iter().map(|region| region.name.as_str()).collect();
+    match names.as_slice() {
+        [one] => format!("Region {one} is"),
+        many => format!("Regions {} are", many.join(", ")),
+    }
 }
 
 /// What tells `sojourn dev ...` which world is meant; nothing for the usual one.

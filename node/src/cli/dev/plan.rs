@@ -9,6 +9,9 @@ pub const BASE_PORT: u16 = 7400;
 const REGION_STEP: u16 = 100;
 const NODE_STEP: u16 = 10;
 
+/// Regions by number.
+const USUAL_REGIONS: [&str; 3] = ["na", "eu", "apac"];
+
 /// Nodes of a region: their ports must not reach the next region's.
 pub const NODES_MAX: u16 = REGION_STEP / NODE_STEP;
 
@@ -38,6 +41,28 @@ impl Ports {
     }
 }
 
+/// One region of the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedRegion {
+    /// Its number.
+    pub id: u16,
+    /// Its name.
+    pub name: String,
+}
+
+impl PlannedRegion {
+    /// Regions of these names; those that are usual have their numbers, and so their ports, whichever others there are.
+    pub fn all(names: &[String]) -> Vec<Self> {
+        let usual = |name: &str| USUAL_REGIONS.iter().position(|usual| *usual == name);
+        let others = names.iter().filter(|name| usual(name).is_none());
+        let number = |name: &String| {
+            let later = || USUAL_REGIONS.len() + others.clone().position(|other| other == name).unwrap_or_default();
+            u16::try_from(usual(name).unwrap_or_else(later)).unwrap_or(u16::MAX)
+        };
+        names.iter().map(|name| Self { id: number(name), name: name.clone() }).collect()
+    }
+}
+
 /// One node of the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedNode {
@@ -45,6 +70,8 @@ pub struct PlannedNode {
     pub id: u64,
     /// Its name, such as `na-0`.
     pub name: String,
+    /// Its region.
+    pub region: PlannedRegion,
     /// Where it listens.
     pub ports: Ports,
 }
@@ -56,21 +83,33 @@ pub struct Plan {
     pub data_dir: PathBuf,
     /// The world's number.
     pub world: u128,
-    /// The only region's name.
-    pub region: String,
-    /// Its nodes.
+    /// Its regions.
+    pub regions: Vec<PlannedRegion>,
+    /// Their nodes.
     pub nodes: Vec<PlannedNode>,
 }
 
 impl Plan {
-    /// A region of `node_count` nodes; `None` if the ports do not fit below 65536.
-    pub fn new(data_dir: &Path, world: u128, region: &str, base_port: u16, node_count: u16) -> Option<Self> {
-        let node = |index: u16| {
-            let ports = Ports::of(base_port, 0, index)?;
-            Some(PlannedNode { id: u64::from(index) + 1, name: format!("{region}-{index}"), ports })
+    /// Regions of `node_count` nodes each; `None` if the ports do not fit below 65536.
+    pub fn new(data_dir: &Path, world: u128, regions: &[String], base_port: u16, node_count: u16) -> Option<Self> {
+        let regions = PlannedRegion::all(regions);
+        let all = regions.iter().flat_map(|region| (0..node_count).map(move |index| (region, index)));
+        let node = |(region, index): (&PlannedRegion, u16)| {
+            let (id, name) = (u64::from(index) + 1, format!("{}-{index}", region.name));
+            Some(PlannedNode { id, name, region: region.clone(), ports: Ports::of(base_port, region.id, index)? })
         };
-        let nodes = (0..node_count).map(node).collect::<Option<_>>()?;
-        Some(Self { data_dir: data_dir.to_owned(), world, region: region.to_owned(), nodes })
+        let nodes = all.map(node).collect::<Option<_>>()?;
+        Some(Self { data_dir: data_dir.to_owned(), world, regions, nodes })
+    }
+
+    fn of_region<'a>(&'a self, region: &'a PlannedRegion) -> impl Iterator<Item = &'a PlannedNode> {
+        self.nodes.iter().filter(move |node| node.region == *region)
+    }
+
+    /// What the nodes know that is not for every eye: the environment of each.
+    pub fn environment(&self) -> [(String, String); 1] {
+        // A world on one machine, open to whoever is on it.
+        [(crate::config::environment_name("world.secret"), format!("{:032x}", self.world))]
     }
 
     /// Where a node keeps its data.
@@ -97,9 +136,13 @@ impl Plan {
     /// The arguments that make a process of the same binary this node, ending with `parent`.
     pub fn arguments(&self, node: &PlannedNode, parent: u32) -> Vec<String> {
         let at = |port: u16| format!("127.0.0.1:{port}");
-        let founders = self.nodes.iter().map(|PlannedNode { id, name, ports }| {
+        let founders = self.of_region(&node.region).map(|PlannedNode { id, name, ports, region: _ }| {
             let Ports { grpc, resp, http, peers } = *ports;
             format!("{id}:{name}={}/{}/{}/{}", at(peers), at(resp), at(grpc), at(http))
+        });
+        let regions = self.regions.iter().map(|region| {
+            let entrances: Vec<String> = self.of_region(region).map(|node| at(node.ports.peers)).collect();
+            format!("{}:{}={}", region.id, region.name, entrances.join("/"))
         });
         let flags = [
             ("--parent", parent.to_string()),
@@ -107,7 +150,9 @@ impl Plan {
             ("--node-name", node.name.clone()),
             ("--node-data-dir", self.directory(node).display().to_string()),
             ("--node-threads", self.threads_per_node().to_string()),
-            ("--region-name", self.region.clone()),
+            ("--region-id", node.region.id.to_string()),
+            ("--region-name", node.region.name.clone()),
+            ("--world-regions", regions.collect::<Vec<_>>().join(",")),
             ("--region-world", format!("{:x}", self.world)),
             ("--region-founders", founders.collect::<Vec<_>>().join(",")),
             ("--listen-grpc", at(node.ports.grpc)),
@@ -135,16 +180,18 @@ mod tests {
 
     #[test]
     fn a_nodes_arguments_are_understood_by_serve() {
-        let plan = Plan::new(Path::new("/tmp/world"), 7, "na", 7400, 3).expect("a plan");
-        let arguments = plan.arguments(&plan.nodes[1], 42);
+        let regions = ["na", "eu"].map(str::to_owned);
+        let plan = Plan::new(Path::new("/tmp/world"), 7, &regions, 7400, 3).expect("a plan");
+        let arguments = plan.arguments(&plan.nodes[4], 42);
         assert_eq!(arguments[0], "serve");
         let pairs = arguments[1..].chunks(2).filter(|pair| pair[0] != "--parent");
         let known = |flag: &str| crate::config::KEYS.iter().find(|key| flag == format!("--{}", flag_of(key)));
         let texts = pairs.map(|pair| (known(&pair[0]).expect("a key").name.to_owned(), pair[1].clone())).collect();
-        let config = crate::config::NodeConfig::from_texts(&[&texts]).expect("a configuration");
+        let environment = crate::config::read_environment(plan.environment().into_iter());
+        let config = crate::config::NodeConfig::from_texts(&[&texts, &environment]).expect("a configuration");
         let name = config.name_of(config.id);
-        assert_eq!((name.as_str(), config.founders.len(), config.world), ("na-1", 3, Some(7)));
-        assert_eq!(config.listen.resp.port(), 7411);
+        assert_eq!((name.as_str(), config.founders.len(), config.world), ("eu-1", 3, Some(7)));
+        assert_eq!((config.listen.resp.port(), config.abroad.neighbours.len()), (7511, 1));
     }
 
     fn flag_of(key: &crate::config::Key) -> String {

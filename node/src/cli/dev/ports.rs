@@ -34,7 +34,8 @@ mod tests {
     fn a_taken_port_is_named_with_who_needs_it() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = taken.local_addr().expect("bound").port();
-        let Some(plan) = port.checked_sub(1).and_then(|base| Plan::new(Path::new("/"), 1, "na", base, 1)) else {
+        let Some(plan) = port.checked_sub(1).and_then(|base| Plan::new(Path::new("/"), 1, &["na".to_owned()], base, 1))
+        else {
             return;
         };
         let error = check_free(&plan).expect_err("taken").to_string();

@@ -98,7 +98,7 @@ impl From<KeyError> for Error {
 impl From<Unavailable> for Error {
     fn from(unavailable: Unavailable) -> Self {
         match &unavailable {
-            Unavailable::NoLeader { .. } => format!("CLUSTERDOWN {unavailable}").into(),
+            Unavailable::NoLeader { .. } | Unavailable::HomeAway { .. } => format!("CLUSTERDOWN {unavailable}").into(),
             Unavailable::DiskFull => format!("MISCONF {unavailable}").into(),
             Unavailable::Overloaded { .. } => format!("TRYAGAIN {unavailable}").into(),
             Unavailable::Loading => Self::new("LOADING Redis is loading the dataset in memory"),
@@ -121,6 +121,7 @@ impl From<Refusal> for Error {
             Refusal::NotFinite => Self::new("ERR increment would produce NaN or Infinity"),
             Refusal::CrossSlot => CROSS_SLOT,
             Refusal::NotHere => Self::new("TRYAGAIN the slot is moving to another shard; try again shortly"),
+            Refusal::Elsewhere { .. } => format!("TRYAGAIN {refusal}").into(),
             Refusal::TooLarge { bytes, bytes_max, ref largest } => too_large(bytes, bytes_max, largest),
             Refusal::Conflict { .. } | Refusal::Revoked { .. } | Refusal::Destroyed => format!("ERR {refusal}").into(),
         }

@@ -72,6 +72,7 @@ async fn start(network: &SimulatedNetwork, directory: &Path, id: NodeId, memory_
         addresses: Addresses::default(),
         founder: true,
         founders: founders.collect(),
+        mint_key: None,
         shard_count: 2,
         replicas: 3,
         storage,

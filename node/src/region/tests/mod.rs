@@ -281,6 +281,7 @@ fn options_of(identity: &NodeIdentity, founders: Vec<Member>, addresses: Address
         addresses,
         founder: identity.founder,
         founders,
+        mint_key: None,
         shard_count: SHARDS,
         replicas: 3,
         storage: StorageOptions {

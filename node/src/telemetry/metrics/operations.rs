@@ -4,9 +4,9 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use sojourn_core::{Op, Outcome, Query};
 
 /// Kinds of operations: the numbers of labels must stay small, so commands that do alike share one.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "get", "list", "count", "create", "put", "patch", "touch", "rename", "destroy", "set", "string", "hash", "members",
-    "deadline", "exec", "revoke", "clear",
+    "deadline", "exec", "revoke", "clear", "absorb",
 ];
 
 /// What became of an operation.
@@ -67,7 +67,7 @@ pub fn became<E>(outcome: &Result<Outcome, E>) -> Became {
 
 pub fn kind_of_query(query: &Query) -> Kind {
     kind(match query {
-        Query::Get { .. } | Query::RevocationEpoch { .. } => "get",
+        Query::Get { .. } | Query::GetAtHome { .. } | Query::RevocationEpoch { .. } => "get",
         Query::Scan { .. } | Query::Random { .. } => "list",
         Query::Count { .. } | Query::CountSlot { .. } => "count",
     })
@@ -98,6 +98,7 @@ pub fn kind_of_op(op: &Op) -> Kind {
         Op::Exec { .. } => "exec",
         Op::Revoke { .. } => "revoke",
         Op::Clear { .. } => "clear",
+        Op::Absorb { .. } => "absorb",
     })
 }
 

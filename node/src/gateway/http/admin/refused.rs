@@ -47,7 +47,7 @@ impl From<JsonRejection> for Refused {
 impl From<Unavailable> for Refused {
     fn from(error: Unavailable) -> Self {
         let (status, mend) = match &error {
-            Unavailable::NoLeader { .. } | Unavailable::Loading => {
+            Unavailable::NoLeader { .. } | Unavailable::HomeAway { .. } | Unavailable::Loading => {
                 (StatusCode::SERVICE_UNAVAILABLE, "`sojourn cluster status` shows which nodes are missing")
             }
             Unavailable::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "make room on the nodes' disks"),

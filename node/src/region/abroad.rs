@@ -1,0 +1,328 @@
+//! Sessions that another region orders: where their requests go.
+//!
+//! The shard's leader decides, for all nodes of the region. What its copies cannot vouch for is asked at home. A session that is
+//! not known here is not missing before the other regions were asked: it may be so new that its copy is on its way.
+
+use super::{
+    backend::Unavailable,
+    copies::Copies,
+    machine::Agreed,
+    node::{Inner, NodeOptions, RegionNode},
+    shards::Shard,
+};
+use crate::{
+    env::Env,
+    raft::RunningGroup,
+    shard::{Bundle, NotProposed, Sessions},
+};
+use futures::future::{BoxFuture, Either, join_all};
+use sojourn_core::{
+    Answer, Command, Condition, Key, Life, NamespaceId, NodeId, Op, Outcome, Projection, Query, Refusal, RegionId,
+    Request, ShardId, Stamp, mint::Provenance, policy::Policy, stream::Absorbed,
+};
+use std::sync::Arc;
+
+/// How often a write follows a session that changes its home meanwhile.
+const HOPS_MAX: u32 = 3;
+
+/// How far a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// To whichever region orders its session.
+    World,
+    /// No further than this region: another one has sent it.
+    Region,
+}
+
+/// The other regions of the world, as this one reaches them.
+pub trait Abroad: Send + Sync + 'static {
+    /// Writes at a region, one after the other; one result each. Repeating a request is safe.
+    fn write(&self, home: RegionId, commands: Vec<Command>) -> BoxFuture<'static, Vec<Result<Outcome, Unavailable>>>;
+
+    /// Reads a session at a region, if that one orders it.
+    fn read(&self, home: RegionId, key: Key, projection: Projection)
+    -> BoxFuture<'static, Result<Answer, Unavailable>>;
+
+    /// All other regions.
+    fn regions(&self) -> Vec<RegionId>;
+}
+
+/// Who orders a session, as far as a shard can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Here,
+    Away(RegionId),
+    /// This region does not know it; another one may.
+    Unknown,
+}
+
+/// Tells which region is asked, for the shards that a node leads.
+pub struct Ways {
+    here: RegionId,
+    agreed: Arc<RunningGroup<Agreed>>,
+    abroad: Arc<dyn Abroad>,
+}
+
+impl Ways {
+    fn place(&self, held: &Shard, key: &Key) -> Place {
+        if let Some(record) = held.group.machine().record(key) {
+            return if record.home == self.here { Place::Here } else { Place::Away(record.home) };
+        }
+        match self.agreed.machine().now().mint_key.provenance(key.namespace(), key.id()) {
+            Provenance::Minted(minted) if minted.region != self.here => Place::Away(minted.region),
+            Provenance::Minted(_) => Place::Here,
+            Provenance::Foreign | Provenance::Forged => {
+                held.copies().and_then(|copies| copies.found(key)).map_or(Place::Unknown, Place::Away)
+            }
+        }
+    }
+
+    /// Writes commands, in order, where the writes of their sessions are ordered.
+    async fn write(&self, held: &Shard, commands: Vec<Command>) -> Result<Vec<Outcome>, NotProposed> {
+        let mut homes = Vec::with_capacity(commands.len());
+        for command in &commands {
+            homes.push(self.home_of(held, command).await?);
+        }
+        let mut outcomes = Vec::with_capacity(commands.len());
+        let mut left = commands.into_iter();
+        for run in homes.chunk_by(|one, next| one == next) {
+            let run_commands: Vec<Command> = left.by_ref().take(run.len()).collect();
+            for (written, command) in self.write_at(held, run[0], &run_commands).await?.into_iter().zip(run_commands) {
+                outcomes.push(match written {
+                    Outcome::Refused(Refusal::Elsewhere { home }) => self.write_after(held, home, command).await?,
+                    outcome => outcome,
+                });
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// The region that orders the sessions of a command.
+    async fn home_of(&self, held: &Shard, command: &Command) -> Result<RegionId, NotProposed> {
+        let mut keys = Vec::new();
+        command.push_keys(&mut keys);
+        for key in keys {
+            match self.place(held, key) {
+                Place::Here => {}
+                Place::Away(home) => return Ok(home),
+                Place::Unknown if begins_anew(&command.op) && self.is_all_heard(held, key) => {}
+                Place::Unknown => {
+                    if let Some((home, _)) = self.find(held, key, &Projection::Summary).await? {
+                        return Ok(home);
+                    }
+                }
+            }
+        }
+        Ok(self.here)
+    }
+
+    /// Follows a session that has changed its home meanwhile.
+    async fn write_after(&self, held: &Shard, mut home: RegionId, command: Command) -> Result<Outcome, NotProposed> {
+        for _hop in 0..HOPS_MAX {
+            match self.write_at(held, home, std::slice::from_ref(&command)).await?.pop() {
+                Some(Outcome::Refused(Refusal::Elsewhere { home: other })) => home = other,
+                Some(outcome) => return Ok(outcome),
+                None => return Err(NotProposed::Stopped),
+            }
+        }
+        Err(NotProposed::HomeAway(home))
+    }
+
+    async fn write_at(&self, held: &Shard, home: RegionId, commands: &[Command]) -> Result<Vec<Outcome>, NotProposed> {
+        if home == self.here {
+            return held.proposer.write(Bundle::new(commands)).await;
+        }
+        let written = self.abroad.write(home, commands.to_vec()).await;
+        if let Some(copies) = held.copies() {
+            // Whatever the answers: they may have been written.
+            let mut keys = Vec::new();
+            commands.iter().for_each(|command| command.push_keys(&mut keys));
+            keys.into_iter().for_each(|key| copies.touch(key, home));
+        }
+        written.into_iter().map(|outcome| outcome.map_err(|error| not_proposed(home, &error))).collect()
+    }
+
+    fn is_all_heard(&self, held: &Shard, key: &Key) -> bool {
+        let copies = held.copies();
+        let heard = |region| copies.as_ref().is_some_and(|copies| copies.answers_for(region, key));
+        self.abroad.regions().into_iter().all(heard)
+    }
+
+    /// Looks for a session in all other regions.
+    ///
+    /// # Errors
+    /// One that may have it does not answer.
+    async fn find(
+        &self,
+        held: &Shard,
+        key: &Key,
+        projection: &Projection,
+    ) -> Result<Option<(RegionId, Answer)>, NotProposed> {
+        let regions = self.abroad.regions();
+        let asked = regions.iter().map(|region| self.abroad.read(*region, key.clone(), projection.clone()));
+        let (mut silent, copies) = (None, held.copies());
+        for (region, answer) in regions.iter().zip(join_all(asked).await) {
+            match answer {
+                Ok(Answer::Record(None)) => {}
+                Ok(answer) => {
+                    copies.iter().for_each(|copies| copies.touch(key, *region));
+                    return Ok(Some((*region, answer)));
+                }
+                Err(_) if copies.as_ref().is_some_and(|copies| copies.has_lost(*region, key.slot())) => {}
+                Err(error) => silent = Some(not_proposed(*region, &error)),
+            }
+        }
+        silent.map_or(Ok(None), Err)
+    }
+
+    /// The answer of other regions to a read; none where this one answers.
+    async fn read(&self, held: &Shard, now: Stamp, query: &Query) -> Result<Option<Answer>, NotProposed> {
+        let Query::Get { key, projection } = query else { return Ok(None) };
+        match self.place(held, key) {
+            Place::Here => Ok(None),
+            Place::Away(home) if self.may_answer(held, now, home, key) => Ok(None),
+            Place::Away(home) => {
+                let answer = self.abroad.read(home, key.clone(), projection.clone()).await;
+                answer.map(Some).map_err(|error| not_proposed(home, &error))
+            }
+            Place::Unknown => {
+                let found = self.find(held, key, projection).await?;
+                Ok(Some(found.map_or(Answer::Record(None), |(_, answer)| answer)))
+            }
+        }
+    }
+
+    /// Whether the copy here answers for a session of `home`.
+    fn may_answer(&self, held: &Shard, now: Stamp, home: RegionId, key: &Key) -> bool {
+        let Some(record) = held.group.machine().record(key) else { return false };
+        // Its leader may know of a later deadline than it has logged.
+        let doubtful = record.life == Life::Live && record.deadline() <= now;
+        !doubtful && held.copies().is_some_and(|copies| copies.answers_for(home, key))
+    }
+}
+
+/// Whether an operation makes a session of its own, whatever there was: it need not know.
+fn begins_anew(op: &Op) -> bool {
+    matches!(op, Op::Set { condition: Condition::Always, get: false, .. })
+}
+
+/// A shard that this node leads.
+#[derive(Clone)]
+pub struct Led {
+    /// Which.
+    pub shard: ShardId,
+    /// The term that it leads in.
+    pub term: u64,
+    held: Arc<Shard>,
+}
+
+impl Led {
+    /// Its sessions.
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        self.held.group.machine()
+    }
+
+    /// Whether it still leads in that term, as far as it knows.
+    pub fn leads(&self) -> bool {
+        self.held.group.leading_term() == Some(self.term)
+    }
+
+    /// Waits until this replica holds all that was acknowledged before; `false` if it leads no more.
+    pub async fn confirm(&self) -> bool {
+        self.held.reads.confirm().await && self.leads()
+    }
+
+    /// Takes in what another region changed. Queued before this returns.
+    pub fn absorb(&self, absorbed: Absorbed) -> impl Future<Output = Result<Outcome, NotProposed>> + Send + use<> {
+        // The key says only which shard is meant; any will do.
+        let command = Key::new(NamespaceId(0), b"absorb").map(|key| Command {
+            request: Request::default(),
+            key,
+            rules: Policy::default().rules(false),
+            touched: None,
+            op: Op::Absorb { absorbed: Box::new(absorbed) },
+        });
+        let written = command.map(|command| self.held.proposer.enqueue(Bundle::new(&[command])));
+        async move { written.map_err(|_| NotProposed::Stopped)?.await?.pop().ok_or(NotProposed::Stopped) }
+    }
+
+    /// Says what is known of the copies from now on.
+    pub fn know(&self, copies: Arc<Copies>) {
+        *self.held.copies.lock() = Some(copies);
+    }
+}
+
+impl RegionNode {
+    /// Reaches the other regions through `abroad` from now on.
+    pub fn open(&self, abroad: Arc<dyn Abroad>) {
+        let Inner { options, system, ways, .. } = &*self.inner;
+        // Opened once.
+        let _open = ways.set(Arc::new(Ways { here: options.region, agreed: system.clone(), abroad }));
+    }
+
+    /// The region's number and name, and this node's number in it.
+    pub fn identity(&self) -> (RegionId, String, NodeId) {
+        let NodeOptions { region, region_name, node, .. } = &self.inner.options;
+        (*region, region_name.clone(), *node)
+    }
+
+    /// The shards that this node leads, as far as it knows.
+    pub fn led(&self) -> Vec<Led> {
+        let held = self.inner.shards.all().into_iter();
+        let led = held.filter_map(|(shard, held)| Some(Led { shard, term: held.group.leading_term()?, held }));
+        led.collect()
+    }
+
+    /// The seams that this node runs on.
+    pub fn env(&self) -> &Env {
+        &self.inner.env
+    }
+
+    /// Who leads a shard, as far as this node knows.
+    pub fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        self.inner.leader(shard)
+    }
+}
+
+impl Inner {
+    /// Writes here what this region orders, and elsewhere what it does not, as far as `reach` goes. What is written here
+    /// for certain is queued before this returns.
+    pub fn write_here(
+        &self,
+        held: &Arc<Shard>,
+        reach: Reach,
+        bundle: Bundle,
+    ) -> impl Future<Output = Result<Vec<Outcome>, NotProposed>> + Send + use<> {
+        let is_here = |ways: &Ways, key: &Key| ways.place(held, key) == Place::Here;
+        let ways = self.ways.get().filter(|_| reach == Reach::World);
+        let Some(ways) = ways.filter(|ways| !bundle.keys().iter().all(|key| is_here(ways, key))) else {
+            return Either::Left(held.proposer.enqueue(bundle));
+        };
+        let (ways, held) = (ways.clone(), held.clone());
+        Either::Right(async move { ways.write(&held, bundle.commands()).await })
+    }
+
+    /// The answer of other regions to a read; none where this one answers.
+    pub(super) async fn read_away(
+        &self,
+        held: &Shard,
+        now: Stamp,
+        query: &Query,
+    ) -> Result<Option<Answer>, NotProposed> {
+        match self.ways.get() {
+            Some(ways) => ways.read(held, now, query).await,
+            None => Ok(None),
+        }
+    }
+}
+
+fn not_proposed(home: RegionId, error: &Unavailable) -> NotProposed {
+    match error {
+        Unavailable::DiskFull => NotProposed::NoRoom,
+        Unavailable::Overloaded { .. } => NotProposed::Overloaded,
+        Unavailable::NoLeader { .. }
+        | Unavailable::HomeAway { .. }
+        | Unavailable::Loading
+        | Unavailable::Refused(_) => NotProposed::HomeAway(home),
+    }
+}

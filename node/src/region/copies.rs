@@ -1,0 +1,191 @@
+//! When a copy of a session that another region orders answers for it.
+//!
+//! A shard's leader knows how fresh its copies are, by its own clock, and what this region had done elsewhere since. Without
+//! that a client would not see what it has written itself.
+
+use crate::env::Clock;
+use parking_lot::Mutex;
+use sojourn_core::{Key, RegionId, Slot, stream::Source};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+/// How old a copy may be that answers.
+pub const STALE_MAX: Duration = Duration::from_secs(1);
+
+/// A region that was not heard of for so long is taken for lost: a session that nobody else knows is not there then.
+const LOST_AFTER: Duration = Duration::from_secs(10);
+
+/// Sessions elsewhere whose copies one leader waits for; beyond that it waits for all copies.
+const TOUCHED_MAX: usize = 65_536;
+
+/// What a shard's leader knows of its copies, as long as it leads.
+pub struct Copies {
+    term: u64,
+    clock: Arc<dyn Clock>,
+    began: Duration,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By source: its slots, and a time on this node's boot clock. All that it had committed then is here.
+    heard: BTreeMap<Source, (Vec<(Slot, Slot)>, Duration)>,
+    /// Where a session was written or found, and when, by what is known since its source was heard last.
+    touched: BTreeMap<Key, (RegionId, Duration)>,
+    /// The same by time, with what was overwritten meanwhile.
+    order: VecDeque<(Duration, Key)>,
+    /// No copy from before this answers for any session: of some it is not known what became of them elsewhere.
+    floor: Duration,
+}
+
+impl Copies {
+    /// Those of a leader in `term` that has heard nobody yet.
+    pub fn new(term: u64, clock: Arc<dyn Clock>) -> Self {
+        let began = clock.boot();
+        Self { term, clock, began, known: Mutex::default() }
+    }
+
+    /// The term that they are known in.
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// All that `source` had committed at `at`, on this node's boot clock, is here; it speaks for these slots.
+    pub fn hear(&self, source: Source, slots: &[(Slot, Slot)], at: Duration) {
+        let mut known = self.known.lock();
+        let (slots_heard, heard) = known.heard.entry(source).or_default();
+        *heard = at.max(*heard);
+        if slots_heard != slots {
+            *slots_heard = slots.to_vec();
+        }
+        known.forget_heard();
+    }
+
+    /// A source is not followed any more.
+    pub fn lose(&self, source: Source) {
+        self.known.lock().heard.remove(&source);
+    }
+
+    /// The session was found in another region just now, or may have been written there for a client of this one.
+    pub(super) fn touch(&self, key: &Key, home: RegionId) {
+        let now = self.clock.boot();
+        let mut known = self.known.lock();
+        known.touched.insert(key.clone(), (home, now));
+        known.order.push_back((now, key.clone()));
+        if known.order.len() > TOUCHED_MAX {
+            known.floor = now;
+            known.touched.clear();
+            known.order.clear();
+        }
+    }
+
+    /// Where the session was found lately, if its copy has not come yet.
+    pub(super) fn found(&self, key: &Key) -> Option<RegionId> {
+        self.known.lock().touched.get(key).map(|(home, _)| *home)
+    }
+
+    /// Whether what is here of `key`, be it nothing, answers for `home`.
+    pub(super) fn answers_for(&self, home: RegionId, key: &Key) -> bool {
+        let known = self.known.lock();
+        let touched = known.touched.get(key).map_or(known.floor, |(_, at)| known.floor.max(*at));
+        let heard = known.heard_of(home, key.slot());
+        heard.is_some_and(|heard| heard + STALE_MAX >= self.clock.boot() && heard > touched)
+    }
+
+    /// Whether a region was not heard of for so long that it cannot be waited for.
+    pub(super) fn has_lost(&self, home: RegionId, slot: Slot) -> bool {
+        let heard = self.known.lock().heard_of(home, slot).unwrap_or(self.began);
+        heard + LOST_AFTER < self.clock.boot()
+    }
+}
+
+impl Known {
+    fn heard_of(&self, home: RegionId, slot: Slot) -> Option<Duration> {
+        let theirs = self.heard.iter().filter(|(source, _)| source.region == home);
+        let mut speaking = theirs
+            .filter(|(_, (slots, _))| slots.iter().any(|(first, last)| (*first..=*last).contains(&slot)))
+            .map(|(_, (_, heard))| *heard);
+        speaking.next()
+    }
+
+    /// Forgets what every source has been heard after.
+    fn forget_heard(&mut self) {
+        let Some(all) = self.heard.values().map(|(_, at)| *at).min() else { return };
+        while let Some((at, key)) = self.order.front().filter(|(at, _)| *at < all) {
+            if self.touched.get(key).is_some_and(|(_, touched)| touched == at) {
+                self.touched.remove(key);
+            }
+            self.order.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sojourn_core::{NamespaceId, ShardId, ids::SLOTS};
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[derive(Default)]
+    struct Hands(AtomicU64);
+
+    impl Clock for Hands {
+        fn wall_ms(&self) -> u64 {
+            0
+        }
+        fn boot(&self) -> Duration {
+            Duration::from_millis(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    const EU: RegionId = RegionId(1);
+
+    fn key(number: u32) -> Key {
+        Key::new(NamespaceId(0), &number.to_le_bytes()).expect("an id")
+    }
+
+    fn heard(copies: &Copies, at_ms: u64) {
+        let slots = [(Slot::new(0).expect("a slot"), Slot::new(SLOTS - 1).expect("a slot"))];
+        copies.hear(Source { region: EU, shard: ShardId(0) }, &slots, Duration::from_millis(at_ms));
+    }
+
+    #[test]
+    fn a_copy_answers_while_it_is_fresh_and_later_than_what_was_written_elsewhere() {
+        let hands = Arc::new(Hands::default());
+        let copies = Copies::new(1, hands.clone());
+        let pass = |to_ms| hands.0.store(to_ms, Ordering::Relaxed);
+        assert!(!copies.answers_for(EU, &key(1)), "not heard yet");
+        pass(5_000);
+        heard(&copies, 4_900);
+        assert!(copies.answers_for(EU, &key(1)));
+        copies.touch(&key(1), EU);
+        assert!(!copies.answers_for(EU, &key(1)) && copies.answers_for(EU, &key(2)));
+        assert_eq!((copies.found(&key(1)), copies.found(&key(2))), (Some(EU), None));
+        pass(5_200);
+        heard(&copies, 5_000);
+        assert!(!copies.answers_for(EU, &key(1)), "asked in the same moment, perhaps before");
+        heard(&copies, 5_100);
+        assert!(copies.answers_for(EU, &key(1)));
+        assert_eq!(copies.found(&key(1)), None, "the copy is here by now");
+        pass(6_101);
+        assert!(!copies.answers_for(EU, &key(1)), "too old");
+        assert!(!copies.has_lost(EU, key(1).slot()));
+        pass(15_101);
+        assert!(copies.has_lost(EU, key(1).slot()));
+    }
+
+    #[test]
+    fn more_writes_than_are_remembered_make_all_copies_wait() {
+        let hands = Arc::new(Hands::default());
+        let copies = Copies::new(1, hands.clone());
+        hands.0.store(5_000, Ordering::Relaxed);
+        heard(&copies, 4_999);
+        (0..=u32::try_from(TOUCHED_MAX).expect("small")).for_each(|number| copies.touch(&key(number), EU));
+        assert!(!copies.answers_for(EU, &key(u32::MAX)));
+        heard(&copies, 5_001);
+        assert!(copies.answers_for(EU, &key(u32::MAX)));
+    }
+}

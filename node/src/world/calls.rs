@@ -1,0 +1,216 @@
+//! What nodes of different regions ask and tell each other, and how it looks on the wire.
+
+use crate::region::backend::Unavailable;
+use sojourn_core::{Key, NodeId, Record, ShardId, Slot, Stamp, feed::FeedCursor, stream::Span};
+use sojourn_proto::{
+    wire::{Wire, WireError, decode_all},
+    wire_enum, wire_struct,
+};
+
+/// Follow a shard: [`Follow`], answered by [`Followed`].
+pub(super) const FOLLOW: u8 = 30;
+/// A page of a copy: [`CopyOf`], answered by [`Copied`].
+pub(super) const COPY: u8 = 31;
+/// A follower has taken something in, or wants to hear how far the shard is: a [`Tick`], without an answer.
+pub(super) const TICK: u8 = 32;
+/// Changes for a follower: the stream's number in eight bytes and a packed [`Batch`], without an answer.
+pub(super) const BATCH: u8 = 33;
+/// A stream has ended at its source: its number, without an answer.
+pub(super) const OVER: u8 = 34;
+/// Writes for sessions that the other region orders: commands, answered by outcomes.
+pub(super) const WRITE: u8 = 35;
+/// A read of such a session: its key and what is wanted of it.
+pub(super) const READ: u8 = 36;
+
+/// Asks to follow a shard.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Follow {
+    /// A number by which the follower knows the stream.
+    pub stream: u64,
+    /// The shard.
+    pub shard: ShardId,
+    /// Which of its slots, from first to last.
+    pub slots: Vec<(Slot, Slot)>,
+    /// How far the follower is; none if it has nothing.
+    pub cursor: Option<FeedCursor>,
+    /// Bytes that may be on their way before the follower has taken them in.
+    pub window_bytes: u64,
+}
+
+/// What a follower is told.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Followed {
+    /// Batches come from now on.
+    Streaming,
+    /// The feed does not reach back to the cursor: take a copy, then follow from here.
+    CopyFirst {
+        /// The end of the feed now.
+        begin: FeedCursor,
+    },
+    /// Another node leads the shard.
+    NotLeader {
+        /// Which, if this one knows.
+        leader: Option<NodeId>,
+    },
+}
+
+/// What a follower tells its source.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tick {
+    /// Which stream.
+    pub stream: u64,
+    /// Bytes of batches that were taken in since it began.
+    pub taken_bytes: u64,
+    /// The follower's boot clock in ms, to be echoed by the first batch up to which all is sent that was committed when this
+    /// arrived.
+    pub ping_ms: u64,
+}
+
+/// What changed, after what was sent last.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Batch {
+    /// The cursor that it follows on.
+    pub after: FeedCursor,
+    /// The cursor after it.
+    pub next: FeedCursor,
+    /// The stamp of the source's log.
+    pub as_of: Stamp,
+    /// See [`Tick::ping_ms`].
+    pub echo_ms: Option<u64>,
+    /// The latest record of each session that changed.
+    pub records: Vec<(Key, Record)>,
+}
+
+/// Asks for a page of a copy.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CopyOf {
+    /// The shard.
+    pub shard: ShardId,
+    /// Where the copy was begun.
+    pub begin: FeedCursor,
+    /// Which part.
+    pub span: Span,
+}
+
+/// A page of a copy.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Copied {
+    /// What there is.
+    Page {
+        /// The stamp of the source's log.
+        as_of: Stamp,
+        /// See [`Span::until`].
+        until: Option<Key>,
+        /// Sessions that the region orders.
+        records: Vec<(Key, Record)>,
+        /// Sessions that another one orders.
+        elsewhere: Vec<Key>,
+    },
+    /// What changed since the copy was begun is not known any more: begin anew.
+    BeginAnew,
+    /// Another node leads the shard.
+    NotLeader,
+}
+
+wire_struct!(Follow { stream, shard, slots, cursor, window_bytes });
+wire_enum!(Followed { 0 => Streaming, 1 => CopyFirst { begin }, 2 => NotLeader { leader } });
+wire_struct!(Tick { stream, taken_bytes, ping_ms });
+wire_struct!(Batch { after, next, as_of, echo_ms, records });
+wire_struct!(CopyOf { shard, begin, span });
+wire_enum!(Copied { 0 => Page { as_of, until, records, elsewhere }, 1 => BeginAnew, 2 => NotLeader });
+wire_enum!(Unavailable {
+    0 => NoLeader { shard, retry_after_ms },
+    1 => HomeAway { region, retry_after_ms },
+    2 => DiskFull,
+    3 => Overloaded { requests_max },
+    4 => Loading,
+    5 => Refused[reason],
+});
+
+/// A result between regions.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Told<T>(pub Result<T, Unavailable>);
+
+impl<T: Wire> Wire for Told<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        match &self.0 {
+            Ok(value) => {
+                out.push(1);
+                value.put(out);
+            }
+            Err(error) => {
+                out.push(0);
+                error.put(out);
+            }
+        }
+    }
+    fn take(input: &mut sojourn_proto::wire::Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self(if bool::take(input)? { Ok(T::take(input)?) } else { Err(Unavailable::take(input)?) }))
+    }
+}
+
+/// Bytes from which on a message is worth compressing.
+const PACKED_BYTES_MIN: usize = 512;
+
+/// The longest message, unpacked: what is packed says its own length and need not be believed.
+const UNPACKED_BYTES_MAX: usize = 128 << 20;
+
+const PLAIN: u8 = 0;
+const LZ4: u8 = 1;
+
+/// The bytes of a large message: `how u8 | bytes`.
+pub(super) fn pack<T: Wire>(value: &T) -> Vec<u8> {
+    let mut plain = vec![PLAIN];
+    value.put(&mut plain);
+    if plain.len() < PACKED_BYTES_MIN {
+        return plain;
+    }
+    let packed = lz4_flex::compress_prepend_size(&plain[1..]);
+    if packed.len() + 1 < plain.len() { [&[LZ4], &packed[..]].concat() } else { plain }
+}
+
+/// Reads back what [`pack`] wrote.
+///
+/// # Errors
+/// Bytes that it did not write.
+pub(super) fn unpack<T: Wire>(bytes: &[u8]) -> Result<T, WireError> {
+    match bytes.split_first().ok_or(WireError::Cut)? {
+        (&PLAIN, plain) => decode_all(plain),
+        (&LZ4, packed) => {
+            let length = packed.first_chunk().map_or(usize::MAX, |length| u32::from_le_bytes(*length) as usize);
+            if length > UNPACKED_BYTES_MAX {
+                return Err(WireError::Invalid("a packed message of this length"));
+            }
+            let plain = lz4_flex::decompress_size_prepended(packed);
+            decode_all(&plain.map_err(|_| WireError::Invalid("a packed message"))?)
+        }
+        (tag, _) => Err(WireError::UnknownTag { of: "a packed message", tag: u64::from(*tag) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_was_packed_comes_out_and_a_length_is_not_believed() {
+        for bytes in [0_usize, 10, 100_000] {
+            let value: Box<[u8]> = b"session ".iter().copied().cycle().take(bytes).collect();
+            let packed = pack(&value);
+            assert!(packed.len() <= bytes + 8);
+            assert_eq!(unpack::<Box<[u8]>>(&packed), Ok(value));
+        }
+        assert!(pack(&Box::<[u8]>::from(vec![b'x'; 100_000])).len() < 1_000);
+        assert!(unpack::<Box<[u8]>>(&[LZ4, 255, 255, 255, 255, 1, 2]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn noise_is_never_a_panic(noise in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _outcome = unpack::<Batch>(&noise);
+            let _outcome = unpack::<Copied>(&noise);
+            let _outcome = decode_all::<Follow>(&noise);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Where the nodes of other regions are, and who leads what there: asked again and again, one region beside the other.
+
+use super::Neighbour;
+use crate::{
+    peers::{AbroadRoster, Enquiry},
+    region::entrance::{Answer, Question, Whereabouts},
+};
+use bytes::Bytes;
+use futures::future::join_all;
+use parking_lot::Mutex;
+use sojourn_core::{NodeId, RegionId, ShardId, Slot};
+use sojourn_proto::wire::{decode_all, encode};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+/// How often each region is asked.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+
+/// How soon again while one has not answered yet.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// What a node knows of the other regions.
+pub struct Contacts {
+    world: u128,
+    neighbours: BTreeMap<RegionId, Neighbour>,
+    roster: Arc<AbroadRoster>,
+    known: Mutex<BTreeMap<RegionId, Arc<Whereabouts>>>,
+    /// What was wrong with a region's answer, so that it is said once.
+    complaints: Mutex<BTreeMap<RegionId, String>>,
+}
+
+impl Contacts {
+    pub(super) fn new(world: u128, neighbours: BTreeMap<RegionId, Neighbour>, roster: Arc<AbroadRoster>) -> Self {
+        Self { world, neighbours, roster, known: Mutex::default(), complaints: Mutex::default() }
+    }
+
+    /// All other regions.
+    pub fn regions(&self) -> Vec<RegionId> {
+        self.neighbours.keys().copied().collect()
+    }
+
+    /// Where the nodes of a region are, if it has answered.
+    pub fn whereabouts(&self, region: RegionId) -> Option<Arc<Whereabouts>> {
+        self.known.lock().get(&region).cloned()
+    }
+
+    /// The numbers of the nodes of a region, the leader of a slot's shard first.
+    pub(super) fn nodes_for(&self, region: RegionId, slot: Slot) -> Vec<NodeId> {
+        let Some(known) = self.whereabouts(region) else { return Vec::new() };
+        let leader = known.shard(slot).and_then(|shard| known.leaders.get(&shard)).copied();
+        let others = known.nodes.keys().copied().filter(|node| Some(*node) != leader);
+        leader.into_iter().chain(others).map(|node| AbroadRoster::number(region, node)).collect()
+    }
+
+    /// Asks the nodes that are known, else the entrances, one after the other.
+    async fn ask(&self, region: RegionId, enquiry: &dyn Enquiry) {
+        let Some(neighbour) = self.neighbours.get(&region) else { return };
+        let known = self.whereabouts(region);
+        let nodes = known.iter().flat_map(|known| known.nodes.values());
+        let addresses: Vec<&String> = nodes.chain(&neighbour.entrances).collect();
+        let question = Bytes::from(encode(&Question::Whereabouts));
+        for address in addresses {
+            let Ok(bytes) = enquiry.ask(address.clone(), question.clone()).await else { continue };
+            match decode_all(&bytes) {
+                Ok(Answer::Whereabouts(whereabouts)) => match self.check(region, neighbour, &whereabouts) {
+                    Ok(()) => return self.learn(region, *whereabouts),
+                    Err(complaint) => self.complain(region, address, complaint),
+                },
+                // It is not in its region yet.
+                Ok(_) => {}
+                Err(error) => self.complain(region, address, format!("it does not answer as a node does ({error})")),
+            }
+        }
+    }
+
+    fn check(&self, region: RegionId, neighbour: &Neighbour, told: &Whereabouts) -> Result<(), String> {
+        if told.world != self.world {
+            return Err(format!(
+                "it is of world {:032x}, this node of {:032x}: all regions of a world have the same `region.world`",
+                told.world, self.world
+            ));
+        }
+        if told.region != (region, neighbour.name.clone()) {
+            return Err(format!(
+                "it is of region {}:{}, `world.regions` says {}:{}: correct the address or the region",
+                told.region.0.0, told.region.1, region.0, neighbour.name
+            ));
+        }
+        Ok(())
+    }
+
+    fn learn(&self, region: RegionId, whereabouts: Whereabouts) {
+        self.roster.learn(region, &whereabouts.nodes);
+        self.complaints.lock().remove(&region);
+        let earlier = self.known.lock().insert(region, Arc::new(whereabouts));
+        if earlier.is_none() {
+            tracing::info!(region = region.0, "met another region");
+        }
+    }
+
+    fn complain(&self, region: RegionId, address: &str, complaint: String) {
+        let mut complaints = self.complaints.lock();
+        if complaints.get(&region) != Some(&complaint) {
+            tracing::error!(region = region.0, address, reason = complaint, "not taken for a node of another region");
+            complaints.insert(region, complaint);
+        }
+    }
+}
+
+impl Whereabouts {
+    /// The shard of a slot.
+    pub fn shard(&self, slot: Slot) -> Option<ShardId> {
+        let range = self.slots.iter().find(|((first, last), _)| (*first..=*last).contains(&slot));
+        range.map(|(_, shard)| *shard)
+    }
+}
+
+/// Keeps asking until the node is gone.
+pub(super) async fn run_contacts(contacts: Weak<Contacts>, enquiry: Arc<dyn Enquiry>) {
+    while let Some(contacts) = contacts.upgrade() {
+        join_all(contacts.regions().into_iter().map(|region| contacts.ask(region, &*enquiry))).await;
+        let met_all = contacts.known.lock().len() == contacts.neighbours.len();
+        drop(contacts);
+        tokio::time::sleep(if met_all { ASK_EVERY } else { ASK_AGAIN_AFTER }).await;
+    }
+}

@@ -1,0 +1,79 @@
+//! Takes what nodes of other regions ask and tell.
+
+use super::{
+    calls::{self, Told},
+    follow::Followers,
+    sources::Sources,
+};
+use crate::{
+    peers::{Reply, Service},
+    raft::spawn,
+    region::{
+        RegionNode,
+        abroad::Reach,
+        backend::{Backend, Read, Unavailable},
+    },
+};
+use bytes::Bytes;
+use sojourn_core::{Command, NodeId, Query};
+use sojourn_proto::wire::{Wire, decode_all, encode};
+use std::sync::Arc;
+
+/// This node as other regions reach it.
+pub(super) struct Door {
+    node: RegionNode,
+    sources: Arc<Sources>,
+    followers: Arc<Followers>,
+}
+
+impl Door {
+    pub fn new(node: RegionNode, sources: Arc<Sources>, followers: Arc<Followers>) -> Self {
+        Self { node, sources, followers }
+    }
+
+    fn write(&self, commands: Vec<Command>, reply: Reply) {
+        let written = self.node.write_within(Reach::Region, commands);
+        drop(spawn(async move {
+            let told: Vec<_> = written.await.into_iter().map(Told).collect();
+            reply.send(&[&encode(&told)]);
+        }));
+    }
+
+    fn read(&self, query: Query, reply: Reply) {
+        let read = self.node.read(vec![Read { shard: None, query }]);
+        drop(spawn(async move {
+            let answer = read.await.pop().unwrap_or(Err(Unavailable::Loading));
+            reply.send(&[&encode(&Told(answer))]);
+        }));
+    }
+}
+
+/// Hands a message over, or says that it is none.
+fn take<T: Wire>(body: &[u8], reply: Reply, handle: impl FnOnce(T, Reply)) {
+    match decode_all(body) {
+        Ok(message) => handle(message, reply),
+        Err(error) => reply.refuse(&error.to_string()),
+    }
+}
+
+impl Service for Door {
+    fn handle(&self, from: NodeId, number: u8, body: Bytes, reply: Reply) {
+        match number {
+            calls::WRITE => take(&body, reply, |commands, reply| self.write(commands, reply)),
+            calls::READ => take(&body, reply, |(key, projection), reply| {
+                self.read(Query::GetAtHome { key, projection }, reply);
+            }),
+            calls::FOLLOW => take(&body, reply, |follow, reply| self.sources.follow(from, follow, reply)),
+            calls::COPY => take(&body, reply, |copy, reply| self.sources.copy(copy, reply)),
+            calls::TICK => take(&body, reply, |tick, _| self.sources.tick(from, &tick)),
+            calls::BATCH => self.followers.take(from, body),
+            calls::OVER => take(&body, reply, |stream, _| self.followers.end(from, stream)),
+            other => reply.refuse(&format!("call {other} between regions is unknown to this version")),
+        }
+    }
+
+    fn lost(&self, peer: NodeId) {
+        self.sources.lose(peer);
+        self.followers.lose(peer);
+    }
+}

@@ -1,0 +1,397 @@
+//! The receiving side of change streams: the leader of a shard follows the shards of other regions.
+//!
+//! What arrives goes through this shard's own log, the cursor in the same entry as the changes. Whoever leads next goes on from
+//! there; what comes twice changes nothing. Every tick asks how far the source is, so that a copy's age is known by this
+//! node's own clock: all that the source had committed when it heard the tick is here when the tick is echoed.
+
+use super::{
+    calls::{self, Batch, Copied, CopyOf, Follow, Followed, Tick},
+    contacts::Contacts,
+};
+use crate::{
+    env::Clock,
+    peers::{AbroadRoster, CallError, Lane, Rpc},
+    raft::spawn,
+    region::{RegionNode, abroad::Led, backend::Backend, copies::Copies, entrance::Whereabouts},
+    shard::NotProposed,
+};
+use bytes::{Buf, Bytes};
+use futures::{
+    future::BoxFuture,
+    stream::{FuturesOrdered, StreamExt},
+};
+use parking_lot::Mutex;
+use sojourn_core::{
+    Key, NodeId, Outcome, ShardId, Slot, SlotTable,
+    feed::FeedCursor,
+    stream::{Absorbed, Copying, Piece, Source, Span},
+};
+use sojourn_proto::wire::{Wire, decode_all, encode};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc,
+    task::AbortHandle,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout_at},
+};
+
+/// How often a node looks which shards it leads, and so which sources it follows.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often a source is asked how far it is.
+const TICK_EVERY: Duration = Duration::from_millis(250);
+
+/// A source that says nothing for so long is looked for again.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// Before a source is looked for again.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a source may take to begin a stream, or to give a page.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Bytes on their way from one source.
+const WINDOW_BYTES: u64 = 4 << 20;
+
+/// Records of this shard that one page of a copy may speak of.
+const PAGE_REACH: usize = 1_024;
+
+/// Entries of a source that changed nothing here, after which the cursor is logged all the same.
+const IDLE_ENTRIES_MAX: u64 = 10_000;
+
+/// The streams that this node receives.
+#[derive(Default)]
+pub(super) struct Followers {
+    /// Bounded by the window of each stream.
+    streams: Mutex<BTreeMap<(NodeId, u64), mpsc::UnboundedSender<Event>>>,
+}
+
+/// What comes of a stream.
+enum Event {
+    Batch(Bytes),
+    Over,
+}
+
+impl Followers {
+    /// Takes a batch.
+    pub fn take(&self, from: NodeId, mut body: Bytes) {
+        if body.len() >= size_of::<u64>() {
+            let stream = body.get_u64_le();
+            self.tell(from, stream, Event::Batch(body));
+        }
+    }
+
+    /// A stream has ended at its source.
+    pub fn end(&self, from: NodeId, stream: u64) {
+        self.tell(from, stream, Event::Over);
+    }
+
+    /// Ends the streams from a node that cannot be reached.
+    pub fn lose(&self, peer: NodeId) {
+        self.streams.lock().retain(|(from, _), _| *from != peer);
+    }
+
+    fn tell(&self, from: NodeId, stream: u64, event: Event) {
+        if let Some(events) = self.streams.lock().get(&(from, stream)) {
+            // Whoever does not listen any more has left.
+            let _gone = events.send(event);
+        }
+    }
+}
+
+/// What runs for one shard that this node leads, of one source.
+type Task = (ShardId, u64, Source);
+
+/// Follows the sources of every shard that this node leads, until the node is gone.
+pub(super) async fn run_followers(node: RegionNode, contacts: Weak<Contacts>, rpc: Rpc, followers: Arc<Followers>) {
+    let mut running: BTreeMap<Task, (AbortHandle, Arc<Copies>)> = BTreeMap::new();
+    let mut known: BTreeMap<(ShardId, u64), Arc<Copies>> = BTreeMap::new();
+    while let Some(contacts) = contacts.upgrade() {
+        let led = node.led();
+        let region = node.region();
+        known.retain(|leading, _| led.iter().any(|led| (led.shard, led.term) == *leading));
+        let mut wanted: BTreeMap<Task, Follower> = BTreeMap::new();
+        for led in led {
+            let copies = known.entry((led.shard, led.term)).or_insert_with(|| {
+                let copies = Arc::new(Copies::new(led.term, node.env().clock.clone()));
+                led.know(copies.clone());
+                copies
+            });
+            for other in contacts.regions().into_iter().filter_map(|region| contacts.whereabouts(region)) {
+                for (source, slots) in sources(&region.slots, led.shard, &other) {
+                    let follower = Follower {
+                        led: led.clone(),
+                        source,
+                        slots,
+                        copies: copies.clone(),
+                        contacts: Arc::downgrade(&contacts),
+                        rpc: rpc.clone(),
+                        followers: followers.clone(),
+                        clock: node.env().clock.clone(),
+                        stream: node.env().random.next_u64(),
+                        leader: None,
+                    };
+                    wanted.insert((led.shard, led.term, source), follower);
+                }
+            }
+        }
+        running.retain(|task, (handle, copies)| {
+            let keep = wanted.contains_key(task);
+            if !keep {
+                handle.abort();
+                copies.lose(task.2);
+            }
+            keep
+        });
+        for (task, follower) in wanted {
+            let copies = follower.copies.clone();
+            running.entry(task).or_insert_with(|| (spawn(follower.run()).abort_handle(), copies));
+        }
+        drop(contacts);
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The shards of another region that share slots with one of ours, and which.
+fn sources(ours: &SlotTable, shard: ShardId, other: &Whereabouts) -> BTreeMap<Source, Vec<(Slot, Slot)>> {
+    let own = ours.ranges().into_iter().filter(|(_, _, holder)| *holder == shard);
+    let own: Vec<(u16, u16)> = own.map(|(first, last, _)| (first, last)).collect();
+    let mut sources: BTreeMap<Source, Vec<(Slot, Slot)>> = BTreeMap::new();
+    for ((first, last), shard) in &other.slots {
+        for (own_first, own_last) in &own {
+            let (first, last) = (first.number().max(*own_first), last.number().min(*own_last));
+            if let (true, Some(first), Some(last)) = (first <= last, Slot::new(first), Slot::new(last)) {
+                sources.entry(Source { region: other.region.0, shard: *shard }).or_default().push((first, last));
+            }
+        }
+    }
+    sources
+}
+
+/// One shard following one source.
+struct Follower {
+    led: Led,
+    source: Source,
+    slots: Vec<(Slot, Slot)>,
+    copies: Arc<Copies>,
+    contacts: Weak<Contacts>,
+    rpc: Rpc,
+    followers: Arc<Followers>,
+    clock: Arc<dyn Clock>,
+    /// The number of the next stream.
+    stream: u64,
+    /// Who leads the source, if one was named that others do not know of yet.
+    leader: Option<NodeId>,
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("no node of the region is known")]
+    Unknown,
+    #[error("the node does not lead the shard")]
+    NotLeader,
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("its words make no sense: {0}")]
+    Strange(#[from] sojourn_proto::wire::WireError),
+    #[error("a batch is missing")]
+    Gap,
+    #[error("it was over at its source")]
+    Over,
+    #[error("it says nothing")]
+    Silent,
+    #[error("this node cannot take it in: {0}")]
+    Here(#[from] NotProposed),
+    #[error("another node leads this shard")]
+    Superseded,
+}
+
+/// What a batch leaves when it is in.
+struct TakenIn {
+    bytes: u64,
+    echo_ms: Option<u64>,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        while self.led.leads() {
+            let Err(ended) = self.follow().await;
+            let Source { region, shard } = self.source;
+            tracing::debug!(region = region.0, shard = shard.0, reason = %ended, "a stream ended");
+            sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Follows one node of the source's region as long as that goes well.
+    async fn follow(&mut self) -> Result<std::convert::Infallible, Ended> {
+        let node = self.source_node()?;
+        let progress = self.led.sessions().progress(self.source);
+        if let Some(Copying { begin, after }) = progress.copying {
+            self.copy(node, begin, after).await?;
+        }
+        loop {
+            let cursor = self.led.sessions().progress(self.source).cursor;
+            self.stream = self.stream.wrapping_add(1);
+            // Heard before it is asked for: the first batch may overtake the answer.
+            let (events, mut arrivals) = mpsc::unbounded_channel();
+            self.followers.streams.lock().insert((node, self.stream), events);
+            let _listening = Listening { followers: self.followers.clone(), key: (node, self.stream) };
+            let (stream, shard, slots) = (self.stream, self.source.shard, self.slots.clone());
+            let follow = Follow { stream, shard, slots, cursor, window_bytes: WINDOW_BYTES };
+            match self.call(node, calls::FOLLOW, &encode(&follow)).await? {
+                Followed::CopyFirst { begin } => self.copy(node, begin, None).await?,
+                Followed::NotLeader { leader } => {
+                    self.leader = leader.map(|leader| AbroadRoster::number(self.source.region, leader));
+                    return Err(Ended::NotLeader);
+                }
+                Followed::Streaming => return self.listen(node, cursor.unwrap_or_default(), &mut arrivals).await,
+            }
+        }
+    }
+
+    /// The leader of the source, or whoever may know.
+    fn source_node(&mut self) -> Result<NodeId, Ended> {
+        let named = self.leader.take();
+        let known = || {
+            let first = self.slots.first()?.0;
+            self.contacts.upgrade()?.nodes_for(self.source.region, first).first().copied()
+        };
+        named.or_else(known).ok_or(Ended::Unknown)
+    }
+
+    async fn call<T: Wire>(&self, node: NodeId, service: u8, body: &[u8]) -> Result<T, Ended> {
+        let bytes = self.rpc.call(node, Lane::Bulk, service, &[body], CALL_TIMEOUT).await?;
+        Ok(decode_all(&bytes)?)
+    }
+
+    /// Takes a copy, page by page, from `after` on.
+    async fn copy(&self, node: NodeId, begin: FeedCursor, mut after: Option<Key>) -> Result<(), Ended> {
+        loop {
+            let reach = self.led.sessions().copy_reach(self.source.region, after.as_ref(), PAGE_REACH);
+            let span = Span { after: after.clone(), until: reach, slots: self.slots.clone() };
+            let copy = CopyOf { shard: self.source.shard, begin, span };
+            let bytes = self.rpc.call(node, Lane::Bulk, calls::COPY, &[&encode(&copy)], CALL_TIMEOUT).await?;
+            let (as_of, until, records, elsewhere) = match calls::unpack(&bytes)? {
+                Copied::Page { as_of, until, records, elsewhere } => (as_of, until, records, elsewhere),
+                // The next stream begins another copy.
+                Copied::BeginAnew => return Ok(()),
+                Copied::NotLeader => return Err(Ended::NotLeader),
+            };
+            let span = Span { until: until.clone(), ..copy.span };
+            let piece = Piece::Page { begin, span, records, elsewhere };
+            self.absorb(as_of, piece).await?;
+            match until {
+                Some(until) => after = Some(until),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn absorb(&self, as_of: u64, piece: Piece) -> BoxFuture<'static, Result<(), Ended>> {
+        let absorbing = self.led.absorb(Absorbed { source: self.source, as_of, piece });
+        Box::pin(async move {
+            match absorbing.await? {
+                Outcome::Count(_) => Ok(()),
+                // Somebody else has led meanwhile and taken in other pieces.
+                _superseded => Err(Ended::Superseded),
+            }
+        })
+    }
+
+    /// Takes in batches as they come, and tells the source how far it is.
+    async fn listen(
+        &self,
+        node: NodeId,
+        begin: FeedCursor,
+        arrivals: &mut mpsc::UnboundedReceiver<Event>,
+    ) -> Result<std::convert::Infallible, Ended> {
+        let mut ticks = interval(TICK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut taking: FuturesOrdered<BoxFuture<'static, Result<TakenIn, Ended>>> = FuturesOrdered::new();
+        // What was told last, what the log will have once all is in, and what was taken in.
+        let (mut told, mut logged, mut taken_bytes) = (begin, begin, 0);
+        let mut silent_at = Instant::now() + SILENCE_MAX;
+        loop {
+            tokio::select! {
+                biased;
+                Some(taken) = taking.next(), if !taking.is_empty() => {
+                    let TakenIn { bytes, echo_ms } = taken?;
+                    taken_bytes += bytes;
+                    if let Some(echo_ms) = echo_ms {
+                        self.copies.hear(self.source, &self.slots, Duration::from_millis(echo_ms));
+                    }
+                }
+                _ = ticks.tick() => {
+                    let ping_ms = u64::try_from(self.clock.boot().as_millis()).unwrap_or(u64::MAX);
+                    let tick = Tick { stream: self.stream, taken_bytes, ping_ms };
+                    self.rpc.notify(node, Lane::Fast, calls::TICK, &[&encode(&tick)]);
+                }
+                event = timeout_at(silent_at, arrivals.recv()) => {
+                    let Event::Batch(body) = event.map_err(|_| Ended::Silent)?.ok_or(Ended::Over)? else {
+                        return Err(Ended::Over);
+                    };
+                    silent_at = Instant::now() + SILENCE_MAX;
+                    let Batch { after, next, as_of, echo_ms, records } = calls::unpack(&body)?;
+                    if after != told {
+                        return Err(Ended::Gap);
+                    }
+                    told = next;
+                    let taken = TakenIn { bytes: body.len() as u64, echo_ms };
+                    if records.is_empty() && next.index < logged.index + IDLE_ENTRIES_MAX {
+                        taking.push_back(Box::pin(std::future::ready(Ok(taken))));
+                    } else {
+                        let absorbing = self.absorb(as_of, Piece::Changes { after: logged, next, records });
+                        logged = next;
+                        taking.push_back(Box::pin(async move { absorbing.await.map(|()| taken) }));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Ends when its stream does.
+struct Listening {
+    followers: Arc<Followers>,
+    key: (NodeId, u64),
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.followers.streams.lock().remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sojourn_core::RegionId;
+
+    #[test]
+    fn every_slot_of_a_shard_is_followed_at_one_source() {
+        for (here, there) in [(4, 4), (4, 3), (1, 16), (16, 1)] {
+            let table = SlotTable::even(there);
+            let ranges = table.ranges().into_iter();
+            let slot = |number| Slot::new(number).expect("a slot");
+            let other = Whereabouts {
+                world: 1,
+                region: (RegionId(1), "eu".to_owned()),
+                nodes: BTreeMap::new(),
+                slots: ranges.map(|(first, last, shard)| ((slot(first), slot(last)), shard)).collect(),
+                leaders: BTreeMap::new(),
+            };
+            let ours = SlotTable::even(here);
+            for number in 0..sojourn_core::ids::SLOTS {
+                let all = sources(&ours, ours.shard(slot(number)), &other);
+                let speaks = |slots: &Vec<(Slot, Slot)>| slots.iter().any(|(a, b)| (*a..=*b).contains(&slot(number)));
+                let found: Vec<_> =
+                    all.iter().filter(|(_, slots)| speaks(slots)).map(|(source, _)| source.shard).collect();
+                assert_eq!(found, [table.shard(slot(number))]);
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The world: this region among others.
+//!
+//! Every node knows where the nodes of the other regions are (`contacts`). The leader of a shard follows the shards of other
+//! regions (`follow`), whose leaders send what changes (`sources`); requests for sessions that another region orders go there
+//! (`homes`).
+
+mod calls;
+mod contacts;
+mod door;
+mod follow;
+mod homes;
+mod sources;
+
+use crate::{
+    env::Env,
+    peers::{AbroadIdentity, AbroadNetwork, AbroadRoster, Enquiry, Receiver, Rpc, RpcOptions},
+    region::RegionNode,
+};
+use contacts::{Contacts, run_contacts};
+use door::Door;
+use follow::{Followers, run_followers};
+use homes::Homes;
+use sojourn_core::RegionId;
+use sources::Sources;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Another region as the configuration tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its name.
+    pub name: String,
+    /// Peers addresses of some of its nodes, to ask for the others.
+    pub entrances: Vec<String>,
+}
+
+/// The way to other regions, before this node knows who it is.
+pub struct Gate {
+    neighbours: BTreeMap<RegionId, Neighbour>,
+    roster: Arc<AbroadRoster>,
+    rpc: Rpc,
+    env: Env,
+}
+
+impl Gate {
+    /// The gate to these regions.
+    pub fn new(env: &Env, neighbours: BTreeMap<RegionId, Neighbour>) -> Self {
+        let names = neighbours.iter().map(|(id, neighbour)| (*id, neighbour.name.clone())).collect();
+        let roster = Arc::new(AbroadRoster::new(names));
+        let network = Arc::new(AbroadNetwork::new(roster.clone()));
+        let rpc = Rpc::new(env.clone(), network, RpcOptions::default());
+        Self { neighbours, roster, rpc, env: env.clone() }
+    }
+
+    /// Who may call from other regions.
+    pub fn roster(&self) -> Arc<AbroadRoster> {
+        self.roster.clone()
+    }
+
+    /// Where their frames go.
+    pub fn receiver(&self) -> Arc<dyn Receiver> {
+        self.rpc.receiver()
+    }
+}
+
+/// A node's part of the world.
+pub struct World {
+    contacts: Arc<Contacts>,
+}
+
+impl World {
+    /// Joins `node` to the other regions, once it knows of the founding of its own.
+    pub async fn join(gate: Gate, node: RegionNode, enquiry: Arc<dyn Enquiry>) -> Self {
+        let Gate { neighbours, roster, rpc, env } = gate;
+        let world = node.founded().await;
+        let (region, region_name, number) = node.identity();
+        roster.introduce(AbroadIdentity { world, region: region.0, region_name, node: number.0 });
+        let contacts = Arc::new(Contacts::new(world, neighbours, roster));
+        let followers = Arc::new(Followers::default());
+        let sources = Sources::new(node.clone(), rpc.clone());
+        rpc.serve(Arc::new(Door::new(node.clone(), sources, followers.clone())));
+        node.open(Arc::new(Homes::new(rpc.clone(), contacts.clone())));
+        env.spawn("world-contacts", run_contacts(Arc::downgrade(&contacts), enquiry));
+        env.spawn("world-followers", run_followers(node, Arc::downgrade(&contacts), rpc, followers));
+        Self { contacts }
+    }
+
+    /// What is known of the other regions.
+    pub fn contacts(&self) -> &Arc<Contacts> {
+        &self.contacts
+    }
+}

@@ -1,0 +1,260 @@
+//! The sending side of change streams: what a shard's leader changes, for the regions that follow.
+//!
+//! A stream sends as the feed grows, within the window that its follower grants. Several changes of a session in one batch
+//! are its latest record. A stream ends when its node does not lead the shard any more, when the feed does not reach back to
+//! it, or when its follower is silent: the follower begins another one.
+
+use super::calls::{self, Batch, Copied, CopyOf, Follow, Followed, Tick};
+use crate::{
+    peers::{Lane, Reply, Rpc},
+    raft::spawn,
+    region::{RegionNode, abroad::Led, backend::Backend},
+};
+use parking_lot::Mutex;
+use sojourn_core::{
+    Key, NodeId, Record, ShardId, Slot,
+    feed::{Changed, FeedCursor, FeedId, Followed as Fed},
+};
+use sojourn_proto::wire::encode;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+use tokio::{sync::Notify, time::sleep};
+
+/// About the most bytes of sessions in one batch.
+const BATCH_BYTES_MAX: u64 = 512 << 10;
+
+/// Between two batches of one stream: changes that come meanwhile share one.
+const BATCH_PAUSE: Duration = Duration::from_millis(3);
+
+/// A follower that says nothing for so long is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// Sessions and bytes of one page of a copy.
+const PAGE_COUNT_MAX: usize = 512;
+const PAGE_BYTES_MAX: u64 = 512 << 10;
+
+/// Streams of one node: one for each of its shards, of each shard of each other region.
+const STREAMS_MAX: usize = 65_536;
+
+/// The streams that this node sends.
+pub(super) struct Sources {
+    node: RegionNode,
+    rpc: Rpc,
+    streams: Mutex<BTreeMap<(NodeId, u64), Arc<Stream>>>,
+}
+
+/// What a follower has said of its stream.
+#[derive(Default)]
+struct Heard {
+    taken_bytes: u64,
+    /// A ping that is not echoed yet.
+    ping_ms: Option<u64>,
+    /// Whether anything was said since the stream looked last.
+    anything: bool,
+    ended: bool,
+}
+
+#[derive(Default)]
+struct Stream {
+    heard: Mutex<Heard>,
+    told: Notify,
+}
+
+impl Stream {
+    fn hear(&self, change: impl FnOnce(&mut Heard)) {
+        change(&mut self.heard.lock());
+        self.told.notify_one();
+    }
+}
+
+impl Sources {
+    pub fn new(node: RegionNode, rpc: Rpc) -> Arc<Self> {
+        Arc::new(Self { node, rpc, streams: Mutex::default() })
+    }
+
+    fn led(&self, shard: ShardId) -> Option<Led> {
+        let led = self.node.led().into_iter().find(|led| led.shard == shard)?;
+        // The low half tells worlds apart well enough.
+        led.sessions().name_feed(FeedId(self.node.region().world as u64));
+        Some(led)
+    }
+
+    /// Begins a stream, if this node leads the shard and its feed reaches back far enough.
+    pub fn follow(self: &Arc<Self>, from: NodeId, follow: Follow, reply: Reply) {
+        let Some(led) = self.led(follow.shard) else {
+            return reply.send(&[&encode(&Followed::NotLeader { leader: self.node.leader(follow.shard) })]);
+        };
+        let sources = self.clone();
+        drop(spawn(async move {
+            if !led.confirm().await {
+                return reply.send(&[&encode(&Followed::NotLeader { leader: None })]);
+            }
+            let reaches = |cursor: &FeedCursor| matches!(led.sessions().follow(*cursor, 0), Fed::Changes { .. });
+            let Some(cursor) = follow.cursor.filter(reaches) else {
+                let begin = led.sessions().feed_end();
+                return reply.send(&[&encode(&Followed::CopyFirst { begin })]);
+            };
+            let stream = Arc::new(Stream::default());
+            {
+                let mut streams = sources.streams.lock();
+                if streams.len() >= STREAMS_MAX {
+                    return reply.refuse("the node sends as many streams as it may");
+                }
+                streams.insert((from, follow.stream), stream.clone());
+            }
+            reply.send(&[&encode(&Followed::Streaming)]);
+            let sending = Sending { to: from, follow, led, stream, cursor, told: cursor, sent_bytes: 0, due: None };
+            let key = (sending.to, sending.follow.stream);
+            sending.run(Arc::downgrade(&sources), sources.rpc.clone()).await;
+            sources.streams.lock().remove(&key);
+            sources.rpc.notify(key.0, Lane::Bulk, calls::OVER, &[&encode(&key.1)]);
+        }));
+    }
+
+    /// Answers a page of a copy.
+    pub fn copy(self: &Arc<Self>, copy: CopyOf, reply: Reply) {
+        let led = self.led(copy.shard);
+        drop(spawn(async move {
+            let copied = match led {
+                Some(led) if led.confirm().await => page(&led, &copy).await,
+                Some(_) | None => Copied::NotLeader,
+            };
+            reply.send(&[&calls::pack(&copied)]);
+        }));
+    }
+
+    /// Hears a follower.
+    pub fn tick(&self, from: NodeId, tick: &Tick) {
+        let stream = self.streams.lock().get(&(from, tick.stream)).cloned();
+        if let Some(stream) = stream {
+            stream.hear(|heard| {
+                heard.taken_bytes = tick.taken_bytes;
+                heard.ping_ms = Some(tick.ping_ms);
+                heard.anything = true;
+            });
+        }
+    }
+
+    /// Ends the streams to a node that cannot be reached.
+    pub fn lose(&self, peer: NodeId) {
+        let streams = self.streams.lock();
+        let theirs = streams.iter().filter(|((to, _), _)| *to == peer);
+        theirs.for_each(|(_, stream)| stream.hear(|heard| heard.ended = true));
+    }
+}
+
+async fn page(led: &Led, copy: &CopyOf) -> Copied {
+    let sessions = led.sessions();
+    if matches!(sessions.follow(copy.begin, 0), Fed::CursorTooOld) {
+        return Copied::BeginAnew;
+    }
+    match sessions.copy_page(&copy.span, PAGE_COUNT_MAX, PAGE_BYTES_MAX).await {
+        Ok(page) => Copied::Page {
+            as_of: sessions.last_stamp(),
+            until: page.until,
+            records: page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect(),
+            elsewhere: page.elsewhere,
+        },
+        Err(error) => {
+            tracing::error!(%error, "a session cannot be read from the engine");
+            Copied::NotLeader
+        }
+    }
+}
+
+/// A stream on its way.
+struct Sending {
+    to: NodeId,
+    follow: Follow,
+    led: Led,
+    stream: Arc<Stream>,
+    /// All up to here was sent, or is no business of the follower's.
+    cursor: FeedCursor,
+    /// What the follower was told of that.
+    told: FeedCursor,
+    sent_bytes: u64,
+    /// A ping, and the index up to which everything has to be sent before it is echoed.
+    due: Option<(u64, u64)>,
+}
+
+impl Sending {
+    async fn run(mut self, sources: Weak<Sources>, rpc: Rpc) {
+        while sources.strong_count() > 0 {
+            let led = self.led.clone();
+            let fed = led.sessions().fed();
+            tokio::pin!(fed);
+            fed.as_mut().enable();
+            let Some(window) = self.look().await else { return };
+            let Some(batch) = self.next_batch(window) else { return };
+            match batch {
+                Some(batch) => {
+                    let bytes = calls::pack(&batch);
+                    self.sent_bytes += bytes.len() as u64;
+                    rpc.notify(self.to, Lane::Bulk, calls::BATCH, &[&self.follow.stream.to_le_bytes(), &bytes]);
+                    sleep(BATCH_PAUSE).await;
+                }
+                None => tokio::select! {
+                    () = fed => {}
+                    () = self.stream.told.notified() => {}
+                    () = sleep(SILENCE_MAX) => {
+                        if !std::mem::take(&mut self.stream.heard.lock().anything) {
+                            return;
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Takes in what the follower has said: how much may be sent now; none if the stream is over.
+    async fn look(&mut self) -> Option<u64> {
+        let (ping, taken_bytes) = {
+            let mut heard = self.stream.heard.lock();
+            if heard.ended {
+                return None;
+            }
+            (heard.ping_ms.take(), heard.taken_bytes)
+        };
+        if let Some(ping) = ping {
+            if !self.led.confirm().await {
+                return None;
+            }
+            self.due = Some((ping, self.led.sessions().feed_end().index));
+        }
+        Some(self.follow.window_bytes.saturating_sub(self.sent_bytes.saturating_sub(taken_bytes)))
+    }
+
+    /// What is to be sent now, if anything; none at all if the feed does not reach back.
+    fn next_batch(&mut self, window_bytes: u64) -> Option<Option<Batch>> {
+        let sessions = self.led.sessions();
+        let as_of = sessions.last_stamp();
+        let mut records = BTreeMap::new();
+        if window_bytes > 0 {
+            match sessions.follow(self.cursor, window_bytes.min(BATCH_BYTES_MAX)) {
+                Fed::Changes { entries, next } => {
+                    self.cursor = next;
+                    records = latest(entries, &self.follow.slots);
+                }
+                Fed::CursorTooOld => return None,
+            }
+        }
+        let echo_ms = self.due.take_if(|(_, index)| *index <= self.cursor.index).map(|(ping, _)| ping);
+        if records.is_empty() && echo_ms.is_none() {
+            return Some(None);
+        }
+        let (after, next) = (self.told, self.cursor);
+        self.told = next;
+        Some(Some(Batch { after, next, as_of, echo_ms, records: records.into_iter().collect() }))
+    }
+}
+
+/// The latest record of each session of these slots.
+fn latest(entries: Vec<Changed>, slots: &[(Slot, Slot)]) -> BTreeMap<Key, Record> {
+    let effects = entries.into_iter().flat_map(|entry| entry.effects);
+    let ours = effects.filter(|effect| slots.iter().any(|(first, last)| (*first..=*last).contains(&effect.key.slot())));
+    let latest: BTreeMap<Key, Arc<Record>> = ours.map(|effect| (effect.key, effect.record)).collect();
+    latest.into_iter().map(|(key, record)| (key, Arc::unwrap_or_clone(record))).collect()
+}

@@ -1,0 +1,93 @@
+//! Two regions of real processes: sessions are read and written in both, and ended in both.
+
+use super::dev::{World, free_ports_from, until};
+
+/// Where the Redis port of node `node` of a region is, from the first port on.
+const fn na(node: u16) -> u16 {
+    10 * node + 1
+}
+
+const fn eu(node: u16) -> u16 {
+    100 + 10 * node + 1
+}
+
+#[test]
+fn a_session_is_the_same_in_both_regions() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let world = World::start_with(free_ports_from(8_000, 300), directory.path(), &["--regions", "na,eu"]);
+
+    what_one_region_writes_the_other_reads(&world);
+    what_is_destroyed_in_one_region_is_gone_in_both(&world);
+    a_killed_leader_at_home_is_waited_for(&world);
+    a_lost_region_takes_its_own_sessions_with_it_and_no_others(&world);
+}
+
+fn what_one_region_writes_the_other_reads(world: &World<'_>) {
+    for number in 0..40_u16 {
+        let (id, node) = (format!("sess:{number}"), number % 3);
+        assert_eq!(world.redis_at(na(node), &format!("SET {id} first EX 3600")), "+OK");
+        assert_eq!(world.redis_at(eu(node), &format!("GET {id}")), "first", "{id} was acknowledged");
+        assert_eq!(world.redis_at(eu(0), &format!("SET {id} second EX 3600")), "+OK");
+        assert_eq!(world.redis_at(na(2), &format!("GET {id}")), "second");
+        assert_eq!(world.redis_at(eu(1), &format!("GET {id}")), "second", "its own write");
+    }
+    assert_eq!(world.redis_at(eu(0), "HSET cart a 1"), ":1");
+    assert_eq!(world.redis_at(na(0), "HINCRBY cart a 4"), ":5");
+    assert_eq!(world.redis_at(eu(2), "HGET cart a"), "5");
+    until("both regions hold all", || {
+        world.redis_at(eu(1), "DBSIZE") == ":41" && world.redis_at(na(1), "DBSIZE") == ":41"
+    });
+}
+
+fn what_is_destroyed_in_one_region_is_gone_in_both(world: &World<'_>) {
+    for (number, by) in [(0, eu(0)), (1, na(1)), (2, eu(2))] {
+        let id = format!("sess:{number}");
+        assert_eq!(world.redis_at(by, &format!("DEL {id}")), ":1");
+        let get = |port| world.redis_at(port, &format!("GET {id}"));
+        assert!((0..3).all(|node| get(na(node)) == "$-1"), "its home");
+        if by == eu(0) || by == eu(2) {
+            assert!((0..3).all(|node| get(eu(node)) == "$-1"), "the region that ended it");
+        }
+        until("the other region has heard", || get(eu(1)) == "$-1");
+    }
+    until("both regions have let them go", || {
+        world.redis_at(eu(1), "DBSIZE") == ":38" && world.redis_at(na(1), "DBSIZE") == ":38"
+    });
+}
+
+fn a_killed_leader_at_home_is_waited_for(world: &World<'_>) {
+    let (mut acknowledged, mut failed) = (0, 0);
+    assert_eq!(world.redis_at(na(0), "SET count 0"), "+OK");
+    for step in 0..60 {
+        if step == 20 {
+            assert_eq!(world.dev(&["kill", "na-1"]).code, 0);
+        }
+        match world.redis_at(eu(step % 3), "INCR count") {
+            number if number.starts_with(':') => acknowledged += 1,
+            error => {
+                assert!(error.starts_with("-CLUSTERDOWN"), "{error}");
+                failed += 1;
+            }
+        }
+    }
+    let counted: i64 = world.redis_at(eu(0), "GET count").parse().expect("a number");
+    assert!((acknowledged..=acknowledged + failed).contains(&counted), "{acknowledged} + {failed}: {counted}");
+    assert!(acknowledged >= 50, "{failed} failed");
+    assert_eq!(world.dev(&["start", "na-1"]).code, 0);
+}
+
+fn a_lost_region_takes_its_own_sessions_with_it_and_no_others(world: &World<'_>) {
+    assert_eq!(world.redis_at(eu(0), "SET sess:eu mine EX 3600"), "+OK");
+    for node in ["na-0", "na-1", "na-2"] {
+        assert_eq!(world.dev(&["kill", node]).code, 0);
+    }
+    assert_eq!(world.redis_at(eu(1), "GET sess:eu"), "mine");
+    assert_eq!(world.redis_at(eu(1), "SET sess:eu still EX 3600"), "+OK");
+    let refused = world.redis_at(eu(2), "SET sess:5 no EX 3600");
+    assert!(refused.starts_with("-CLUSTERDOWN region 0 keeps this session"), "{refused}");
+    for node in ["na-0", "na-1", "na-2"] {
+        assert_eq!(world.dev(&["start", node]).code, 0);
+    }
+    until("the region is back", || world.redis_at(eu(2), "GET sess:5") == "second");
+    assert_eq!(world.redis_at(na(0), "GET sess:eu"), "still");
+}

@@ -1,0 +1,28 @@
+//! What shards of different regions tell each other.
+
+use super::{Reader, Wire, WireError};
+use crate::{wire_enum, wire_struct};
+use sojourn_core::{
+    feed::{FeedCursor, FeedId},
+    stream::{Absorbed, Copying, Piece, Progress, Source, Span},
+};
+
+impl Wire for FeedId {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+    fn take(input: &mut Reader<'_>) -> Result<Self, WireError> {
+        u64::take(input).map(Self)
+    }
+}
+
+wire_struct!(FeedCursor { feed, index });
+wire_struct!(Source { region, shard });
+wire_struct!(Copying { begin, after });
+wire_struct!(Progress { cursor, as_of, copying });
+wire_struct!(Span { after, until, slots });
+wire_enum!(Piece {
+    0 => Changes { after, next, records },
+    1 => Page { begin, span, records, elsewhere },
+});
+wire_struct!(Absorbed { source, as_of, piece });
