@@ -224,9 +224,9 @@ pub fn restart(world: &Arc<World>, machine: usize, after: Duration) {
 fn transfer(world: &Arc<World>, machine: usize, rng: &mut StdRng) {
     let Some(running) = world.running(machine) else { return };
     let target = world.machines[rng.random_range(0..world.machines.len())].id;
-    for shard in world::shards() {
+    for group in world::shards().map(GroupName::Shard).chain([GroupName::System]) {
         let node = running.node.clone();
         // It may well fail: the target may be down.
-        drop(running.life.spawn(async move { node.transfer_leader(GroupName::Shard(shard), target).await }));
+        drop(running.life.spawn(async move { node.transfer_leader(group, target).await }));
     }
 }

@@ -27,6 +27,11 @@ impl Plan {
         self.plant.and_then(plant).unwrap_or_default()
     }
 
+    /// Whether an operator changes who is in the region while all goes on.
+    pub fn operated(&self) -> bool {
+        self.seed.is_multiple_of(3)
+    }
+
     /// The faults that are preferred.
     pub fn preferred(&self) -> &'static [Fault] {
         use Fault::{ClockJump, Crash, Depose, FailedSync, Kill, PowerCut, SlowDisk, Transfer};

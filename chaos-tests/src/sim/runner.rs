@@ -183,7 +183,7 @@ fn summarize(coverage: &Coverage, runs: u64, virtual_time: Duration, took: Durat
 }
 
 /// What a run of many seeds must have reached, and how often per hundred seeds.
-const DEMANDED: [(&str, u64); 12] = [
+const DEMANDED: [(&str, u64); 18] = [
     ("PowerCut", 20),
     ("Weather", 20),
     ("snapshots restored", 20),
@@ -196,6 +196,12 @@ const DEMANDED: [(&str, u64); 12] = [
     ("cells explained", 50),
     ("unsynced sectors lost", 50),
     ("replicas compared", 100),
+    ("operator: nodes joined amid faults", 10),
+    ("operator: nodes drained amid faults", 5),
+    ("operator: drained nodes removed", 10),
+    ("operator: lost nodes removed", 5),
+    ("operator: leads transferred", 10),
+    ("removed nodes that heard of it", 15),
 ];
 
 /// Fails where the seeds did not reach what they are for; a few seeds need not.

@@ -1,6 +1,7 @@
 //! A region of simulated machines: started, crashed and started again.
 
 use super::{
+    boot::{self, NotStarted, Parts, Seams},
     clock::MachineClock,
     coverage::Coverage,
     ledger::{Eyes, Ledger},
@@ -10,25 +11,25 @@ use parking_lot::Mutex;
 use rand::{Rng, rngs::StdRng};
 use sojourn_core::{
     NodeId, RegionId, ShardId,
-    region::{Addresses, Member},
+    region::{Addresses, RegionState},
 };
 use sojourn_node::{
     engine::StorageOptions,
-    env::{Env, Random, Spawn, Work, simulated::SimulatedDisk},
-    log::{GroupId, Log, LogOptions, OpenError},
-    peers::{
-        Rpc, RpcOptions,
-        simulated::{Living, SimulatedNetwork},
-    },
-    raft::{self, GroupOptions, Life},
-    region::{NodeOptions, RegionNode, backend::Backend},
+    env::{Env, simulated::SimulatedDisk},
+    log::GroupId,
+    peers::simulated::SimulatedNetwork,
+    raft::{GroupOptions, Life},
+    region::{Ended, NodeOptions, RegionNode, backend::Backend, status::GroupName},
     shard::ProposerOptions,
 };
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 /// Shards of the region.
 pub const SHARDS: u32 = 2;
+
+/// The group of what the region agrees on; shard `n` is group `n + 1`.
+pub const SYSTEM_GROUP: GroupId = 0;
 
 /// A process ended by itself: which machine's, and which of its lives.
 pub type Death = (usize, u64);
@@ -39,8 +40,8 @@ pub struct World {
     pub plan: Plan,
     /// The network of all.
     pub network: SimulatedNetwork,
-    /// The machines.
-    pub machines: Vec<Machine>,
+    /// The machines: those of the founders, then one that joins, if the plan has an operator.
+    pub machines: Vec<Arc<Machine>>,
     /// What happened.
     pub ledger: Ledger,
     snapshot_entries: u64,
@@ -58,7 +59,21 @@ pub struct Machine {
     state: Mutex<State>,
 }
 
+/// Whether a machine may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It belongs to the region, or is let in when it comes.
+    Invited,
+    /// Nobody has asked it to come yet.
+    Spare,
+    /// It belongs to the region and stays down for now.
+    Held,
+    /// The region has told it that it was removed.
+    Retired,
+}
+
 struct State {
+    standing: Standing,
     disk: SimulatedDisk,
     lives: u64,
     life: Option<Life>,
@@ -85,41 +100,15 @@ pub enum End {
     Power,
 }
 
-/// Why a node did not start.
-#[derive(Debug, thiserror::Error)]
-enum NotStarted {
-    #[error(transparent)]
-    Log(#[from] OpenError),
-    #[error(transparent)]
-    Region(#[from] io::Error),
-}
-
-struct Seams;
-
-impl Random for Seams {
-    fn next_u64(&self) -> u64 {
-        raft::simulated_u64().unwrap_or(1)
-    }
-}
-
-impl Spawn for Seams {
-    fn spawn(&self, _name: &'static str, work: Work) {
-        drop(raft::spawn(work));
-    }
-
-    fn spawn_blocking(&self, _name: &'static str, work: Work) {
-        drop(raft::spawn(work));
-    }
-}
-
 impl World {
     /// Machines that are off, with empty disks; deaths of their processes are told to `deaths`.
     pub fn new(plan: &Plan, rng: &mut StdRng, deaths: mpsc::UnboundedSender<Death>) -> Self {
-        let machines = (1..=plan.nodes).map(|number| {
+        let machines = (1..=plan.nodes + u64::from(plan.operated())).map(|number| {
             let clock = MachineClock::new(rng.random_range(-200..=200), rng.random_range(-500..=500));
             let disk = SimulatedDisk::new(rng.random());
-            let state = State { disk, lives: 0, life: None, node: None, faults_before: 0 };
-            Machine { id: NodeId(number), clock: Arc::new(clock), state: Mutex::new(state) }
+            let standing = if number <= plan.nodes { Standing::Invited } else { Standing::Spare };
+            let state = State { standing, disk, lives: 0, life: None, node: None, faults_before: 0 };
+            Arc::new(Machine { id: NodeId(number), clock: Arc::new(clock), state: Mutex::new(state) })
         });
         Self {
             plan: plan.clone(),
@@ -138,7 +127,7 @@ impl World {
         let machine = &self.machines[number];
         let (life, disk) = {
             let mut state = machine.state.lock();
-            if state.life.is_some() {
+            if state.life.is_some() || state.standing != Standing::Invited {
                 return;
             }
             state.lives += 1;
@@ -155,12 +144,13 @@ impl World {
         machine.clock.node_starts();
         self.observe_clocks();
         self.ledger.starts(number);
-        let started = life.spawn(open(self.parts(number, &life, disk))).await;
+        let started = life.spawn(boot::open(self.parts(number, &life, disk))).await;
         if life.has_ended() {
             return;
         }
         match started {
             Ok(Ok(node)) => {
+                drop(life.spawn(self.watch(number, node.clone())));
                 machine.state.lock().node = Some(node);
                 machine.clock.node_is_up();
                 self.ledger.note(format_args!("node {number} is up"));
@@ -205,6 +195,58 @@ impl World {
         true
     }
 
+    /// Ends the process of a node that says it cannot go on, as `sojourn serve` does.
+    fn watch(&self, number: usize, node: RegionNode) -> impl Future<Output = ()> + Send + use<> {
+        let (machine, ledger, deaths) = (self.machines[number].clone(), self.ledger.clone(), self.deaths.clone());
+        let death = (number, machine.state.lock().lives);
+        async move {
+            match node.ended().await {
+                Ended::Removed => {
+                    ledger.count("removed nodes that heard of it");
+                    machine.state.lock().standing = Standing::Retired;
+                }
+                Ended::Disk(_) => {}
+                Ended::Refused(refusal) => ledger.violation("membership", format!("node {number} ends: {refusal}")),
+            }
+            // Nobody restarts what nobody watches any more.
+            let _gone = deaths.send(death);
+        }
+    }
+
+    /// Says from now on whether a machine may run.
+    pub fn set_standing(&self, number: usize, standing: Standing) {
+        self.machines[number].state.lock().standing = standing;
+    }
+
+    /// Whether a machine may run.
+    pub fn standing(&self, number: usize) -> Standing {
+        self.machines[number].state.lock().standing
+    }
+
+    /// What the region agrees on, by the node that has applied most of it.
+    pub fn region(&self) -> Option<Arc<RegionState>> {
+        let numbers = (0..self.machines.len()).filter(|number| self.standing(*number) == Standing::Invited);
+        let latest = numbers.max_by_key(|number| self.ledger.with(|book| book.next(*number, SYSTEM_GROUP)))?;
+        Some(self.running(latest)?.node.region())
+    }
+
+    /// The machines of the region's members.
+    pub fn members(&self) -> Vec<usize> {
+        let Some(region) = self.region() else { return Vec::new() };
+        self.numbers(|node| region.members.contains_key(&node))
+    }
+
+    /// The machines that should have a replica of a shard.
+    pub fn holders(&self, shard: ShardId) -> Vec<usize> {
+        let Some(region) = self.region() else { return Vec::new() };
+        let voters = region.placement.get(&GroupName::Shard(shard)).cloned().unwrap_or_default();
+        self.numbers(|node| voters.contains(&node))
+    }
+
+    fn numbers(&self, test: impl Fn(NodeId) -> bool) -> Vec<usize> {
+        (0..self.machines.len()).filter(|number| test(self.machines[*number].id)).collect()
+    }
+
     /// Whether `death` is the end of the life that runs now.
     pub fn is_current(&self, (number, life): Death) -> bool {
         let state = self.machines[number].state.lock();
@@ -247,13 +289,16 @@ impl World {
         });
     }
 
-    /// Whether all nodes have applied all that any node applied.
+    /// Whether all replicas have applied all that any replica applied.
     pub fn is_level(&self) -> bool {
-        self.ledger.with(|book| {
-            book.entries.iter().all(|(group, entries)| {
-                let last = entries.keys().next_back().copied().unwrap_or(0);
-                (0..self.machines.len()).all(|number| book.next(number, *group) > last)
-            })
+        let held_by = |group: GroupId| match group.checked_sub(1) {
+            Some(shard) => self.holders(ShardId(shard)),
+            None => self.members(),
+        };
+        let lasts = self.applied();
+        lasts.into_iter().all(|(group, last)| {
+            let holders = held_by(group);
+            self.ledger.with(|book| holders.iter().all(|number| book.next(*number, group) > last))
         })
     }
 
@@ -286,23 +331,18 @@ impl World {
             random: Arc::new(Seams),
             plants: self.plan.plants(),
         };
-        let member = |machine: &Machine| Member {
-            id: machine.id,
-            name: format!("na-{}", machine.id.0),
-            addresses: Addresses::default(),
-            draining: false,
-            disk: Some(u128::from(machine.id.0)),
-        };
+        let founders = self.machines.iter().map(|machine| machine.id).filter(|id| id.0 <= self.plan.nodes);
+        let founders = founders.map(boot::founder).collect();
         let options = NodeOptions {
             world: 7,
             region: RegionId(0),
             region_name: "na".to_owned(),
             node: machine.id,
             disk: u128::from(machine.id.0),
-            addresses: Addresses::default(),
-            founder: true,
-            replicas: u32::try_from(self.machines.len()).unwrap_or(u32::MAX),
-            founders: self.machines.iter().map(member).collect(),
+            addresses: addresses(machine.id),
+            founder: machine.id.0 <= self.plan.nodes,
+            replicas: u32::try_from(self.plan.nodes).unwrap_or(u32::MAX),
+            founders,
             mint_key: None,
             shard_count: SHARDS,
             storage: StorageOptions {
@@ -334,35 +374,9 @@ fn faults(disk: &SimulatedDisk) -> u64 {
     counts.syncs_failed + counts.full
 }
 
-/// What a node is started with.
-struct Parts {
-    env: Env,
-    options: NodeOptions,
-    network: SimulatedNetwork,
-    life: Life,
-    death: Death,
-    deaths: mpsc::UnboundedSender<Death>,
-}
-
-async fn open(parts: Parts) -> Result<RegionNode, NotStarted> {
-    let Parts { env, options, network, life, death, deaths } = parts;
-    let log_options = LogOptions {
-        segment_bytes: 256 << 10,
-        cache_bytes_max: 32 << 10,
-        log_bytes_max: 8 << 20,
-        ..LogOptions::new("/data/log")
-    };
-    let dying = life.clone();
-    let on_fatal = Arc::new(move |_| {
-        dying.end();
-        // The world may be gone already.
-        let _gone = deaths.send(death);
-    });
-    let log = Log::open(&env, log_options, on_fatal).await?;
-    let rpc = Rpc::new(env.clone(), Arc::new(network.node(options.node)), RpcOptions::default());
-    let id = options.node;
-    network.attach(id, Some(Arc::new(Living { life, receiver: rpc.receiver() })));
-    Ok(RegionNode::start(env, log, rpc, options).await?)
+/// Where a node is reached: the network knows nodes by their numbers.
+pub fn addresses(node: NodeId) -> Addresses {
+    Addresses { peers: node.0.to_string(), ..Addresses::default() }
 }
 
 /// All shards of the region.

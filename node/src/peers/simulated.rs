@@ -112,6 +112,13 @@ impl Receiver for Living {
         let receiver = self.receiver.clone();
         self.life.enter(move || receiver.receive(inbound));
     }
+
+    fn asked(&self, question: Bytes) -> BoxFuture<'static, Option<Vec<u8>>> {
+        let receiver = self.receiver.clone();
+        // Nobody answers for a node that has ended.
+        let answer = self.life.spawn(async move { receiver.asked(question).await });
+        Box::pin(async move { answer.await.ok().flatten() })
+    }
 }
 
 /// One node's side of a [`SimulatedNetwork`].

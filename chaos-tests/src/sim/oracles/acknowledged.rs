@@ -34,7 +34,7 @@ pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
     for shard in crate::sim::world::shards() {
         let group = reference::group(shard);
         let last = evidence.book.entries.get(&group).and_then(|entries| entries.keys().next_back());
-        for number in 0..evidence.world.machines.len() {
+        for &number in evidence.holders(shard) {
             let next = evidence.book.next(number, group);
             if last.is_some_and(|last| next <= *last) {
                 findings.report(format!("node {number} ends before {group}/{next}, but {last:?} was applied once"));

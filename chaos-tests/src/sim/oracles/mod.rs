@@ -1,7 +1,7 @@
 //! What must hold whatever happened: one promise a file.
 //!
-//! `agreement` and `recovery` are watched while the run goes on (see `ledger` and `world`), the others afterwards. None of
-//! them knows which bugs can be planted.
+//! `agreement`, `recovery` and `membership` are watched while the run goes on (see `ledger` and `world`), `progress` where it
+//! settles (see `settling`), the others afterwards. None of them knows which bugs can be planted.
 
 mod acknowledged;
 mod deadlines;
@@ -32,8 +32,10 @@ pub struct Evidence<'a> {
     pub shards: BTreeMap<ShardId, Shard>,
     /// The sessions of the run.
     pub cells: &'a [Cell],
-    /// The machines, all running.
+    /// The machines; those of members are all running.
     pub world: &'a World,
+    /// The machines that should have a replica of each shard.
+    pub holders: BTreeMap<ShardId, Vec<usize>>,
     /// What each node's replica answers in the end.
     pub views: &'a Views,
     slots: SlotTable,
@@ -43,6 +45,11 @@ impl Evidence<'_> {
     /// The shard that has to hold a session.
     pub fn shard_of(&self, key: &Key) -> ShardId {
         self.slots.shard(key.slot())
+    }
+
+    /// The machines that should have a replica of a shard.
+    pub fn holders(&self, shard: ShardId) -> &[usize] {
+        self.holders.get(&shard).map_or(&[][..], Vec::as_slice)
     }
 
     /// The cell of a session.
@@ -88,14 +95,20 @@ const ALL: [(&str, Oracle); 8] = [
 ];
 
 /// Asks all oracles.
-pub fn audit(world: &World, book: &Book, cells: &[Cell], views: &Views) -> (Vec<Violation>, Coverage) {
+pub fn audit(
+    world: &World,
+    book: &Book,
+    cells: &[Cell],
+    views: &Views,
+    holders: BTreeMap<ShardId, Vec<usize>>,
+) -> (Vec<Violation>, Coverage) {
     let keys: Vec<Key> = cells.iter().flat_map(|cell| cell.keys.iter().cloned()).collect();
     let shards = match reference::shards(&book.entries, &keys) {
         Ok(shards) => shards,
         Err(what) => return (vec![Violation { oracle: "agreement", what }], Coverage::default()),
     };
     let slots = SlotTable::even(super::world::SHARDS);
-    let evidence = Evidence { calls: &book.calls, book, shards, cells, world, views, slots };
+    let evidence = Evidence { calls: &book.calls, book, shards, cells, world, holders, views, slots };
     let mut coverage = Coverage::default();
     let mut violations = Vec::new();
     for (oracle, check) in ALL {

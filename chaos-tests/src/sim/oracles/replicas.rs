@@ -61,7 +61,7 @@ fn head(record: &Record) -> Record {
 pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
     for (shard, reference) in &evidence.shards {
         let right = Picture::of(&reference.state);
-        for number in 0..evidence.world.machines.len() {
+        for &number in evidence.holders(*shard) {
             match picture(evidence, number, *shard) {
                 Some(picture) => {
                     if let Some(what) = picture.difference(&right) {

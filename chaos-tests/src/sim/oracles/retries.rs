@@ -60,7 +60,7 @@ fn counters(evidence: &Evidence<'_>, findings: &mut Findings) {
     for key in evidence.cells.iter().filter(|cell| cell.nature == Nature::Counter).flat_map(|cell| &cell.keys) {
         let acknowledged = told.get(key).map_or(0, |sums| sums.len() as i64);
         let at_most = acknowledged + unknown.get(key).copied().unwrap_or(0);
-        for number in 0..evidence.world.machines.len() {
+        for &number in evidence.holders(evidence.shard_of(key)) {
             let sum = value(evidence, number, key);
             if sum < acknowledged || sum > at_most {
                 findings.report(format!(
