@@ -192,8 +192,9 @@ impl Running {
 }
 
 fn node_options(env: &Env, config: &NodeConfig, identity: &NodeIdentity) -> NodeOptions {
+    let world = Some(identity.world).filter(|world| *world != 0).or(config.world);
     NodeOptions {
-        world: config.world.unwrap_or_else(|| env.random.next_u128().max(1)),
+        world: world.unwrap_or_else(|| env.random.next_u128().max(1)),
         region: identity.region,
         region_name: identity.region_name.clone(),
         node: identity.node,

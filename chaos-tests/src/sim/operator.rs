@@ -175,8 +175,11 @@ async fn ask(world: &World, running: Running, wish: Wish, rng: &mut StdRng) -> T
     drop(running);
     match asked.await {
         Ok(Ok(())) => Tried::Done,
-        // An earlier try was granted without anybody being told.
-        Ok(Err(AdminError::Refused(RegionRefusal::UnknownNode(_)))) if wish.removes() => Tried::Done,
+        // An earlier try was granted without anybody being told; or the node that was asked is behind.
+        Ok(Err(AdminError::Refused(RegionRefusal::UnknownNode(node)))) if wish.removes() => {
+            let gone = world.region().is_some_and(|region| region.has_removed(node));
+            if gone { Tried::Done } else { Tried::Again("whoever was asked does not know the node".to_owned()) }
+        }
         Ok(Err(error)) => Tried::Again(error.to_string()),
         Err(_) => Tried::Again("the node died meanwhile".to_owned()),
     }

@@ -56,7 +56,8 @@ pub async fn heal(world: &Arc<World>) {
 pub async fn views_of_the_settled(world: &Arc<World>, cells: &[Cell], members: &BTreeSet<NodeId>) -> Views {
     for _ in 0..SETTLINGS_MAX {
         if !converges(world, cells, members).await {
-            let text = format!("not equal within {HEAL_TIMEOUT:?} after the heal: {}", state(world));
+            let state = misplaced(world, members).unwrap_or_else(|| state(world));
+            let text = format!("not equal within {HEAL_TIMEOUT:?} after the heal: {state}");
             world.ledger.violation("progress", text);
             return views(world, cells).await;
         }
@@ -79,7 +80,7 @@ const SETTLINGS_MAX: usize = 20;
 /// the same.
 async fn converges(world: &Arc<World>, cells: &[Cell], members: &BTreeSet<NodeId>) -> bool {
     let converging = async {
-        while !is_placed(world, members) {
+        while misplaced(world, members).is_some() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         for machine in world.members() {
@@ -96,31 +97,37 @@ async fn converges(world: &Arc<World>, cells: &[Cell], members: &BTreeSet<NodeId
     tokio::time::timeout(HEAL_TIMEOUT, converging).await.is_ok()
 }
 
-/// Whether the region has the members that it should have and nobody else runs, and every group has the voters that the
-/// members call for, no copies beside them, and a leader.
-fn is_placed(world: &World, members: &BTreeSet<NodeId>) -> bool {
-    let Some(region) = world.region() else { return false };
+/// What keeps the region from having the members that it should have and nobody else running, and every group from having the
+/// voters that these call for, no copies beside them, and a leader; nothing if it is there.
+fn misplaced(world: &World, members: &BTreeSet<NodeId>) -> Option<String> {
+    let Some(region) = world.region() else { return Some("nobody knows the region".to_owned()) };
     let all: BTreeSet<GroupName> = region.placement.keys().copied().collect();
-    if region.members.keys().ne(members) || placement::plan_place(&region, &all).is_some() {
-        return false;
+    if region.members.keys().ne(members) {
+        return Some(format!("its members are {:?}, wanted are {members:?}", region.members.keys()));
+    }
+    if let Some((group, voters)) = placement::plan_place(&region, &all) {
+        return Some(format!("group {group} should be moved to {voters:?}"));
     }
     let others = (0..world.machines.len()).filter(|number| !members.contains(&world.machines[*number].id));
-    let others_are_gone = others.into_iter().all(|number| world.standing(number) != Standing::Invited);
+    if let Some(other) = others.into_iter().find(|number| world.standing(*number) == Standing::Invited) {
+        return Some(format!("node {other} is no member and has not heard of it"));
+    }
     let running: Vec<_> = world.members().into_iter().filter_map(|number| world.running(number)).collect();
     let held: BTreeMap<NodeId, BTreeMap<GroupName, GroupFigures>> =
         running.iter().map(|running| (running.node.topology().this_node, running.node.node_status().replicas)).collect();
-    let as_placed = |(group, voters): (&GroupName, &BTreeSet<NodeId>)| {
+    let mut groups = region.placement.iter();
+    groups.find_map(|(group, voters)| {
         let copies: BTreeSet<NodeId> =
             held.iter().filter(|(_, replicas)| replicas.contains_key(group)).map(|(node, _)| *node).collect();
         let wanted = if *group == GroupName::System { members } else { voters };
         let mut views = held.iter().filter_map(|(node, replicas)| Some((node, replicas.get(group)?)));
-        copies == *wanted
-            && views.any(|(node, of)| {
-                let learners = wanted.difference(voters);
-                of.leader == Some(*node) && of.voters == *voters && !of.changing() && of.learners.iter().eq(learners)
-            })
-    };
-    others_are_gone && held.len() == members.len() && region.placement.iter().all(as_placed)
+        let leads = views.any(|(node, of)| {
+            let learners = wanted.difference(voters);
+            of.leader == Some(*node) && of.voters == *voters && !of.changing() && of.learners.iter().eq(learners)
+        });
+        let text = || format!("group {group} should be at {wanted:?} with the voters {voters:?}, and is at {copies:?}");
+        (!leads || copies != *wanted).then(text)
+    })
 }
 
 async fn writes(world: &World, machine: usize, number: usize, cell: &Cell) -> bool {

@@ -144,8 +144,14 @@ impl Inner {
         }
     }
 
+    /// The region's status, if this node knows the region: before that it would deny that anybody is a member.
+    async fn known_status(&self) -> Result<RegionStatus, AdminError> {
+        self.agreed().ok_or(Unavailable::Loading)?;
+        Ok(self.region_status().await)
+    }
+
     async fn transfer_leader(&self, group: GroupName, to: NodeId) -> Result<(), AdminError> {
-        let status = self.region_status().await;
+        let status = self.known_status().await?;
         if !status.region.members.contains_key(&to) {
             return Err(RegionRefusal::UnknownNode(to).into());
         }
@@ -177,7 +183,7 @@ impl Inner {
     }
 
     async fn remove_node(&self, node: NodeId, force: bool) -> Result<(), AdminError> {
-        let status = self.region_status().await;
+        let status = self.known_status().await?;
         let member = status.members.get(&node).ok_or(RegionRefusal::UnknownNode(node))?;
         if !force && !member.votes_in.is_empty() {
             return Err(AdminError::StillVotes { node, votes_in: member.votes_in.clone() });

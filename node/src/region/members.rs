@@ -45,9 +45,9 @@ pub(super) async fn run_members(node: Weak<Inner>) {
             inner.rpc.learn(&region);
             learnt = Some(region.clone());
         }
+        inner.ask_whether_removed(&region, &mut asked);
         if region.world != 0 {
             inner.introduce(&region, &mut seen).await;
-            inner.ask_whether_removed(&region, &mut asked);
             inner.place(&region).await;
             inner.step_all(&region);
             balance.look(&inner).await;
@@ -66,17 +66,22 @@ struct Asked {
 }
 
 impl Inner {
-    /// Asks one member after the other whether this node is one.
+    /// Asks one member after the other whether this node is one. A node that was removed before its disk had anything of the
+    /// region asks the founders that it was told of.
     fn ask_whether_removed(self: &Arc<Self>, region: &RegionState, asked: &mut Asked) {
         let (this, now) = (self.options.node, self.env.clock.boot());
         let is_due = asked.at.is_none_or(|at| now.saturating_sub(at) >= ASK_EVERY);
-        if !is_due || !region.members.contains_key(&this) || self.system.raft().is_leader() {
+        if !is_due || self.system.raft().is_leader() {
             return;
         }
-        let others = || region.members.keys().copied().filter(|member| *member != this);
+        let (world, known): (u128, BTreeSet<NodeId>) = match region.world {
+            0 => (self.options.world, self.options.founders.iter().map(|member| member.id).collect()),
+            world => (world, region.members.keys().copied().collect()),
+        };
+        let others = || known.iter().copied().filter(|member| *member != this);
         let Some(peer) = others().find(|member| *member > asked.whom).or_else(|| others().next()) else { return };
         *asked = Asked { whom: peer, at: Some(now) };
-        let (answer, node) = (self.is_removed(region.world, peer), Arc::downgrade(self));
+        let (answer, node) = (self.is_removed(world, peer), Arc::downgrade(self));
         drop(spawn(async move {
             if answer.await
                 && let Some(inner) = node.upgrade()

@@ -54,7 +54,7 @@ const NOTICES_BEHIND_MAX: usize = 16_384;
 /// How a node takes part in its region.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
-    /// The world that it would found.
+    /// The world that it is of, or that it would found.
     pub world: u128,
     /// The region.
     pub region: RegionId,

@@ -1,7 +1,7 @@
 //! Founding, late founders, lost disks, strangers.
 
 use super::*;
-use crate::region::Ended;
+use crate::region::{Ended, backend::Unavailable};
 
 #[tokio::test(start_paused = true)]
 async fn a_region_is_founded_by_a_majority_and_the_late_founder_is_admitted() {
@@ -93,4 +93,30 @@ async fn a_node_that_was_removed_while_it_was_down_hears_so_when_it_comes_back()
     for member in [1, 2] {
         assert!(tokio::time::timeout(Duration::ZERO, world.node(member).ended()).await.is_err());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_does_not_know_the_region_yet_denies_nobody() {
+    let mut world = World::new(17, 3);
+    world.found(&[1, 2, 3]).await;
+    assert_eq!(world.node(1).topology().region.world, 0, "it knows the region, so nothing is shown");
+    let removed = world.node(1).remove_node(NodeId(2), true).await;
+    assert_eq!(removed, Err(AdminError::Unavailable(Unavailable::Loading)));
+    let transferred = world.node(1).transfer_leader(GroupName::System, NodeId(2)).await;
+    assert_eq!(transferred, Err(AdminError::Unavailable(Unavailable::Loading)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_removed_before_it_kept_anything_of_the_region_hears_so() {
+    let mut world = World::founded(18, 3).await;
+    world.join(4, 1).await;
+    world.crash(4).await;
+    world.until("known", |world| world.node(1).topology().region.members.contains_key(&NodeId(4))).await;
+    world.node(1).remove_node(NodeId(4), true).await.expect("removed");
+    // Long enough for nobody to send it anything any more.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.restart(4).await;
+    assert_eq!(world.node(4).topology().region.world, 0, "it knows the region, so nothing is shown");
+    let ended = world.node(4).ended();
+    assert_eq!(tokio::time::timeout(Duration::from_secs(60), ended).await, Ok(Ended::Removed));
 }

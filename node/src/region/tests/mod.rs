@@ -273,7 +273,7 @@ fn call_as(network: &SimulatedNetwork, env: &Env, id: NodeId) -> Rpc {
 
 fn options_of(identity: &NodeIdentity, founders: Vec<Member>, addresses: Addresses, env: &Env) -> NodeOptions {
     NodeOptions {
-        world: env.random.next_u128().max(1),
+        world: if identity.world == 0 { env.random.next_u128().max(1) } else { identity.world },
         region: identity.region,
         region_name: identity.region_name.clone(),
         node: identity.node,
