@@ -2,15 +2,23 @@
 //!
 //! Most read and write. Readers do nothing but look, at every node and with little patience, so that a node that nobody else
 //! can reach is looked at too. Repeaters ask again although they were told, as a network that brings a request twice does.
+//! Travellers rename sessions from slot to slot, and now and then the node that carries one dies on the way.
 
 use super::{
+    faults,
     ledger::{Asked, Told},
-    workload::{Cell, Step, Taste},
-    world::World,
+    workload::{Cell, Nature, Rename, Step, Taste},
+    world::{End, World},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sojourn_core::{Answer, Command, Key, Outcome, Projection, Query, Refusal, Request};
-use sojourn_node::region::backend::{Backend, Read, Unavailable};
+use sojourn_node::{
+    raft,
+    region::{
+        backend::{Backend, Read, Unavailable},
+        moves,
+    },
+};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -33,7 +41,12 @@ pub enum Part {
     Reader,
     /// To write everything twice.
     Repeater,
+    /// To rename sessions.
+    Traveller,
 }
+
+/// How long a node that carries a session to another slot lives on, where it dies on the way.
+const LIVES_ON_MS_MAX: u64 = 40;
 
 /// A client of the region.
 pub struct Client {
@@ -63,6 +76,8 @@ impl Client {
     pub fn new(world: Arc<World>, number: u64, part: Part, cells: Vec<Cell>, rng: &mut StdRng) -> Self {
         let home = rng.random_range(0..world.machines.len());
         let pause_ms_max = rng.random_range(5..150);
+        let wanted = |cell: &Cell| part != Part::Traveller || cell.nature == Nature::Moving;
+        let cells = cells.into_iter().filter(wanted).collect();
         let taste = Taste::new(StdRng::seed_from_u64(rng.random()), number, cells);
         Self { world, number, part, taste, sequence: 0, home, pause_ms_max }
     }
@@ -73,9 +88,10 @@ impl Client {
             let pause_ms = self.taste.rng().random_range(0..=self.pause_ms_max);
             tokio::time::sleep(Duration::from_millis(pause_ms)).await;
             match self.part {
-                Part::Both => match self.taste.next() {
+                Part::Both | Part::Traveller => match self.taste.next() {
                     Step::Read(key) => self.read(key).await,
                     Step::Write(commands) => drop(self.write(commands).await),
+                    Step::Rename(rename) => self.rename(rename).await,
                 },
                 Part::Reader => {
                     let key = self.taste.key();
@@ -120,6 +136,30 @@ impl Client {
             self.taste.versions.insert(key, view.version);
         }
         self.world.ledger.answered(call, answer);
+    }
+
+    /// Asks for a rename once: by which steps it goes on if nobody answers is the region's business.
+    async fn rename(&mut self, rename: Rename) {
+        let node = self.node();
+        let Some(running) = self.world.running(node) else { return };
+        let call = self.world.ledger.asked(self.number, Asked::Rename { rename: rename.clone(), told: None });
+        let backend: Arc<dyn Backend> = Arc::new(running.node.clone());
+        let Rename { rules, from, to, replace } = rename;
+        let renaming = running.life.spawn(async move { moves::rename(&backend, rules, from, to, replace).await });
+        drop(running);
+        if self.taste.rng().random_ratio(1, 6) {
+            let lives_on = Duration::from_millis(self.taste.rng().random_range(0..LIVES_ON_MS_MAX));
+            drop(raft::spawn(die_on_the_way(self.world.clone(), node, lives_on)));
+        }
+        match renaming.await {
+            Ok(Ok(outcome)) => {
+                if outcome == Outcome::Count(1) {
+                    self.world.ledger.count("renames told");
+                }
+                self.world.ledger.renamed(call, outcome);
+            }
+            Ok(Err(_)) | Err(_) => self.world.ledger.count("renames unknown"),
+        }
     }
 
     /// Asks until it is told; returns the number of the call, what was asked and what was told.
@@ -198,6 +238,15 @@ impl Client {
             }
             _ => {}
         }
+    }
+}
+
+/// Ends a node's process while faults go on.
+async fn die_on_the_way(world: Arc<World>, node: usize, after: Duration) {
+    tokio::time::sleep(after).await;
+    if world.ledger.now() < world.plan.faults && world.end(node, End::Process) {
+        world.ledger.count("nodes that died amid a rename");
+        faults::restart(&world, node, after * 10);
     }
 }
 

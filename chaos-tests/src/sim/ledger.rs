@@ -1,6 +1,6 @@
 //! All that is known of a run: what clients asked and were told, what replicas applied, what was done to them.
 
-use super::{coverage::Coverage, trace::Trace};
+use super::{coverage::Coverage, trace::Trace, workload::Rename};
 use bytes::Bytes;
 use openraft::EntryPayload;
 use parking_lot::Mutex;
@@ -46,6 +46,13 @@ pub enum Asked {
         query: Query,
         /// What was told, if anything.
         answer: Option<Answer>,
+    },
+    /// A session goes to another slot.
+    Rename {
+        /// What was asked.
+        rename: Rename,
+        /// What was told, if anything.
+        told: Option<Outcome>,
     },
 }
 
@@ -188,6 +195,18 @@ impl Ledger {
             call.ended = (told != Told::Unknown).then_some(tick);
             if let Asked::Write { told: known, .. } = &mut call.asked {
                 *known = told;
+            }
+        });
+    }
+
+    /// A client was told what became of its rename.
+    pub fn renamed(&self, number: usize, outcome: Outcome) {
+        let tick = self.note(format_args!("call {number} renamed {outcome:?}"));
+        self.with(|book| {
+            let call = &mut book.calls[number];
+            call.ended = Some(tick);
+            if let Asked::Rename { told, .. } = &mut call.asked {
+                *told = Some(outcome);
             }
         });
     }

@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, watch};
 use world::{Death, End, World};
 
 /// Clients of a run, by what they are there for.
-const CLIENTS: [(Part, u64); 3] = [(Part::Both, 6), (Part::Reader, 2), (Part::Repeater, 2)];
+const CLIENTS: [(Part, u64); 4] = [(Part::Both, 6), (Part::Reader, 2), (Part::Repeater, 2), (Part::Traveller, 2)];
 
 /// How a run went.
 #[derive(Clone, Debug)]

@@ -183,7 +183,7 @@ fn summarize(coverage: &Coverage, runs: u64, virtual_time: Duration, took: Durat
 }
 
 /// What a run of many seeds must have reached, and how often per hundred seeds.
-const DEMANDED: [(&str, u64); 18] = [
+const DEMANDED: [(&str, u64); 22] = [
     ("PowerCut", 20),
     ("Weather", 20),
     ("snapshots restored", 20),
@@ -202,6 +202,10 @@ const DEMANDED: [(&str, u64); 18] = [
     ("operator: lost nodes removed", 5),
     ("operator: leads transferred", 10),
     ("removed nodes that heard of it", 15),
+    ("sessions arrived in another slot", 100),
+    ("sessions given their id back", 5),
+    ("renames unknown", 20),
+    ("nodes that died amid a rename", 20),
 ];
 
 /// Fails where the seeds did not reach what they are for; a few seeds need not.

@@ -7,7 +7,7 @@ use super::{
     workload::Cell,
     world::{self, Standing, World},
 };
-use sojourn_core::{Command, Expiry, Key, NodeId, Op, Projection, Query, Request, SlotTable, placement};
+use sojourn_core::{Command, Expiry, Key, NodeId, Op, Projection, Query, Request, SlotTable, Stamp, placement};
 use sojourn_node::{
     raft::GroupFigures,
     region::{
@@ -90,7 +90,7 @@ async fn converges(world: &Arc<World>, cells: &[Cell], members: &BTreeSet<NodeId
                 }
             }
         }
-        while !world.is_level() {
+        while !world.is_level() || is_anything_on_its_way(world) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -128,6 +128,15 @@ fn misplaced(world: &World, members: &BTreeSet<NodeId>) -> Option<String> {
         let text = || format!("group {group} should be at {wanted:?} with the voters {voters:?}, and is at {copies:?}");
         (!leads || copies != *wanted).then(text)
     })
+}
+
+/// Whether a session is between two slots: the old id's shard has a note of it.
+fn is_anything_on_its_way(world: &World) -> bool {
+    let leaves = |shard, number: &usize| {
+        let sessions = world.running(*number).and_then(|running| running.node.sessions(shard));
+        sessions.is_some_and(|sessions| !sessions.departures(Stamp::MAX, 1).is_empty())
+    };
+    world::shards().any(|shard| world.holders(shard).iter().any(|number| leaves(shard, number)))
 }
 
 async fn writes(world: &World, machine: usize, number: usize, cell: &Cell) -> bool {

@@ -1,8 +1,9 @@
 //! What clients of the simulation do: a few sessions, wanted by many at once.
 
+use super::world;
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use sojourn_core::{
-    Command, Condition, Expiry, Fields, Key, Kind, NamespaceId, Op, Owner, Projection, Request, Rules, Version,
+    Command, Condition, Expiry, Fields, Key, Kind, NamespaceId, Op, Owner, Projection, Request, Rules, SlotTable, Version,
     command::ExpireCondition, policy::Policy, touch,
 };
 use std::collections::BTreeMap;
@@ -16,9 +17,11 @@ pub enum Nature {
     Steady,
     /// Only additions of one, and reads.
     Counter,
+    /// Sessions that bear a mark from their creation on and are renamed from slot to slot and shard to shard.
+    Moving,
 }
 
-/// Sessions that share a slot, so that one operation may take several of them.
+/// Sessions that share a slot, so that one operation may take several of them; moving ones are apart.
 #[derive(Clone, Debug)]
 pub struct Cell {
     /// What happens there.
@@ -38,7 +41,27 @@ pub fn cells(rng: &mut StdRng) -> Vec<Cell> {
         let keys = ids.filter_map(|id| Key::new(NamespaceId(0), id.as_bytes()).ok()).collect();
         Cell { nature, keys, rules: rules(rng, number, nature) }
     });
-    cells.collect()
+    cells.chain([Cell { nature: Nature::Moving, keys: apart(), rules: Policy::default().rules(false) }]).collect()
+}
+
+/// The field with a moving session's mark, which nobody changes.
+pub const MARK: &[u8] = b"mark";
+
+/// Sessions of a moving cell in each shard.
+const APART_PER_SHARD: usize = 2;
+
+/// Ids in slots of their own, as many in each shard.
+fn apart() -> Vec<Key> {
+    let slots = SlotTable::even(world::SHARDS);
+    let ids = (0..1_000).filter_map(|number| Key::new(NamespaceId(0), format!("moving {number}").as_bytes()).ok());
+    let mut keys: Vec<Key> = Vec::new();
+    for key in ids {
+        let there = |other: &&Key| slots.shard(other.slot()) == slots.shard(key.slot());
+        if keys.iter().filter(there).count() < APART_PER_SHARD {
+            keys.push(key);
+        }
+    }
+    keys
 }
 
 fn rules(rng: &mut StdRng, number: usize, nature: Nature) -> Rules {
@@ -62,6 +85,21 @@ pub enum Step {
     Write(Vec<Command>),
     /// A read.
     Read(Key),
+    /// A session goes to another slot.
+    Rename(Rename),
+}
+
+/// A new id for a session, in another slot.
+#[derive(Clone, Debug)]
+pub struct Rename {
+    /// Policy of the namespace.
+    pub rules: Rules,
+    /// The old id.
+    pub from: Key,
+    /// The new one.
+    pub to: Key,
+    /// Whether a session under the new id is overwritten.
+    pub replace: bool,
 }
 
 /// One client's taste and memory.
@@ -90,6 +128,14 @@ impl Taste {
         self.asked += 1;
         if self.rng.random_ratio(2, 5) {
             return Step::Read(self.key());
+        }
+        if self.cells.iter().all(|cell| cell.nature == Nature::Moving) && self.rng.random() {
+            let (cell, from) = self.pick();
+            let to = self.other(&cell);
+            if to != from {
+                let replace = self.rng.random_ratio(1, 4);
+                return Step::Rename(Rename { rules: cell.rules, from, to, replace });
+            }
         }
         let count = if self.rng.random_ratio(1, 6) { self.rng.random_range(2..=3) } else { 1 };
         Step::Write((0..count).map(|_| self.command()).collect())
@@ -124,6 +170,7 @@ impl Taste {
             Nature::Counter => Op::Increment { by: 1 },
             Nature::Steady => self.steady(&cell, &key),
             Nature::Mixed => self.mixed(&cell, &key),
+            Nature::Moving => self.moving(&key),
         };
         Command { request: Request::default(), key, rules: cell.rules, touched: None, op }
     }
@@ -147,6 +194,26 @@ impl Taste {
 
     fn other(&mut self, cell: &Cell) -> Key {
         cell.keys[self.rng.random_range(0..cell.keys.len())].clone()
+    }
+
+    /// Operations that leave marks alone: who has one was created with it.
+    fn moving(&mut self, key: &Key) -> Op {
+        match self.rng.random_range(0..10) {
+            0..=3 => {
+                let mark = format!("{}-{}-{}", self.client, self.asked, self.rng.random::<u32>());
+                let mark = (Box::from(MARK), mark.into_bytes().into());
+                let fields = Fields::from_pairs([mark, (self.name(), self.value())]);
+                // Of a user whom nobody revokes.
+                let user = Owner { user: Box::from(&b"traveller"[..]), ..Owner::default() };
+                let owner = Some(Box::new(user));
+                Op::Create { kind: Kind::Hash, fields, expiry: Expiry::Never, absolute_deadline: None, owner }
+            }
+            4..=8 => {
+                let (set, if_version) = (self.fields(), self.seen(key));
+                Op::Patch { set, remove: vec![self.name()], if_version, expiry: Expiry::Never, owner: None }
+            }
+            _ => Op::Destroy,
+        }
     }
 
     /// Operations whose outcomes have no time in them.

@@ -8,9 +8,12 @@
 use super::{Evidence, Findings};
 use crate::sim::{
     ledger::{Asked, Told},
-    reference::Shard,
+    reference::{Shard, Step},
+    workload::Rename,
 };
-use sojourn_core::{Answer, Key, Life, Outcome, Projection, Query, Record, ShardId, View};
+use sojourn_core::{
+    Answer, Key, Life, Op, Outcome, Projection, Query, Record, ShardId, View, command::MoveStep,
+};
 use std::collections::BTreeMap;
 
 /// One operation on one shard, between two moments.
@@ -24,6 +27,8 @@ struct Operation<'a> {
 enum What<'a> {
     Write { request: (u64, u64), told: &'a Outcome },
     Read { key: &'a Key, answer: &'a Option<Box<View>> },
+    /// One side of a rename that happened: the old id's or the new one's.
+    Renamed { here: &'a Key, other: &'a Key },
 }
 
 /// Judges every shard.
@@ -45,7 +50,11 @@ pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
             Asked::Read { query: Query::Get { key, .. }, answer: Some(Answer::Record(answer)) } => {
                 push(key, What::Read { key, answer });
             }
-            Asked::Write { .. } | Asked::Read { .. } => {}
+            Asked::Rename { rename: Rename { from, to, .. }, told: Some(Outcome::Count(1)) } => {
+                push(from, What::Renamed { here: from, other: to });
+                push(to, What::Renamed { here: to, other: from });
+            }
+            Asked::Write { .. } | Asked::Read { .. } | Asked::Rename { .. } => {}
         }
     }
     for (shard, operations) in operations {
@@ -73,6 +82,7 @@ fn judge(shard: &Shard, operations: &[Operation<'_>], findings: &mut Findings) {
         }
         let after = match operation.what {
             What::Write { request, told } => write(shard, operation, request, told, lowest_of[position]),
+            What::Renamed { here, other } => renamed(shard, operation, here, other, lowest_of[position]),
             What::Read { key, answer } => read(shard, operation, key, answer, lowest_of[position]),
         };
         match after {
@@ -108,6 +118,29 @@ fn write(
         return Err(format!("call {call}: {what:?} is step {step}, but state {lowest} was seen before it was asked"));
     }
     Ok(step + 1)
+}
+
+/// The earliest state after this side of a rename, which took place while it was asked for.
+fn renamed(
+    shard: &Shard,
+    operation: &Operation<'_>,
+    here: &Key,
+    other: &Key,
+    lowest: usize,
+) -> Result<usize, String> {
+    let happened = |step: &(usize, &Step)| {
+        let (_, Step { command, outcome, tick, .. }) = step;
+        let did = match &command.op {
+            Op::Move { step: MoveStep::Depart { to, .. } } => to == other && matches!(outcome, Outcome::Record(_)),
+            Op::Move { step: MoveStep::Arrive { from, .. } } => from == other && *outcome == Outcome::Count(1),
+            _ => false,
+        };
+        did && command.key == *here && (operation.invoked..=operation.ended).contains(tick)
+    };
+    let found = shard.steps.iter().enumerate().skip(lowest).find(happened).map(|(step, _)| step + 1);
+    found.ok_or_else(|| {
+        format!("call {}: a rename between {here:?} and {other:?} was acknowledged, and did not happen", operation.call)
+    })
 }
 
 /// The earliest state that explains the read.

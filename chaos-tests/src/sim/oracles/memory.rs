@@ -4,6 +4,9 @@ use super::{Evidence, Findings};
 use crate::sim::ledger::Asked;
 use std::collections::BTreeMap;
 
+/// Steps of renames that one node has under way at a time: those of every traveller, and what a leader goes on with.
+const STEPS_OF_RENAMES_MAX: usize = 8;
+
 /// Counts what is remembered for each sender: at most the writes of its last call to the shard.
 pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
     let mut largest: BTreeMap<u64, usize> = BTreeMap::new();
@@ -15,7 +18,7 @@ pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
     }
     for (shard, reference) in &evidence.shards {
         for (origin, remembered) in reference.state.meta().answers.origins {
-            let bound = largest.get(&origin).copied().unwrap_or(1);
+            let bound = largest.get(&origin).copied().unwrap_or(STEPS_OF_RENAMES_MAX);
             if remembered.answers.len() > bound {
                 let count = remembered.answers.len();
                 findings

@@ -8,6 +8,7 @@ mod deadlines;
 mod destroyed;
 mod linearizable;
 mod memory;
+mod renames;
 mod replicas;
 mod retries;
 mod search;
@@ -83,13 +84,14 @@ impl Findings {
 
 type Oracle = fn(&Evidence<'_>, &mut Findings);
 
-const ALL: [(&str, Oracle); 8] = [
+const ALL: [(&str, Oracle); 9] = [
     ("linearizable", linearizable::check),
     ("search", search::check),
     ("acknowledged", acknowledged::check),
     ("retries", retries::check),
     ("destroyed", destroyed::check),
     ("deadlines", deadlines::check),
+    ("renames", renames::check),
     ("replicas", replicas::check),
     ("memory", memory::check),
 ];

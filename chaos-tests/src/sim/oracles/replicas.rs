@@ -18,8 +18,8 @@ impl Picture {
     fn of(state: &State) -> Self {
         let records = state.records(None).map(|(key, record)| (key.clone(), head(record))).collect();
         let due = state.due(Stamp::MAX, usize::MAX).into_iter();
-        let users = (0..3).map(|user| {
-            let user = Some(format!("user {user}").into_bytes().into());
+        let users = ["user 0", "user 1", "user 2", "traveller"].into_iter().map(|user| {
+            let user = Some(user.as_bytes().into());
             let filter = Filter { user, ..Filter::default() };
             state.query(0, &|_, _| None, &Query::Count { namespace: NamespaceId(0), filter }).0
         });

@@ -33,7 +33,7 @@ enum What {
 
 /// Searches every steady cell.
 pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
-    for cell in evidence.cells.iter().filter(|cell| cell.nature != Nature::Mixed) {
+    for cell in evidence.cells.iter().filter(|cell| matches!(cell.nature, Nature::Steady | Nature::Counter)) {
         let mut operations = operations(evidence, cell);
         operations.sort_by_key(|operation| operation.invoked);
         match Search::new(&operations).run() {
@@ -74,7 +74,7 @@ fn operations(evidence: &Evidence<'_>, cell: &Cell) -> Vec<Operation> {
                     found.push(Operation { invoked: call.invoked, ended, what });
                 }
             }
-            Asked::Read { .. } => {}
+            Asked::Read { .. } | Asked::Rename { .. } => {}
         }
     }
     found
