@@ -13,6 +13,11 @@ use std::collections::VecDeque;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FeedId(pub u64);
 
+impl FeedId {
+    /// That of a feed whose replica does not know yet which one it is: no cursor is one of it.
+    pub const UNNAMED: Self = Self(0);
+}
+
 /// How far somebody has followed a feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FeedCursor {
@@ -20,6 +25,15 @@ pub struct FeedCursor {
     pub feed: FeedId,
     /// The index of the last entry that was followed; 0 for none.
     pub index: u64,
+}
+
+/// How much one answer may hold; one entry it may hold in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedBounds {
+    /// Entries, or records of a copy.
+    pub entries_max: usize,
+    /// What they take, in bytes.
+    pub bytes_max: u64,
 }
 
 /// The changes of one entry of the log.
@@ -52,8 +66,8 @@ pub struct Feed {
     bytes_max: u64,
     bytes: u64,
     entries: VecDeque<(u64, Changed)>,
-    /// Everything after this index is here, up to `last`. `None` until the first entry.
-    after: Option<u64>,
+    /// Everything after this index is here, up to `last`.
+    after: u64,
     last: u64,
 }
 
@@ -61,14 +75,18 @@ pub struct Feed {
 const EFFECT_OVERHEAD_BYTES: u64 = 256;
 
 impl Feed {
-    /// An empty feed that keeps at most `bytes_max` bytes, or the last entry if that is larger.
+    /// The feed of a shard without entries; it keeps at most `bytes_max` bytes, or the last entry if that is larger.
     pub fn new(id: FeedId, bytes_max: u64) -> Self {
-        Self { id, bytes_max, bytes: 0, entries: VecDeque::new(), after: None, last: 0 }
+        Self { id, bytes_max, bytes: 0, entries: VecDeque::new(), after: 0, last: 0 }
+    }
+
+    /// Says which feed it is.
+    pub fn name(&mut self, id: FeedId) {
+        self.id = id;
     }
 
     /// Adds what the entry at `index` did. Indexes ascend; those in between changed nothing.
     pub fn push(&mut self, index: u64, effects: Vec<Effect>) {
-        self.after.get_or_insert(index.saturating_sub(1));
         self.last = index;
         if effects.is_empty() {
             return;
@@ -79,19 +97,13 @@ impl Feed {
         while self.bytes > self.bytes_max && self.entries.len() > 1 {
             let Some((bytes, oldest)) = self.entries.pop_front() else { return };
             self.bytes -= bytes;
-            self.after = Some(oldest.index);
+            self.after = oldest.index;
         }
     }
 
-    /// Says which feed this is, once that is known.
-    pub fn name(&mut self, id: FeedId) {
-        self.id = id;
-    }
-
-    /// Begins anew after the entry at `index`: the shard's state was replaced by that of there, and what led to it is not
-    /// known here.
-    pub fn begin_after(&mut self, index: u64) {
-        *self = Self { after: Some(index), last: index, ..Self::new(self.id, self.bytes_max) };
+    /// Forgets everything: the shard's state is now that after the entry at `index`, and what led to it is not known here.
+    pub fn skip(&mut self, index: u64) {
+        *self = Self { after: index, last: index, ..Self::new(self.id, self.bytes_max) };
     }
 
     /// The cursor of somebody who has seen everything so far.
@@ -99,15 +111,16 @@ impl Feed {
         FeedCursor { feed: self.id, index: self.last }
     }
 
-    /// What changed after `cursor`, about `bytes_max` bytes of it and at least one entry.
-    pub fn follow(&self, cursor: FeedCursor, bytes_max: u64) -> Followed {
-        if cursor.feed != self.id || self.after.is_none_or(|after| cursor.index < after) {
+    /// What changed after `cursor`, within `bounds`.
+    pub fn follow(&self, cursor: FeedCursor, bounds: FeedBounds) -> Followed {
+        let FeedBounds { entries_max, bytes_max } = bounds;
+        if cursor.feed != self.id || self.id == FeedId::UNNAMED || cursor.index < self.after {
             return Followed::CursorTooOld;
         }
         let begin = self.entries.partition_point(|(_, entry)| entry.index <= cursor.index);
         let (mut entries, mut bytes): (Vec<Changed>, u64) = (Vec::new(), 0);
         for (more, entry) in self.entries.range(begin..) {
-            if !entries.is_empty() && bytes + more > bytes_max {
+            if !entries.is_empty() && (bytes + more > bytes_max || entries.len() >= entries_max) {
                 let index = entries.last().map_or(cursor.index, |entry| entry.index);
                 return Followed::Changes { entries, next: FeedCursor { feed: self.id, index } };
             }
@@ -150,6 +163,7 @@ mod tests {
     /// A feed of entries 11 to 20, of which the even ones changed something.
     fn feed(bytes_max: u64) -> Feed {
         let (mut feed, mut state) = (Feed::new(FEED, bytes_max), State::new(RegionId(0), 1));
+        feed.skip(10);
         for index in 11..=20 {
             let effects = if index % 2 == 0 { effects(&mut state, 1_000) } else { Vec::new() };
             feed.push(index, effects);
@@ -158,7 +172,7 @@ mod tests {
     }
 
     fn follow(feed: &Feed, index: u64, bytes_max: u64) -> Option<(Vec<u64>, u64)> {
-        match feed.follow(FeedCursor { feed: FEED, index }, bytes_max) {
+        match feed.follow(FeedCursor { feed: FEED, index }, FeedBounds { entries_max: 5, bytes_max }) {
             Followed::Changes { entries, next } => {
                 Some((entries.iter().map(|entry| entry.index).collect(), next.index))
             }
@@ -175,6 +189,8 @@ mod tests {
         assert_eq!(follow(&feed, 20, 1), Some((vec![], 20)));
         assert_eq!(follow(&feed, 25, 1), Some((vec![], 25)), "another replica is ahead");
         assert_eq!(feed.end(), FeedCursor { feed: FEED, index: 20 });
+        let two = feed.follow(FeedCursor { feed: FEED, index: 10 }, FeedBounds { entries_max: 2, bytes_max: 1 << 20 });
+        assert!(matches!(two, Followed::Changes { entries, next } if entries.len() == 2 && next.index == 14));
     }
 
     #[test]
@@ -184,12 +200,18 @@ mod tests {
         assert_eq!(follow(&small, 16, 1 << 20), Some((vec![18, 20], 20)));
         assert_eq!(follow(&small, 15, 1 << 20), None);
         let other = FeedCursor { feed: FeedId(8), index: 20 };
-        assert!(matches!(small.follow(other, 1), Followed::CursorTooOld));
+        let bounds = FeedBounds { entries_max: 1, bytes_max: 1 };
+        assert!(matches!(small.follow(other, bounds), Followed::CursorTooOld));
+        let unnamed = Feed::new(FeedId::UNNAMED, 1);
+        assert!(matches!(unnamed.follow(unnamed.end(), bounds), Followed::CursorTooOld));
         let mut skipped = feed(1 << 20);
-        skipped.begin_after(20);
-        assert_eq!(follow(&skipped, 19, 1), None);
-        assert_eq!(follow(&skipped, 20, 1), Some((vec![], 20)));
-        assert!(matches!(Feed::new(FEED, 1).follow(FeedCursor::default(), 1), Followed::CursorTooOld));
+        skipped.skip(30);
+        assert_eq!(follow(&skipped, 20, 1), None);
+        assert_eq!(
+            follow(&skipped, skipped.end().index, 1),
+            Some((vec![], 30)),
+            "who begins here need not begin again"
+        );
     }
 
     #[test]

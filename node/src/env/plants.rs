@@ -28,4 +28,10 @@ pub struct Plants {
     pub purge_ahead_of_engine: bool,
     /// A touch moves the idle deadline past the absolute one.
     pub touch_past_absolute: bool,
+    /// A session that leaves for another shard lives on under its old id.
+    pub rename_keeps_both: bool,
+    /// Nobody goes on with a rename between shards that a crash left.
+    pub rename_is_not_resumed: bool,
+    /// A feed that does not reach back to a cursor says that nothing changed.
+    pub feed_denies_gaps: bool,
 }

@@ -328,9 +328,8 @@ impl<M: Machine> Keeper<M> {
             return Err(malformed("a snapshot of another position than its sender says"));
         }
         let commit = blocking(&self.env, "engine-commit", replacement.commit());
-        let position = Position::from(meta);
-        self.machine.adopt(position.index(), loading, Box::pin(commit)).await?;
-        *self.position.lock() = position;
+        self.machine.adopt(Position::from(meta).index(), loading, Box::pin(commit)).await?;
+        *self.position.lock() = Position::from(meta);
         *self.durable.lock() = Position::from(meta);
         Ok(())
     }

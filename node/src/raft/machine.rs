@@ -57,8 +57,8 @@ pub trait Machine: Send + Sync + 'static {
     /// An empty state, to be filled from an engine's rows.
     fn loading(&self) -> Self::Loading;
 
-    /// Takes over what was loaded, as of the entry at `index`, once `commit`, which makes the engine hold it, has completed; nothing of the engine is
-    /// read meanwhile.
+    /// Takes over what was loaded, the state after the entry at `index` (0 for none), once `commit`, which makes the engine hold
+    /// it, has completed; nothing of the engine is read meanwhile.
     ///
     /// # Errors
     /// What `commit` says; the state is then as before.

@@ -45,6 +45,11 @@ pub(super) async fn run_holding(node: Weak<Inner>) {
 impl Inner {
     async fn keep(&self, region: &RegionState) -> io::Result<()> {
         let this = self.options.node;
+        if region.world != 0 {
+            // Indexes begin anew only in a world that is founded anew.
+            let feed = FeedId(region.world as u64);
+            self.shards.all().iter().for_each(|(_, held)| held.group.machine().name_feed(feed));
+        }
         // A vote counts only from a node whose disk the region has seen.
         let admitted = region.members.get(&this).is_some_and(|member| member.disk == Some(self.options.disk));
         for (name, voters) in &region.placement {
@@ -53,6 +58,7 @@ impl Inner {
             match (voters.contains(&this), held) {
                 (true, None) if admitted => {
                     let held = self.start_shard(shard).await?;
+                    held.group.machine().name_feed(FeedId(region.world as u64));
                     if self.options.founder && region.as_founded.contains(name) {
                         held.group.found(voters.iter().copied()).await?;
                     }
@@ -69,9 +75,7 @@ impl Inner {
         let Self { env, log, options, .. } = self;
         let group = shard.0 + 1;
         let part = self.storage.part(group);
-        // Indexes begin anew only in a world that is founded anew.
-        let (feed, intervals) = (FeedId(self.system.machine().now().world as u64), self.touch_intervals());
-        let sessions = Sessions::new(shard, options.region, 1, feed, intervals, part, self.notices.clone());
+        let sessions = Sessions::new(shard, options.region, 1, self.touch_intervals(), part, self.notices.clone());
         let sessions = Arc::new(sessions.plant(env, self.clock.clone()));
         let group = RunningGroup::start(self.parts(group), sessions, &self.door.inbox).await?;
         let reads = Reads::start(group.clone(), env.plants.read_without_read_index);

@@ -95,6 +95,9 @@ pub(super) async fn run_moves(node: Weak<Inner>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(inner) = node.upgrade() else { return };
+        if inner.env.plants.rename_is_not_resumed {
+            return;
+        }
         let left_before = inner.now_ms().saturating_sub(LEFT_AFTER_MS);
         let shards = inner.shards.all().into_iter().map(|(_, shard)| shard).filter(|shard| shard.leads());
         let left: Vec<_> =

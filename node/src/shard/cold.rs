@@ -133,14 +133,14 @@ impl Sessions {
         Ok(())
     }
 
-    async fn fetch(&self, cold: &[ColdSession]) -> io::Result<Vec<Option<Fields>>> {
+    pub(super) async fn fetch(&self, cold: &[ColdSession]) -> io::Result<Vec<Option<Fields>>> {
         let keys = cold.iter().map(|session| rows::fields_key(&session.key)).collect();
         let found = self.shelf.part.read(keys).await?;
         found.into_iter().map(|value| value.map(|value| rows::fields_of(&value)).transpose()).collect()
     }
 }
 
-fn warm(state: &mut State, cold: &[ColdSession], fetched: Vec<Option<Fields>>) -> io::Result<()> {
+pub(super) fn warm(state: &mut State, cold: &[ColdSession], fetched: Vec<Option<Fields>>) -> io::Result<()> {
     for (session, fields) in cold.iter().zip(fetched) {
         match fields {
             Some(fields) => state.warm(session, fields),

@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use sojourn_core::{
     Command, Effect, Key, NamespaceId, Record, RegionId, ShardId, Stamp, State,
-    feed::{Feed, FeedCursor, FeedId, Followed},
+    feed::{Feed, FeedId},
     state::{Answers, Departure, Usage},
     stream::{Progress, Source},
 };
@@ -40,7 +40,7 @@ pub struct Sessions {
     pub(super) shelf: Shelf,
     /// The index of the last entry, noted before its changes are told; 0 before the first.
     applied: AtomicU64,
-    feed: Mutex<Feed>,
+    pub(super) feed: Mutex<Feed>,
     /// Woken whenever the feed grows.
     fed: Notify,
     pub(super) touches: Touches,
@@ -55,7 +55,6 @@ impl Sessions {
         shard: ShardId,
         region: RegionId,
         epoch: u32,
-        feed: FeedId,
         intervals: Intervals,
         part: Part,
         notices: broadcast::Sender<Arc<Notice>>,
@@ -67,7 +66,7 @@ impl Sessions {
             shelf: Shelf::new(part),
             touches: Touches::new(intervals),
             applied: AtomicU64::new(0),
-            feed: Mutex::new(Feed::new(feed, FEED_BYTES_MAX)),
+            feed: Mutex::new(Feed::new(FeedId::UNNAMED, FEED_BYTES_MAX)),
             fed: Notify::new(),
             notices,
             planted: None,
@@ -85,29 +84,14 @@ impl Sessions {
         Some(self.applied.load(Ordering::SeqCst)).filter(|index| *index > 0)
     }
 
-    /// What changed after `cursor`, about `bytes_max` bytes of it, as far as this replica has applied the log.
-    pub fn follow(&self, cursor: FeedCursor, bytes_max: u64) -> Followed {
-        self.feed.lock().follow(cursor, bytes_max)
-    }
-
     /// Completes when more can be followed than when this was enabled.
     pub fn fed(&self) -> Notified<'_> {
         self.fed.notified()
     }
 
-    /// Says which feed this is, once that is known: indexes begin anew only in a world that is founded anew.
-    pub fn name_feed(&self, feed: FeedId) {
-        self.feed.lock().name(feed);
-    }
-
     /// How far this shard has followed a source.
     pub fn progress(&self, source: Source) -> Progress {
         self.state.read().progress(source)
-    }
-
-    /// The cursor of somebody who knows this replica's records as they are, or as they were a moment ago.
-    pub fn feed_end(&self) -> FeedCursor {
-        self.feed.lock().end()
     }
 
     /// Sessions that left for another shard before `left_before` and are not settled yet, at most `max`.
@@ -218,7 +202,7 @@ impl Machine for Sessions {
         let mut state = self.state.write();
         loaded.plants = state.plants;
         *state = loaded;
-        self.feed.lock().begin_after(index);
+        self.feed.lock().skip(index);
         self.shelf.make_room(&mut state);
         // Nobody may be listening.
         let _listeners = self.notices.send(Arc::new(Notice::Skipped { shard: self.shard }));

@@ -6,6 +6,7 @@
 mod batch;
 mod chores;
 mod cold;
+mod feed;
 mod machine;
 mod planted;
 mod proposer;
@@ -15,6 +16,7 @@ mod touches;
 
 pub use batch::{Bundle, decode as decode_entry};
 pub use chores::expire;
+pub use feed::CopyPage;
 pub use machine::Sessions;
 pub use proposer::{NotProposed, Proposer, ProposerOptions};
 pub use reads::Reads;

@@ -16,6 +16,7 @@ impl Planted {
         state::Plants {
             update_creates: self.env.plants.update_creates,
             touch_past_absolute: self.env.plants.touch_past_absolute,
+            rename_keeps_both: self.env.plants.rename_keeps_both,
         }
     }
 }
@@ -35,6 +36,11 @@ impl Sessions {
     /// The planted bug: what was answered does not get to the engine, and from there into snapshots.
     pub(super) fn forgets_requests(&self) -> bool {
         self.planted.as_ref().is_some_and(|planted| planted.env.plants.forget_requests_at_snapshot)
+    }
+
+    /// The planted bug: a feed that does not reach back to a cursor says that nothing changed.
+    pub(super) fn denies_gaps(&self) -> bool {
+        self.planted.as_ref().is_some_and(|planted| planted.env.plants.feed_denies_gaps)
     }
 
     /// The planted bug: this replica's time instead of the leader's.

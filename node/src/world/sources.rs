@@ -13,7 +13,7 @@ use crate::{
 use parking_lot::Mutex;
 use sojourn_core::{
     Key, NodeId, Record, ShardId, Slot,
-    feed::{Changed, FeedCursor, FeedId, Followed as Fed},
+    feed::{Changed, FeedBounds, FeedCursor, Followed as Fed},
 };
 use sojourn_proto::wire::encode;
 use std::{
@@ -25,6 +25,12 @@ use tokio::{sync::Notify, time::sleep};
 
 /// About the most bytes of sessions in one batch.
 const BATCH_BYTES_MAX: u64 = 512 << 10;
+
+/// The most entries in one batch: each was one write at least.
+const BATCH_ENTRIES_MAX: usize = 4_096;
+
+/// Asks only whether a feed reaches back to a cursor.
+const NOTHING: FeedBounds = FeedBounds { bytes_max: 0, entries_max: 0 };
 
 /// Between two batches of one stream: changes that come meanwhile share one.
 const BATCH_PAUSE: Duration = Duration::from_millis(3);
@@ -76,10 +82,7 @@ impl Sources {
     }
 
     fn led(&self, shard: ShardId) -> Option<Led> {
-        let led = self.node.led().into_iter().find(|led| led.shard == shard)?;
-        // The low half tells worlds apart well enough.
-        led.sessions().name_feed(FeedId(self.node.region().world as u64));
-        Some(led)
+        self.node.led().into_iter().find(|led| led.shard == shard)
     }
 
     /// Begins a stream, if this node leads the shard and its feed reaches back far enough.
@@ -92,7 +95,7 @@ impl Sources {
             if !led.confirm().await {
                 return reply.send(&[&encode(&Followed::NotLeader { leader: None })]);
             }
-            let reaches = |cursor: &FeedCursor| matches!(led.sessions().follow(*cursor, 0), Fed::Changes { .. });
+            let reaches = |cursor: &FeedCursor| matches!(led.sessions().follow(*cursor, NOTHING), Fed::Changes { .. });
             let Some(cursor) = follow.cursor.filter(reaches) else {
                 let begin = led.sessions().feed_end();
                 return reply.send(&[&encode(&Followed::CopyFirst { begin })]);
@@ -148,7 +151,7 @@ impl Sources {
 
 async fn page(led: &Led, copy: &CopyOf) -> Copied {
     let sessions = led.sessions();
-    if matches!(sessions.follow(copy.begin, 0), Fed::CursorTooOld) {
+    if matches!(sessions.follow(copy.begin, NOTHING), Fed::CursorTooOld) {
         return Copied::BeginAnew;
     }
     match sessions.copy_page(&copy.span, PAGE_COUNT_MAX, PAGE_BYTES_MAX).await {
@@ -233,7 +236,8 @@ impl Sending {
         let as_of = sessions.last_stamp();
         let mut records = BTreeMap::new();
         if window_bytes > 0 {
-            match sessions.follow(self.cursor, window_bytes.min(BATCH_BYTES_MAX)) {
+            let bounds = FeedBounds { bytes_max: window_bytes.min(BATCH_BYTES_MAX), entries_max: BATCH_ENTRIES_MAX };
+            match sessions.follow(self.cursor, bounds) {
                 Fed::Changes { entries, next } => {
                     self.cursor = next;
                     records = latest(entries, &self.follow.slots);

@@ -95,6 +95,8 @@ pub struct Plants {
     pub update_creates: bool,
     /// A touch moves the absolute deadline too.
     pub touch_past_absolute: bool,
+    /// A session that leaves for another shard lives on under its old id.
+    pub rename_keeps_both: bool,
 }
 
 /// How many tombstones one entry collects at most, so that no entry takes long.

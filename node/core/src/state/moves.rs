@@ -85,6 +85,9 @@ impl Turn<'_> {
         let (rules, version, since) = (self.rules, record.version, self.stamp);
         let departure = Departure { to, replace, rules, version, since, view: Some(view.clone()) };
         self.state.moves.departures.insert(key.clone(), departure);
+        if self.state.plants.rename_keeps_both {
+            return Ok(Outcome::Record(Some(view)));
+        }
         self.end(key, false);
         if let Some(effect) = self.effects.last_mut() {
             effect.event = Event::RenameFrom;
