@@ -147,7 +147,7 @@ impl Client {
         let Rename { rules, from, to, replace } = rename;
         let renaming = running.life.spawn(async move { moves::rename(&backend, rules, from, to, replace).await });
         drop(running);
-        if self.taste.rng().random_ratio(1, 6) {
+        if self.taste.rng().random_ratio(1, 8) {
             let lives_on = Duration::from_millis(self.taste.rng().random_range(0..LIVES_ON_MS_MAX));
             drop(raft::spawn(die_on_the_way(self.world.clone(), node, lives_on)));
         }

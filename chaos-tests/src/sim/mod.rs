@@ -3,14 +3,15 @@
 //! The nodes are real: proposer, log format, state machine, openraft adapter, read path and retries. Their disk, network,
 //! clocks and the order of their tasks are simulated, so that one seed is one run. `plan` says what a run is made of, `world`
 //! keeps the machines, `boot` brings up what runs on them, `workload` and `client` ask, `operator` changes who is in the region,
-//! `faults` do harm, `ledger` writes down what happened, `settling` waits until all is quiet, `reference` and `oracles` judge it.
-//! Start at [`run_seed`].
+//! `follower` copies it from outside, `faults` do harm, `ledger` writes down what happened, `settling` waits until all is quiet,
+//! `reference` and `oracles` judge it. Start at [`run_seed`].
 
 mod boot;
 mod client;
 mod clock;
 mod coverage;
 mod faults;
+mod follower;
 mod ledger;
 mod operator;
 mod oracles;
@@ -93,6 +94,9 @@ async fn play(plan: &Plan) -> Report {
         (1..).zip(parts).map(|(number, part)| Client::new(world.clone(), number, part, cells.clone(), &mut rng));
     let clients: Vec<_> =
         clients.collect::<Vec<_>>().into_iter().map(|client| raft::spawn(client.run(ending.clone()))).collect();
+    let follower = follower::Copies::default();
+    let follower = follower.follow(world.clone(), StdRng::seed_from_u64(rng.random()), ending.clone());
+    let follower = raft::spawn(follower);
     let operator = world.plan.operated().then(|| operator::run(world.clone(), StdRng::seed_from_u64(rng.random())));
     let operator = operator.map(raft::spawn);
     faults::run(world.clone(), rng).await;
@@ -104,10 +108,12 @@ async fn play(plan: &Plan) -> Report {
         // A client that panicked is a finding of its own.
         let _panicked = client.await;
     }
-    let views = settling::views_of_the_settled(&world, &cells, &members).await;
+    // One that panicked is a finding of its own, and so is what it lacks.
+    let mut copies = follower.await.unwrap_or_default();
+    let views = settling::views_of_the_settled(&world, &cells, &members, &mut copies).await;
     let holders = world::shards().map(|shard| (shard, world.holders(shard))).collect();
     world.ledger.with(|book| {
-        let (found, coverage) = oracles::audit(&world, book, &cells, &views, holders);
+        let (found, coverage) = oracles::audit(&world, book, &cells, oracles::Seen { views, copies, holders });
         book.violations.extend(found);
         book.coverage.merge(&coverage);
         world.count_disks(&mut book.coverage);

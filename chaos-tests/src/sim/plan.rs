@@ -41,7 +41,7 @@ impl Plan {
             Some("applied-apart-from-data" | "purge-ahead-of-engine") => &[SlowDisk, SlowDisk, Crash, Kill],
             Some("expiry-by-local-clock") => &[ClockJump, Crash],
             Some("read-without-read-index") => &[Depose],
-            Some("forget-requests-at-snapshot") => &[Kill, Crash, PowerCut, Transfer],
+            Some("forget-requests-at-snapshot" | "feed-denies-gaps") => &[Kill, Crash, PowerCut, Transfer],
             _ => &[],
         }
     }
@@ -63,7 +63,7 @@ impl fmt::Display for Plan {
 }
 
 /// Every bug that can be planted in a region, by name.
-pub const PLANTS: [&str; 10] = [
+pub const PLANTS: [&str; 13] = [
     "acknowledge-before-sync",
     "go-on-after-failed-sync",
     "keep-torn-tail",
@@ -74,6 +74,9 @@ pub const PLANTS: [&str; 10] = [
     "forget-requests-at-snapshot",
     "purge-ahead-of-engine",
     "touch-past-absolute",
+    "rename-keeps-both",
+    "rename-is-not-resumed",
+    "feed-denies-gaps",
 ];
 
 /// The switch for the bug called `name`.
@@ -90,6 +93,9 @@ pub fn plant(name: &str) -> Option<Plants> {
         "forget-requests-at-snapshot" => &mut plants.forget_requests_at_snapshot,
         "purge-ahead-of-engine" => &mut plants.purge_ahead_of_engine,
         "touch-past-absolute" => &mut plants.touch_past_absolute,
+        "rename-keeps-both" => &mut plants.rename_keeps_both,
+        "rename-is-not-resumed" => &mut plants.rename_is_not_resumed,
+        "feed-denies-gaps" => &mut plants.feed_denies_gaps,
         _ => return None,
     };
     *switch = true;

@@ -183,7 +183,7 @@ fn summarize(coverage: &Coverage, runs: u64, virtual_time: Duration, took: Durat
 }
 
 /// What a run of many seeds must have reached, and how often per hundred seeds.
-const DEMANDED: [(&str, u64); 22] = [
+const DEMANDED: [(&str, u64); 25] = [
     ("PowerCut", 20),
     ("Weather", 20),
     ("snapshots restored", 20),
@@ -203,9 +203,12 @@ const DEMANDED: [(&str, u64); 22] = [
     ("operator: leads transferred", 10),
     ("removed nodes that heard of it", 15),
     ("sessions arrived in another slot", 100),
-    ("sessions given their id back", 5),
+    ("sessions given their id back", 3),
     ("renames unknown", 20),
     ("nodes that died amid a rename", 20),
+    ("entries followed", 500),
+    ("copies of shards", 200),
+    ("cursors too old", 20),
 ];
 
 /// Fails where the seeds did not reach what they are for; a few seeds need not.

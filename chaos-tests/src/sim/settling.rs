@@ -2,7 +2,9 @@
 //! every member, and nothing moves any more; then looks at all replicas at one moment.
 
 use super::{
-    faults, operator,
+    faults,
+    follower::Copies,
+    operator,
     oracles::Views,
     workload::Cell,
     world::{self, Standing, World},
@@ -53,7 +55,12 @@ pub async fn heal(world: &Arc<World>) {
 
 /// What replicas answer once they are level, while nothing is applied: leaders go on by themselves, and what is judged has to
 /// be of one moment.
-pub async fn views_of_the_settled(world: &Arc<World>, cells: &[Cell], members: &BTreeSet<NodeId>) -> Views {
+pub async fn views_of_the_settled(
+    world: &Arc<World>,
+    cells: &[Cell],
+    members: &BTreeSet<NodeId>,
+    copies: &mut Copies,
+) -> Views {
     for _ in 0..SETTLINGS_MAX {
         if !converges(world, cells, members).await {
             let state = misplaced(world, members).unwrap_or_else(|| state(world));
@@ -63,6 +70,9 @@ pub async fn views_of_the_settled(world: &Arc<World>, cells: &[Cell], members: &
         }
         let before = world.applied();
         let views = views(world, cells).await;
+        if !copies.catch_up(world).await {
+            world.ledger.violation("progress", format!("a follower does not catch up: {}", state(world)));
+        }
         if world.is_level() && world.applied() == before {
             return views;
         }
@@ -113,8 +123,10 @@ fn misplaced(world: &World, members: &BTreeSet<NodeId>) -> Option<String> {
         return Some(format!("node {other} is no member and has not heard of it"));
     }
     let running: Vec<_> = world.members().into_iter().filter_map(|number| world.running(number)).collect();
-    let held: BTreeMap<NodeId, BTreeMap<GroupName, GroupFigures>> =
-        running.iter().map(|running| (running.node.topology().this_node, running.node.node_status().replicas)).collect();
+    let held: BTreeMap<NodeId, BTreeMap<GroupName, GroupFigures>> = running
+        .iter()
+        .map(|running| (running.node.topology().this_node, running.node.node_status().replicas))
+        .collect();
     let mut groups = region.placement.iter();
     groups.find_map(|(group, voters)| {
         let copies: BTreeSet<NodeId> =
@@ -186,8 +198,7 @@ fn state(world: &World) -> String {
         Some(running) => {
             let topology: Arc<Topology> = running.node.topology();
             let room_bytes = running.node.log().room_bytes();
-            let places =
-                topology.shards.values().map(|place| (place.leader, place.term, place.applied, &place.voters));
+            let places = topology.shards.values().map(|place| (place.leader, place.term, place.applied, &place.voters));
             let places = places.collect::<Vec<_>>();
             format!("node {number} has {room_bytes} bytes of room; leader, term, applied and voters are {places:?}")
         }

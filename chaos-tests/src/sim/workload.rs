@@ -3,8 +3,8 @@
 use super::world;
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use sojourn_core::{
-    Command, Condition, Expiry, Fields, Key, Kind, NamespaceId, Op, Owner, Projection, Request, Rules, SlotTable, Version,
-    command::ExpireCondition, policy::Policy, touch,
+    Command, Condition, Expiry, Fields, Key, Kind, NamespaceId, Op, Owner, Projection, Request, Rules, SlotTable,
+    Version, command::ExpireCondition, policy::Policy, touch,
 };
 use std::collections::BTreeMap;
 

@@ -11,9 +11,7 @@ use crate::sim::{
     reference::{Shard, Step},
     workload::Rename,
 };
-use sojourn_core::{
-    Answer, Key, Life, Op, Outcome, Projection, Query, Record, ShardId, View, command::MoveStep,
-};
+use sojourn_core::{Answer, Key, Life, Op, Outcome, Projection, Query, Record, ShardId, View, command::MoveStep};
 use std::collections::BTreeMap;
 
 /// One operation on one shard, between two moments.
@@ -25,10 +23,19 @@ struct Operation<'a> {
 }
 
 enum What<'a> {
-    Write { request: (u64, u64), told: &'a Outcome },
-    Read { key: &'a Key, answer: &'a Option<Box<View>> },
+    Write {
+        request: (u64, u64),
+        told: &'a Outcome,
+    },
+    Read {
+        key: &'a Key,
+        answer: &'a Option<Box<View>>,
+    },
     /// One side of a rename that happened: the old id's or the new one's.
-    Renamed { here: &'a Key, other: &'a Key },
+    Renamed {
+        here: &'a Key,
+        other: &'a Key,
+    },
 }
 
 /// Judges every shard.
@@ -121,13 +128,7 @@ fn write(
 }
 
 /// The earliest state after this side of a rename, which took place while it was asked for.
-fn renamed(
-    shard: &Shard,
-    operation: &Operation<'_>,
-    here: &Key,
-    other: &Key,
-    lowest: usize,
-) -> Result<usize, String> {
+fn renamed(shard: &Shard, operation: &Operation<'_>, here: &Key, other: &Key, lowest: usize) -> Result<usize, String> {
     let happened = |step: &(usize, &Step)| {
         let (_, Step { command, outcome, tick, .. }) = step;
         let did = match &command.op {

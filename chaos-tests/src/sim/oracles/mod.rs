@@ -6,6 +6,7 @@
 mod acknowledged;
 mod deadlines;
 mod destroyed;
+mod feed;
 mod linearizable;
 mod memory;
 mod renames;
@@ -15,6 +16,7 @@ mod search;
 
 use super::{
     coverage::Coverage,
+    follower::Copies,
     ledger::{Book, Call, Violation},
     reference::{self, Shard},
     workload::Cell,
@@ -36,9 +38,11 @@ pub struct Evidence<'a> {
     /// The machines; those of members are all running.
     pub world: &'a World,
     /// The machines that should have a replica of each shard.
-    pub holders: BTreeMap<ShardId, Vec<usize>>,
+    pub holders: &'a BTreeMap<ShardId, Vec<usize>>,
     /// What each node's replica answers in the end.
     pub views: &'a Views,
+    /// What the follower has in the end.
+    pub copies: &'a Copies,
     slots: SlotTable,
 }
 
@@ -62,6 +66,16 @@ impl Evidence<'_> {
 /// What each node's replica answers for each session, whatever the time.
 pub type Views = BTreeMap<(usize, Key), Answer>;
 
+/// What is seen when all is quiet.
+pub struct Seen {
+    /// What each node's replica answers.
+    pub views: Views,
+    /// What the follower has.
+    pub copies: Copies,
+    /// The machines that should have a replica of each shard.
+    pub holders: BTreeMap<ShardId, Vec<usize>>,
+}
+
 /// Collects what one oracle finds.
 pub struct Findings {
     oracle: &'static str,
@@ -84,7 +98,7 @@ impl Findings {
 
 type Oracle = fn(&Evidence<'_>, &mut Findings);
 
-const ALL: [(&str, Oracle); 9] = [
+const ALL: [(&str, Oracle); 10] = [
     ("linearizable", linearizable::check),
     ("search", search::check),
     ("acknowledged", acknowledged::check),
@@ -94,23 +108,19 @@ const ALL: [(&str, Oracle); 9] = [
     ("renames", renames::check),
     ("replicas", replicas::check),
     ("memory", memory::check),
+    ("feed", feed::check),
 ];
 
 /// Asks all oracles.
-pub fn audit(
-    world: &World,
-    book: &Book,
-    cells: &[Cell],
-    views: &Views,
-    holders: BTreeMap<ShardId, Vec<usize>>,
-) -> (Vec<Violation>, Coverage) {
+pub fn audit(world: &World, book: &Book, cells: &[Cell], seen: Seen) -> (Vec<Violation>, Coverage) {
     let keys: Vec<Key> = cells.iter().flat_map(|cell| cell.keys.iter().cloned()).collect();
     let shards = match reference::shards(&book.entries, &keys) {
         Ok(shards) => shards,
         Err(what) => return (vec![Violation { oracle: "agreement", what }], Coverage::default()),
     };
     let slots = SlotTable::even(super::world::SHARDS);
-    let evidence = Evidence { calls: &book.calls, book, shards, cells, world, holders, views, slots };
+    let Seen { views, copies, holders } = &seen;
+    let evidence = Evidence { calls: &book.calls, book, shards, cells, world, holders, views, copies, slots };
     let mut coverage = Coverage::default();
     let mut violations = Vec::new();
     for (oracle, check) in ALL {
