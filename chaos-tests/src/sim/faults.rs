@@ -1,7 +1,7 @@
 //! What is done to the machines: drawn from the seed, overlapping, and taken back after a while.
 
 use super::world::{self, End, World};
-use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use sojourn_node::{
     env::simulated::SyncDelay,
     peers::simulated::Weather,
@@ -19,6 +19,8 @@ pub enum Fault {
     Kill,
     /// All machines lose power at once.
     PowerCut,
+    /// All disks take long to sync, and amid that all machines lose power at once.
+    Blackout,
     /// A process is stopped for a while, longer than an election takes.
     Stop,
     /// A node is cut off from all others.
@@ -44,13 +46,14 @@ pub enum Fault {
 }
 
 /// Every kind, as often as it is chosen.
-const MIX: [Fault; 22] = [
+const MIX: [Fault; 23] = [
     Fault::Crash,
     Fault::Crash,
     Fault::Crash,
     Fault::Kill,
     Fault::PowerCut,
     Fault::PowerCut,
+    Fault::Blackout,
     Fault::Stop,
     Fault::Stop,
     Fault::Isolate,
@@ -136,10 +139,11 @@ fn fire(world: &Arc<World>, fault: Fault, machine: usize, lasts: Duration, rng: 
             return restart(world, machine, lasts);
         }
         Fault::PowerCut => {
-            for number in 0..world.machines.len() {
-                world.end(number, End::Power);
-                restart(world, number, lasts + Duration::from_millis(rng.random_range(0..300)));
-            }
+            cut_power(world, lasts, rng);
+            return;
+        }
+        Fault::Blackout => {
+            drop(raft::spawn(black_out(world.clone(), lasts, StdRng::seed_from_u64(rng.random()))));
             return;
         }
         Fault::Stop => {
@@ -187,6 +191,27 @@ fn fire(world: &Arc<World>, fault: Fault, machine: usize, lasts: Duration, rng: 
         tokio::time::sleep(lasts).await;
         undo(&world);
     }));
+}
+
+fn cut_power(world: &Arc<World>, lasts: Duration, rng: &mut StdRng) {
+    for number in 0..world.machines.len() {
+        world.end(number, End::Power);
+        restart(world, number, lasts + Duration::from_millis(rng.random_range(0..300)));
+    }
+}
+
+/// What a quorum has written and not synced is lost; whoever acknowledged it must not have.
+async fn black_out(world: Arc<World>, lasts: Duration, mut rng: StdRng) {
+    let set = |delay: SyncDelay| {
+        (0..world.machines.len()).for_each(|number| world.disk(number).set_sync_delay(Some(delay.clone())));
+    };
+    set(syncs_take(50_000, 800_000));
+    tokio::time::sleep(Duration::from_millis(rng.random_range(50..500))).await;
+    // Not after the heal.
+    if world.ledger.now() < world.plan.faults {
+        cut_power(&world, lasts, &mut rng);
+    }
+    set(syncs_take(200, 3_000));
 }
 
 fn cut(world: &Arc<World>, fault: Fault, machine: usize, rng: &mut StdRng) -> Box<dyn FnOnce(&World) + Send> {

@@ -252,14 +252,18 @@ impl Observer for Eyes {
             let next = book.next.insert((node, group), index + 1).unwrap_or(0);
             let latest_ms = book.latest_ms;
             let entries = book.entries.entry(group).or_default();
+            let known = entries.get(&index).map(|seen| seen.id);
+            let lost = known.filter(|known| *known != id);
+            if lost.is_some() {
+                // What the others applied from here on is gone: what replicas have now is what they are judged by.
+                drop(entries.split_off(&index));
+            }
             let seen = entries.entry(index).or_insert_with(|| Seen { id, payload: payload.clone(), tick, latest_ms });
             if next != index {
                 return Some(format!("node {node} applied {group}/{index} when {next} was due"));
             }
-            let same = seen.id == id && seen.payload == payload;
-            (!same).then(|| {
-                format!("node {node} applied {id:?} of group {group} where another replica applied {:?}", seen.id)
-            })
+            let other = lost.or((seen.payload != payload).then_some(seen.id))?;
+            Some(format!("node {node} applied {id:?} of group {group} where another replica applied {other:?}"))
         });
         if let Some(what) = fault {
             self.ledger.violation("agreement", what);

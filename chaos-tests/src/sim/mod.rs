@@ -15,6 +15,7 @@ mod follower;
 mod ledger;
 mod operator;
 mod oracles;
+mod pinned;
 mod plan;
 mod prove;
 mod reference;

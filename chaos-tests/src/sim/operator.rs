@@ -115,7 +115,7 @@ impl Wish {
 /// Tries to have one wish granted.
 async fn grant(world: &Arc<World>, wish: Wish, rng: &mut StdRng) -> Tried {
     let tried = match wish {
-        Wish::Join => join(world).await,
+        Wish::Join => join(world),
         Wish::Kill(number) => {
             world.set_standing(number, Standing::Held);
             world.end(number, super::world::End::Power);
@@ -142,7 +142,7 @@ async fn grant(world: &Arc<World>, wish: Wish, rng: &mut StdRng) -> Tried {
 }
 
 /// Switches the spare machine on and waits until the region has seen its disk.
-async fn join(world: &Arc<World>) -> Tried {
+fn join(world: &Arc<World>) -> Tried {
     let spare = world.machines.len() - 1;
     world.set_standing(spare, Standing::Invited);
     super::faults::restart(world, spare, Duration::ZERO);

@@ -34,9 +34,10 @@ impl Plan {
 
     /// The faults that are preferred.
     pub fn preferred(&self) -> &'static [Fault] {
-        use Fault::{ClockJump, Crash, Depose, FailedSync, Kill, PowerCut, SlowDisk, Transfer};
+        use Fault::{Blackout, ClockJump, Crash, Depose, FailedSync, Kill, PowerCut, SlowDisk, Transfer};
         match self.stress {
-            Some("acknowledge-before-sync" | "keep-torn-tail") => &[SlowDisk, Crash, PowerCut, PowerCut],
+            Some("acknowledge-before-sync") => &[Blackout],
+            Some("keep-torn-tail") => &[SlowDisk, Crash, PowerCut, PowerCut],
             Some("go-on-after-failed-sync") => &[FailedSync, FailedSync, Crash, PowerCut],
             Some("applied-apart-from-data" | "purge-ahead-of-engine") => &[SlowDisk, SlowDisk, Crash, Kill],
             Some("expiry-by-local-clock") => &[ClockJump, Crash],

@@ -14,7 +14,8 @@ const SEEDS_MAX: u64 = 60;
 
 /// Bugs that make replicas look different, which some oracles see at once, and the oracles that see what they do to clients:
 /// one of these has to notice.
-const HARM: [(&str, &[&str]); 1] = [("forget-requests-at-snapshot", &["retries", "search"])];
+const HARM: [(&str, &[&str]); 2] =
+    [("forget-requests-at-snapshot", &["retries", "search"]), ("acknowledge-before-sync", &["acknowledged"])];
 
 /// Plants each bug in turn and prints which oracles noticed it, and after how many seeds.
 ///
@@ -59,6 +60,7 @@ pub fn run(args: &SimArgs) -> anyhow::Result<()> {
     if wrong.is_empty() { Ok(()) } else { bail!("{}", wrong.join("; ")) }
 }
 
-fn noticed_by(report: &Report) -> BTreeSet<&'static str> {
+/// The oracles that noticed something.
+pub(super) fn noticed_by(report: &Report) -> BTreeSet<&'static str> {
     report.violations.iter().map(|violation| violation.oracle).collect()
 }

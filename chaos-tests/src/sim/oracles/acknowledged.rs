@@ -16,8 +16,9 @@ pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
             let applied = held.is_some_and(|requests| requests.contains_key(&request));
             match told {
                 Told::Outcomes(outcomes) if !applied => {
-                    findings
-                        .report(format!("call {number}: acknowledged with {outcomes:?}, but no replica applied it"));
+                    findings.report(format!(
+                        "call {number}: acknowledged with {outcomes:?}, but no replica has it in the end"
+                    ));
                 }
                 Told::Nothing(why) if applied => {
                     findings.report(format!(
