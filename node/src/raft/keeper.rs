@@ -190,6 +190,7 @@ impl<M: Machine> Keeper<M> {
 
     fn advance(&self, id: LogId, membership: Option<StoredMembership>) -> Applied {
         let mut position = self.position.lock();
+        self.machine.pass(id.index);
         position.applied = Some(id);
         if let Some(membership) = membership {
             position.membership = membership;

@@ -45,6 +45,9 @@ pub trait Machine: Send + Sync + 'static {
     /// The entry, unapplied: warm and try again.
     fn apply(&self, index: u64, entry: Self::Entry) -> Result<Applied, Self::Entry>;
 
+    /// Passes the entry at `index`, which is Raft's own.
+    fn pass(&self, _index: u64) {}
+
     /// About how many bytes the engine does not have yet.
     fn unsaved_bytes(&self) -> u64;
 

@@ -164,6 +164,10 @@ impl Machine for Sessions {
         Ok(Applied::Sessions(outcomes))
     }
 
+    fn pass(&self, index: u64) {
+        self.feed.lock().push(index, Vec::new());
+    }
+
     fn unsaved_bytes(&self) -> u64 {
         self.state.read().unsaved_bytes()
     }

@@ -2,6 +2,7 @@
 
 mod changes;
 mod entering;
+mod feeds;
 mod leads;
 mod memory;
 
