@@ -23,8 +23,17 @@ struct Pin {
     oracle: &'static str,
 }
 
-/// A seed for each bug that can be planted.
-const PINS: [Pin; 1] = [pin("acknowledge-before-sync", 1, "acknowledged")];
+/// Seeds that notice a bug, one for each that needs few.
+const PINS: [Pin; 8] = [
+    pin("acknowledge-before-sync", 4, "acknowledged"),
+    pin("update-creates", 1, "linearizable"),
+    pin("expiry-by-local-clock", 1, "linearizable"),
+    pin("read-without-read-index", 4, "linearizable"),
+    pin("forget-requests-at-snapshot", 1, "retries"),
+    pin("touch-past-absolute", 1, "linearizable"),
+    pin("rename-keeps-both", 1, "renames"),
+    pin("feed-denies-gaps", 1, "feed"),
+];
 
 const fn pin(plant: &'static str, seed: u64, oracle: &'static str) -> Pin {
     Pin { plant, seed, oracle }

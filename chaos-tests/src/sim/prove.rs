@@ -25,7 +25,7 @@ const HARM: [(&str, &[&str]); 2] =
 pub fn run(args: &SimArgs) -> anyhow::Result<()> {
     let mut wrong = Vec::new();
     println!("{:<30}{:>6}  noticed by", "planted bug", "seeds");
-    for plant in PLANTS {
+    for plant in PLANTS.into_iter().filter(|plant| args.plant().is_none_or(|wanted| wanted == *plant)) {
         let harm = HARM.into_iter().find(|(of, _)| *of == plant).map(|(_, oracles)| oracles);
         let does_harm = |oracle: &str| harm.is_none_or(|oracles| oracles.contains(&oracle));
         let mut seeds = 0;

@@ -38,7 +38,7 @@ pub struct SimArgs {
     /// Prints every event of the run.
     #[arg(long)]
     trace: bool,
-    /// Plants every bug in turn and shows which oracle notices it.
+    /// Plants every bug in turn, or the one given, and shows which oracle notices it.
     #[arg(long)]
     prove: bool,
     /// Runs the pinned seeds: each has to notice the bug that it is pinned for, and nothing without it.
@@ -54,6 +54,11 @@ impl SimArgs {
     pub(super) fn plan(&self, seed: u64, plant: Option<&'static str>, stress: Option<&'static str>) -> Plan {
         let nodes = self.nodes.unwrap_or(if seed.is_multiple_of(8) { 5 } else { 3 });
         Plan { seed, nodes, faults: Duration::from_secs(self.seconds), plant, stress, print: self.trace }
+    }
+
+    /// The bug that is asked for.
+    pub(super) fn plant(&self) -> Option<&str> {
+        self.plant.as_deref()
     }
 
     /// The same for runs whose faults go on for so long, in seconds of virtual time.
