@@ -17,6 +17,7 @@ pub mod placement;
 pub mod policy;
 pub mod query;
 pub mod region;
+pub mod routing;
 pub mod session;
 pub mod state;
 pub mod stream;
