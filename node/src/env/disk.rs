@@ -8,6 +8,15 @@ pub type SyncFuture<'a> = Pin<Box<dyn Future<Output = io::Result<()>> + Send + '
 /// Held for as long as a directory is in use; dropping it lets others in.
 pub type DiskLock = Box<dyn Any + Send + Sync>;
 
+/// Tells two states of a file apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMark {
+    /// The length in bytes.
+    pub length_bytes: u64,
+    /// Another number after each change: when real, of which file it is and of when it was written.
+    pub state: u128,
+}
+
 /// A directory tree that files live in.
 pub trait Disk: Send + Sync + 'static {
     /// Opens `path` for reading and writing, creating it empty if `create` and missing.
@@ -15,6 +24,31 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// `NotFound` without `create`, and whatever the file system says.
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>>;
+
+    /// All of a file that somebody else writes, which needs to be readable only.
+    ///
+    /// # Errors
+    /// `FileTooLarge` beyond `bytes_max`, and whatever the file system says.
+    fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let file = self.open(path, false)?;
+        let length = file.length()?;
+        let mut bytes = match usize::try_from(length) {
+            Ok(bytes) if length <= bytes_max => vec![0; bytes],
+            Ok(_) | Err(_) => return Err(io::ErrorKind::FileTooLarge.into()),
+        };
+        let read = file.read_at(0, &mut bytes)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    /// How such a file is now, to notice when it is another one. Cheap when real.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn mark(&self, path: &Path) -> io::Result<FileMark> {
+        let bytes = self.read(path, u64::MAX)?;
+        Ok(FileMark { length_bytes: bytes.len() as u64, state: u128::from(crc32c::crc32c(&bytes)) })
+    }
 
     /// The names (not paths) in a directory, sorted.
     ///

@@ -11,7 +11,7 @@ mod real;
 pub mod simulated;
 
 pub use clock::{Clock, SlewedClock};
-pub use disk::{Disk, DiskFile, DiskLock, SyncFuture};
+pub use disk::{Disk, DiskFile, DiskLock, FileMark, SyncFuture};
 pub use plants::Plants;
 pub use real::{RealClock, RealDisk, RealEnv, machine_memory_bytes, memory_bytes, raise_open_files};
 

@@ -1,11 +1,12 @@
 //! The seams as the operating system provides them.
 
-use super::{Clock, Disk, DiskFile, DiskLock, Env, Plants, Random, Spawn, SyncFuture, Work};
+use super::{Clock, Disk, DiskFile, DiskLock, Env, FileMark, Plants, Random, Spawn, SyncFuture, Work};
 use rand::TryRngCore;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
-    fs, io,
-    os::unix::fs::FileExt,
+    fs,
+    io::{self, Read},
+    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -112,6 +113,24 @@ impl Disk for RealDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
         let file = fs::OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)?;
         Ok(Box::new(RealFile(file)))
+    }
+
+    fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let file = fs::File::open(path)?;
+        if file.metadata()?.len() > bytes_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut bytes = Vec::new();
+        file.take(bytes_max).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn mark(&self, path: &Path) -> io::Result<FileMark> {
+        let metadata = fs::metadata(path)?;
+        // A file that is moved into the place of another one may be as old and as long.
+        let written = metadata.mtime().cast_unsigned().wrapping_mul(1_000_000_000);
+        let written = written.wrapping_add(metadata.mtime_nsec().cast_unsigned());
+        Ok(FileMark { length_bytes: metadata.len(), state: u128::from(metadata.ino()) << 64 | u128::from(written) })
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
