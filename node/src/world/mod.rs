@@ -9,6 +9,7 @@ mod contacts;
 mod door;
 mod follow;
 mod homes;
+pub mod origin;
 pub mod geo;
 mod sources;
 

@@ -25,6 +25,9 @@ pub const NAMESPACE_METADATA: &str = "sojourn-namespace";
 /// Metadata: the namespace's password.
 pub const PASSWORD_METADATA: &str = "sojourn-password";
 
+/// Metadata: the address of the application's own client, for whom a session is created; the caller's address without it.
+pub const CLIENT_ADDRESS_METADATA: &str = "sojourn-client-address";
+
 /// The largest message in either direction, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
