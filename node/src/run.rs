@@ -21,7 +21,11 @@ use crate::{
     },
     shard::ProposerOptions,
     telemetry::{Metrics, notify},
-    world::{Gate, World},
+    world::{
+        Gate, World,
+        geo::Geo,
+        guide::{Alone, Guide, Region},
+    },
 };
 use anyhow::Context;
 use sojourn_core::region::Member;
@@ -120,6 +124,10 @@ impl Running {
         // Probes are answered from the beginning. What fails here drops `stop`, which ends it.
         let endpoint = Endpoint::new(READING);
         let http = tokio::spawn(endpoint.clone().serve(listeners.http, is_set(stopped.clone())));
+        let geo = match &config.geo.database {
+            Some(file) => Geo::open(&env, file).await?,
+            None => Geo::built_in()?,
+        };
         let directory = DataDirectory::open(env.disk.clone(), &config.data_dir)?;
         let log_options =
             LogOptions { log_bytes_max: config.log_bytes_max, ..LogOptions::new(config.data_dir.join("log")) };
@@ -129,6 +137,8 @@ impl Running {
         let entered = enter(&env, &config, &directory, &log, door, stopped, &endpoint).await?;
         let Entered { identity, rpc, peers } = entered;
         endpoint.waits_for(READING.to_owned());
+        let guide =
+            Arc::new(Guide::new(geo, Arc::new(Alone::new(own_region(&config, &identity))), config.geo.guide.clone()));
         let options = node_options(&env, &config, &identity);
         let node = RegionNode::start(env, log, rpc, options).await?;
         let world = gate.map(|gate| tokio::spawn(World::join(gate, node.clone(), Arc::new(TcpEnquiry))));
@@ -136,7 +146,7 @@ impl Running {
         let remembers = tokio::spawn(remember_world(node.clone(), directory, identity, config.world));
         let metrics = Arc::new(Metrics::new(node.clone())?);
         let (sessions, registry) = (Arc::new(metrics.measured()), metrics.registry().clone());
-        endpoint.open(node.clone(), metrics, HttpOptions { open: config.insecure });
+        endpoint.open(node.clone(), metrics, guide, HttpOptions { open: config.insecure });
         let api = Arc::new(Api::new(sessions.clone()));
         let grpc = gateway::grpc::serve(listeners.grpc, api, GrpcOptions::default(), closing.clone());
         let options = RespOptions {
@@ -189,6 +199,11 @@ impl Running {
         drop((self.peers.await, self.remembers.await));
         Ok(())
     }
+}
+
+fn own_region(config: &NodeConfig, identity: &NodeIdentity) -> Region {
+    let name = identity.region_name.clone();
+    Region { id: identity.region, coordinates: config.coordinates_of(&name), name, open: true }
 }
 
 fn node_options(env: &Env, config: &NodeConfig, identity: &NodeIdentity) -> NodeOptions {

@@ -9,6 +9,7 @@ mod dev;
 mod namespace;
 mod output;
 mod password;
+mod region;
 mod serve;
 mod session;
 mod watch;
@@ -32,6 +33,7 @@ enum Command {
     Cluster(cluster::ClusterArgs),
     Session(session::SessionArgs),
     Namespace(namespace::NamespaceArgs),
+    Region(region::RegionArgs),
 }
 
 /// Parses the arguments of this process and does what they say.
@@ -45,6 +47,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Cluster(args) => ask(cluster::run(args)),
         Command::Session(args) => ask(session::run(args)),
         Command::Namespace(args) => ask(namespace::run(args)),
+        Command::Region(args) => ask(region::run(args)),
     }
 }
 

@@ -52,6 +52,22 @@ pub const KEYS: &[Key] = &[
         None,
         "what all nodes of a world know and nobody else: at least 32 letters, the same everywhere",
     ),
+    key(
+        "region.coordinates",
+        None,
+        "where it is, in degrees north and east, as 50.11,8.68; for na, eu and apac there is a default",
+    ),
+    key(
+        "geo.database",
+        None,
+        "a MaxMind DB file that says where addresses are, read anew when it changes; built in otherwise",
+    ),
+    key("geo.countries", None, "regions of countries, as US=na,GB=eu, in place of the default for these countries"),
+    key(
+        "geo.default",
+        Some("na"),
+        "the region of sessions of which nothing is known, or `asked` for the one that was asked",
+    ),
     key("join", None, "the peers address of any member, to join its region with an empty data directory"),
     key("listen.grpc", Some("127.0.0.1:7400"), "where gRPC clients connect"),
     key("listen.resp", Some("127.0.0.1:7401"), "where Redis clients connect"),

@@ -2,9 +2,11 @@
 //!
 //! Precedence: flag, environment, file, default. An unknown key is an error that names the nearest known one.
 
+mod geo;
 mod keys;
 mod world;
 
+pub use geo::GeoConfig;
 pub use keys::{KEYS, Key, environment_name, flag_name};
 pub use world::{WorldConfig, WorldSecret};
 
@@ -12,6 +14,7 @@ use crate::telemetry::{LogFormat, LogOptions};
 use sojourn_core::{
     NodeId, RegionId,
     region::{Addresses, Member},
+    routing::{Coordinates, coordinates_of_region},
 };
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -38,6 +41,10 @@ pub struct NodeConfig {
     pub shard_count: u32,
     /// How many voters each group should have, when the region is founded.
     pub replicas: u32,
+    /// Where the region is, if the configuration says so.
+    pub coordinates: Option<Coordinates>,
+    /// Where addresses are.
+    pub geo: GeoConfig,
     /// The members that found the region.
     pub founders: Vec<Member>,
     /// A member of the region to join.
@@ -195,6 +202,8 @@ impl NodeConfig {
             world: source.world()?,
             shard_count: source.number("region.shards")?,
             replicas: source.number("region.replicas")?,
+            coordinates: source.understood("region.coordinates")?,
+            geo: source.geo()?,
             region_given: source.is_given("region.name"),
             founders,
             join: source.text("join"),
@@ -218,6 +227,11 @@ impl NodeConfig {
     /// The number of a node that founds the region: by default the first founder's.
     pub fn founder_id(&self) -> NodeId {
         self.id.or_else(|| self.founders.first().map(|founder| founder.id)).unwrap_or(NodeId(1))
+    }
+
+    /// Where the region of this name is, as far as that is known.
+    pub fn coordinates_of(&self, region: &str) -> Option<Coordinates> {
+        self.coordinates.or_else(|| coordinates_of_region(region))
     }
 
     /// The name of this node when it is `node`, or has no number yet.
@@ -277,6 +291,16 @@ impl Source<'_> {
 
     fn optional<T: std::str::FromStr>(&self, key: &'static str, mend: &str) -> Result<Option<T>, ConfigError> {
         self.text(key).map(|_| self.parse(key, mend)).transpose()
+    }
+
+    /// A value whose own error says the mend.
+    fn understood<T: std::str::FromStr<Err: std::fmt::Display>>(
+        &self,
+        key: &'static str,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(value) = self.text(key) else { return Ok(None) };
+        let refused = |error: T::Err| ConfigError::BadValue { key, value: value.clone(), mend: error.to_string() };
+        value.parse().map(Some).map_err(refused)
     }
 
     fn number<T: std::str::FromStr>(&self, key: &'static str) -> Result<T, ConfigError> {
@@ -416,6 +440,9 @@ mod tests {
             ("node.id", "9", "`region.founders` lists"),
             ("region.founders", "1=x", "list `number:name=peers/resp/grpc/http`"),
             ("listen.peers", "0.0.0.0:7403", "beyond the loopback"),
+            ("region.coordinates", "Frankfurt", "use degrees north and east"),
+            ("geo.countries", "USA=na", "use its two letters"),
+            ("geo.countries", "US", "is no row of the table"),
         ] {
             let given = texts(&[(key, value)]);
             let base = texts(&[("region.founders", FOUNDERS)]);

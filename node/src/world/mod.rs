@@ -8,9 +8,10 @@ mod calls;
 mod contacts;
 mod door;
 mod follow;
+pub mod geo;
+pub mod guide;
 mod homes;
 pub mod origin;
-pub mod geo;
 mod sources;
 
 use crate::{

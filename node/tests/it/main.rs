@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr)]
 
 mod dev;
+mod geo;
 mod process;
 mod redis;
 mod region;

@@ -15,12 +15,19 @@ pub struct Process {
     child: Child,
     /// Where it takes Redis clients.
     pub resp: SocketAddr,
+    /// Where its administration is.
+    pub http: SocketAddr,
     _directory: tempfile::TempDir,
 }
 
 impl Process {
     /// Starts it and waits until it answers.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more flags.
+    pub async fn start_with(flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         // Bound together, so that they differ; free again before the node takes them.
         let listeners: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
@@ -32,11 +39,12 @@ impl Process {
             .args(["--region-founders", &format!("1:alone={peers}/{resp}/{grpc}/{http}")])
             .args(["--listen-peers", &peers.to_string(), "--listen-resp", &resp.to_string()])
             .args(["--listen-grpc", &grpc.to_string(), "--listen-http", &http.to_string()])
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("sojourn starts");
-        let process = Self { child, resp, _directory: directory };
+        let process = Self { child, resp, http, _directory: directory };
         process.until_ready().await;
         process
     }

@@ -9,6 +9,7 @@ mod starting;
 use crate::{
     region::{RegionNode, admin::Admin, backend::Backend},
     telemetry::Metrics,
+    world::guide::Guide,
 };
 use axum::{Router, extract::Request, response::Response};
 use parking_lot::Mutex;
@@ -26,6 +27,7 @@ struct Node {
     backend: Arc<dyn Backend>,
     admin: Arc<dyn Admin>,
     metrics: Arc<Metrics>,
+    guide: Arc<Guide>,
 }
 
 /// How the endpoint behaves.
@@ -54,8 +56,8 @@ impl Endpoint {
     }
 
     /// Lets requests through to the node.
-    pub fn open(&self, node: RegionNode, metrics: Arc<Metrics>, options: HttpOptions) {
-        let node = Node { backend: Arc::new(node.clone()), admin: Arc::new(node), metrics };
+    pub fn open(&self, node: RegionNode, metrics: Arc<Metrics>, guide: Arc<Guide>, options: HttpOptions) {
+        let node = Node { backend: Arc::new(node.clone()), admin: Arc::new(node), metrics, guide };
         let router = Router::new()
             .merge(probes::of_the_process())
             .merge(probes::routes())

@@ -4,6 +4,7 @@ mod cluster;
 mod guard;
 mod namespaces;
 mod refused;
+mod regions;
 mod sessions;
 
 pub(super) use refused::{Refused, unknown_path};
@@ -22,6 +23,7 @@ pub(super) fn routes(options: HttpOptions) -> Router<Node> {
         .route("/members/drain", post(cluster::drain))
         .route("/members/remove", post(cluster::remove))
         .route("/groups/transfer", post(cluster::transfer))
+        .route("/regions/route", post(regions::route))
         .route("/sessions/get", post(sessions::get))
         .route("/sessions/list", post(sessions::list))
         .route("/sessions/count", post(sessions::count))

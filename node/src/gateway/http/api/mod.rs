@@ -5,10 +5,12 @@
 
 mod cluster;
 mod namespace;
+mod region;
 mod session;
 
 pub use cluster::{AddMember, Added, Addresses, Drain, Group, Log, Member, Remove, Replica, Status, Transfer};
 pub use namespace::{Change, Create, Created, Namespace, Namespaces};
+pub use region::{Candidate, Degrees, GeoDatabase, Route, RouteOf};
 pub use session::{Counted, Destroyed, Find, Found, List, Page, Place, Session, SetTtl, Which};
 
 use serde::{Deserialize, Serialize};
