@@ -151,6 +151,7 @@ impl Running {
         let grpc = gateway::grpc::serve(listeners.grpc, api, GrpcOptions::default(), closing.clone());
         let options = RespOptions {
             cluster: config.resp_cluster,
+            proxied: config.resp_proxy,
             memory_bytes,
             registry: Some(registry),
             ..RespOptions::default()

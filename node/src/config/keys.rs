@@ -74,6 +74,11 @@ pub const KEYS: &[Key] = &[
     key("listen.http", Some("127.0.0.1:7402"), "where probes, metrics and administration are"),
     key("listen.peers", Some("127.0.0.1:7403"), "where other nodes connect"),
     key("resp.cluster", Some("false"), "send Redis clients to leaders with -MOVED instead of forwarding"),
+    key(
+        "resp.proxy",
+        Some("false"),
+        "Redis clients come through a load balancer that sends a PROXY header of version 2",
+    ),
     key("limits.log_bytes_max", Some("4294967296"), "the most bytes that the log may take"),
     key(
         "limits.memory_bytes_max",

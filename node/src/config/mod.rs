@@ -53,6 +53,8 @@ pub struct NodeConfig {
     pub listen: Listen,
     /// Whether the Redis endpoint sends clients to leaders with `-MOVED`.
     pub resp_cluster: bool,
+    /// Whether each connection to it begins with a load balancer's PROXY header.
+    pub resp_proxy: bool,
     /// The most bytes that the log may take.
     pub log_bytes_max: u64,
     /// The most that the fields of sessions may take in memory, if something other than the default.
@@ -214,6 +216,7 @@ impl NodeConfig {
                 peers: source.address("listen.peers")?,
             },
             resp_cluster: source.flag("resp.cluster")?,
+            resp_proxy: source.flag("resp.proxy")?,
             log_bytes_max: source.number("limits.log_bytes_max")?,
             memory_bytes_max: source.optional("limits.memory_bytes_max", "use a whole number of bytes")?,
             log: LogOptions { format: source.log_format()?, level: source.text("log.level").unwrap_or_default() },

@@ -2,7 +2,8 @@
 //!
 //! Three sources, each trusted only where an operator says so: a load balancer's PROXY header in front of a connection, the
 //! `X-Forwarded-For` of a known number of proxies, and what an application says of its own client
-//! ([`CLIENT_ADDRESS_METADATA`]). All of it decides where a session is at home, and never who may do what.
+//! ([`CLIENT_ADDRESS_METADATA`]). All of it decides where a session is at home; of what a client may do it can only
+//! take away.
 
 mod proxy;
 
@@ -38,6 +39,13 @@ pub fn parse_address(text: &str) -> Result<IpAddr, BadAddress> {
     let with_port = || text.parse().map(|address: SocketAddr| address.ip());
     let refused = |_| BadAddress(text.chars().take(REPEATED_BYTES_MAX).collect());
     bare.parse().or_else(|_| with_port()).map_err(refused)
+}
+
+/// The client of a connection that `peer` passes on for `claimed`. Nobody becomes local by saying so: that is believed on this
+/// machine only, where it may open doors.
+pub fn vouched(peer: SocketAddr, claimed: Option<SocketAddr>) -> SocketAddr {
+    let is_local = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+    claimed.filter(|claimed| !is_local(*claimed) || is_local(peer)).unwrap_or(peer)
 }
 
 /// The client of a request that came from `peer` over `trusted_hops` proxies, by the values of `X-Forwarded-For` in the order

@@ -25,6 +25,7 @@ pub mod hub;
 mod json;
 mod monitor;
 pub mod plan;
+mod proxied;
 mod pushes;
 pub mod rdb;
 pub mod reply;

@@ -6,6 +6,7 @@ use super::{
     connection::Connection,
     figures,
     hub::Hub,
+    proxied,
     quota::Quota,
     stats::Stats,
 };
@@ -25,6 +26,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::oneshot,
     task::JoinSet,
 };
 
@@ -36,6 +38,8 @@ pub struct RespOptions {
     /// Whether to answer `-MOVED` for keys of other nodes, as cluster-aware clients expect. Without it every node answers for
     /// every key.
     pub cluster: bool,
+    /// Whether each connection begins with a PROXY header of version 2, which says whose it is.
+    pub proxied: bool,
     /// What a connection may do beside reading and writing sessions.
     pub permissions: Arc<dyn Fn(&Namespace, IpAddr) -> Permissions + Send + Sync>,
     /// The memory of the process in bytes, for `INFO`; 0 where nobody knows.
@@ -62,6 +66,7 @@ impl Default for RespOptions {
         Self {
             clients_max: 20_000,
             cluster: false,
+            proxied: false,
             permissions: Arc::new(|_, peer| Permissions {
                 flush: true,
                 watch_others: peer.to_canonical().is_loopback(),
@@ -234,6 +239,13 @@ fn accept(server: &Arc<Server>, connections: &mut JoinSet<()>, stream: TcpStream
         return;
     }
     tune(&stream);
+    if server.options.proxied {
+        let (tell, told) = oneshot::channel();
+        let task = connections.spawn(proxied::serve(Arc::clone(server), stream, peer, told));
+        // It may have ended already.
+        let _ended = tell.send(task);
+        return;
+    }
     let (client, connection) = server.connect(stream, peer);
     client.runs_in(connections.spawn(connection));
 }

@@ -186,11 +186,14 @@ fn put(disk: &dyn crate::env::Disk, bytes: &[u8]) {
     disk.rename(new, file).expect("renamed");
 }
 
-/// Waits until the address is in another country. Time is virtual where nothing else is to do.
+/// Waits until the address is in this country. Time is virtual where nothing else is to do.
 async fn until_in(geo: &Geo, letters: &str) {
-    while geo.place("81.2.69.142".parse().expect("an address")).country != country(letters) {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let there = async {
+        while geo.place("81.2.69.142".parse().expect("an address")).country != country(letters) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(LOOK_EVERY * 20, there).await.expect(letters);
 }
 
 fn one_country(letters: &'static str) -> Vec<u8> {

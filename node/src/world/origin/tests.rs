@@ -74,6 +74,22 @@ fn what_is_no_header_is_refused_as_soon_as_that_is_certain() {
 }
 
 #[test]
+fn nobody_becomes_local_by_a_header() {
+    let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+    for (peer, claimed, client) in [
+        ("10.0.0.1:1", Some("81.2.69.142:2"), "81.2.69.142:2"),
+        ("127.0.0.1:1", Some("81.2.69.142:2"), "81.2.69.142:2"),
+        ("127.0.0.1:1", Some("127.0.0.1:2"), "127.0.0.1:2"),
+        ("10.0.0.1:1", Some("127.0.0.1:2"), "10.0.0.1:1"),
+        ("10.0.0.1:1", Some("[::1]:2"), "10.0.0.1:1"),
+        ("10.0.0.1:1", Some("[::ffff:127.0.0.1]:2"), "10.0.0.1:1"),
+        ("10.0.0.1:1", None, "10.0.0.1:1"),
+    ] {
+        assert_eq!(vouched(address(peer), claimed.map(address)), address(client), "{claimed:?} by {peer}");
+    }
+}
+
+#[test]
 fn trusted_proxies_are_counted_from_the_end() {
     let peer: IpAddr = "10.0.0.9".parse().expect("an address");
     let client = |values: &[&str], hops: usize| {

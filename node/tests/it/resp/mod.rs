@@ -4,5 +4,6 @@ mod crowds;
 mod frames;
 mod listening;
 mod namespaces;
+mod proxied;
 mod random;
 mod same;
