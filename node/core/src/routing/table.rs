@@ -42,7 +42,7 @@ pub enum BadCountries {
 }
 
 impl Default for Countries {
-    /// The table of [`DEFAULTS`].
+    /// The table of a world of `na`, `eu` and `apac`.
     fn default() -> Self {
         let rows = DEFAULTS.iter().flat_map(|(region, countries)| countries.split(' ').map(move |row| (row, region)));
         Self(rows.filter_map(|(country, region)| Some((country.parse().ok()?, (*region).to_owned()))).collect())
