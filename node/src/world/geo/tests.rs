@@ -1,7 +1,7 @@
 mod file;
 
 use super::{database::Database, *};
-use crate::env::{Plants, RealEnv, simulated::SimulatedDisk};
+use crate::env::{Disk, RealEnv, Spawn, Work, simulated::SimulatedDisk};
 use file::{City, Flat, Value, address_of, database, map};
 use proptest::prelude::*;
 use sojourn_core::routing::{Coordinates, Country};
@@ -171,15 +171,28 @@ proptest! {
     }
 }
 
-/// Real tasks, on a disk in memory.
+/// Everything in tasks: time that is virtual must not pass while a thread reads.
+struct Tasks;
+
+impl Spawn for Tasks {
+    fn spawn(&self, _name: &'static str, work: Work) {
+        drop(tokio::spawn(work));
+    }
+
+    fn spawn_blocking(&self, _name: &'static str, work: Work) {
+        drop(tokio::spawn(work));
+    }
+}
+
+/// A disk in memory, and virtual time.
 fn env(disk: &SimulatedDisk) -> Env {
-    Env { disk: Arc::new(disk.clone()), plants: Plants::default(), ..RealEnv::current() }
+    Env { disk: Arc::new(disk.clone()), spawn: Arc::new(Tasks), ..RealEnv::current() }
 }
 
 const FILE: &str = "/geo/cities.mmdb";
 
 /// Puts a file in the place of the one before, as a good updater does.
-fn put(disk: &dyn crate::env::Disk, bytes: &[u8]) {
+fn put(disk: &SimulatedDisk, bytes: &[u8]) {
     let (new, file) = (Path::new("/geo/new"), Path::new(FILE));
     disk.create_directory(Path::new("/geo")).expect("made");
     disk.open(new, true).and_then(|file| file.write_at(0, bytes)).expect("written");
@@ -212,7 +225,7 @@ async fn a_changed_file_is_read_anew_and_a_damaged_one_is_not() {
     let whole = one_country("FR");
     put(&disk, &whole[..whole.len() - 9]);
     tokio::time::sleep(LOOK_EVERY * 3).await;
-    disk_of(&disk).remove(Path::new(FILE)).expect("removed");
+    disk.remove(Path::new(FILE)).expect("removed");
     tokio::time::sleep(LOOK_EVERY * 3).await;
     put(&disk, &database("asn", 4, &[("81.2.69.0/24", map([("asn", Value::U32(1))]))]));
     tokio::time::sleep(LOOK_EVERY * 3).await;
@@ -220,10 +233,6 @@ async fn a_changed_file_is_read_anew_and_a_damaged_one_is_not() {
     // What comes after them is taken.
     put(&disk, &whole);
     until_in(&geo, "FR").await;
-}
-
-fn disk_of(disk: &SimulatedDisk) -> &dyn crate::env::Disk {
-    disk
 }
 
 #[tokio::test]
