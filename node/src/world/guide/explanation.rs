@@ -69,6 +69,9 @@ impl Explanation {
             Why::Chosen => format!("the caller named {named}"),
             Why::Country(country) => format!("the table sends {country} to {named}"),
             Why::Nearest { distance_km, precision } => self.nearest(&named, distance_km, precision),
+            Why::Default if self.place.position().is_some() => {
+                format!("no open region says where it is, and {named} is what is left")
+            }
             Why::Default => format!("the database does not know where the address is, and {named} is what is left"),
             Why::Placeless(placeless) => format!("it is {placeless}, so it stays in {named}, which was asked"),
         };

@@ -81,6 +81,7 @@ fn a_region_alone_has_all_sessions() {
     for address in ["81.2.69.142", "127.0.0.1", "200.160.2.3"] {
         assert_eq!(explain(&guide, address).0, "home");
     }
+    assert_eq!(explain(&guide, "200.160.2.3").1, "no open region says where it is, and home is what is left");
     let said = guide.home(None, Wish::default()).expect("a home");
     assert_eq!((said.region, said.why), (RegionId(4), Why::Placeless(Placeless::Unsaid)));
 }
