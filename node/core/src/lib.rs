@@ -11,6 +11,7 @@ pub mod feed;
 mod fields;
 pub mod glob;
 pub mod ids;
+pub mod lease;
 pub mod merge;
 pub mod mint;
 pub mod placement;
