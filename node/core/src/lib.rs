@@ -14,6 +14,7 @@ pub mod ids;
 pub mod lease;
 pub mod merge;
 pub mod mint;
+pub mod orphans;
 pub mod place;
 pub mod placement;
 pub mod policy;
