@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod command;
+pub mod control;
 pub mod expiry;
 pub mod feed;
 mod fields;

@@ -1,0 +1,210 @@
+//! One region as the world knows it.
+
+use super::Successors;
+use crate::{
+    ids::{NodeId, RegionId, ShardId, Slot, Stamp},
+    orphans::Tally,
+    place::Place,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A region of the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Its number, never used again.
+    pub id: RegionId,
+    /// Its name, such as `na`.
+    pub name: String,
+    /// Drawn when it was founded.
+    pub mark: u128,
+    /// Where its nodes can be met.
+    pub entrances: BTreeSet<String>,
+    /// Where on the globe it is.
+    pub place: Option<Place>,
+    /// Who should act for it if it is lost, first choice first.
+    pub heirs: Vec<RegionId>,
+    /// The node that votes for it in the control group.
+    pub voter: Option<NodeId>,
+    /// Whether homes are being moved away from it.
+    pub draining: bool,
+    /// The version of the failover mode that all its shards have logged.
+    pub adopted: Option<u64>,
+    /// The epoch under which its home is written.
+    pub epoch: u32,
+    /// The longest lease that may have been granted for its home under this epoch, in ms; 0 if none was.
+    pub lease_ms_max: u64,
+    /// Who acts for its home.
+    pub phase: Phase,
+    /// Whether others have acted for it since it last did, and it has not settled what became of its own writes.
+    pub diverged: bool,
+    /// Regions that were not heard when the right to act changed hands: writes that waited for other regions may be known
+    /// only there.
+    pub unheard: BTreeSet<RegionId>,
+    /// What may be missing of each shard that wrote for the home since it last served.
+    pub cut: BTreeMap<(RegionId, ShardId), Gap>,
+    /// What became of its orphaned writes when it last returned.
+    pub orphans: Option<Tally>,
+}
+
+/// Who acts for a home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The region itself.
+    Serving,
+    /// Nobody; those who did may not know it yet, and their leases may still run.
+    Fenced(Handover),
+    /// Nobody; no earlier lease runs any more, and regions say how far they hold what was written.
+    Gathering(Handover),
+    /// Nobody yet; those who are named take in what the furthest hold.
+    CatchingUp {
+        /// What led here.
+        handover: Handover,
+        /// Who is named.
+        successors: Successors,
+        /// Those of them that have taken in everything.
+        ready: BTreeSet<RegionId>,
+    },
+    /// Others.
+    Open(Successors),
+    /// Others still; the region itself is back and settles what became of its writes.
+    Returning(Successors),
+}
+
+/// Why the right to act changes hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The region did not renew its leases.
+    Lost,
+    /// A person said so; with `force`, that it is down or may be parted from, lease or no lease.
+    Operator {
+        /// Whether what it may still write is given up.
+        force: bool,
+    },
+    /// The home takes over again.
+    Failback,
+}
+
+/// The right to act on its way from some regions to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// Why.
+    pub cause: Cause,
+    /// The wall clock of whoever proposed it.
+    pub since: Stamp,
+    /// Who acted until now.
+    pub holders: BTreeSet<RegionId>,
+    /// Those of them who have said that they do not any more.
+    pub released: BTreeSet<RegionId>,
+    /// Those of them whom a person gave up.
+    pub given_up: BTreeSet<RegionId>,
+    /// Who answered, and how far it is.
+    pub reports: BTreeMap<RegionId, Report>,
+}
+
+/// How far a region holds what the shards wrote that acted for a home, by their region and number.
+pub type Report = BTreeMap<(RegionId, ShardId), Reach>;
+
+/// A place in the changes of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// The stamp of the last entry that is held. Stamps of a shard ascend, whatever feed its indexes are of.
+    pub stamp: Stamp,
+    /// The index of that entry.
+    pub index: u64,
+    /// The highest index that was heard of.
+    pub head: u64,
+}
+
+/// What may be missing of the changes of one shard, and who holds the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Who holds most.
+    pub at: RegionId,
+    /// The index up to which nothing is missing.
+    pub index: u64,
+    /// The stamp of that entry.
+    pub stamp: Stamp,
+    /// How many entries are known to be missing.
+    pub entries: u64,
+    /// From how long a time entries may be missing, in ms.
+    pub ms: u64,
+}
+
+impl Region {
+    /// Who orders writes to its sessions in `slot`.
+    pub fn acting(&self, slot: Slot) -> Option<RegionId> {
+        match &self.phase {
+            Phase::Serving => Some(self.id),
+            Phase::Fenced(_) | Phase::Gathering(_) | Phase::CatchingUp { .. } => None,
+            Phase::Open(successors) | Phase::Returning(successors) => Some(successors.of(slot)),
+        }
+    }
+
+    /// All who act for it.
+    pub fn holders(&self) -> BTreeSet<RegionId> {
+        match &self.phase {
+            Phase::Serving => BTreeSet::from([self.id]),
+            Phase::Fenced(_) | Phase::Gathering(_) | Phase::CatchingUp { .. } => BTreeSet::new(),
+            Phase::Open(successors) | Phase::Returning(successors) => successors.regions(),
+        }
+    }
+
+    /// Whether it cannot be counted on: it was fenced and has not come back.
+    pub fn is_away(&self) -> bool {
+        match &self.phase {
+            Phase::Serving | Phase::Returning(_) => false,
+            Phase::Fenced(handover) | Phase::Gathering(handover) | Phase::CatchingUp { handover, .. } => {
+                handover.cause != Cause::Failback
+            }
+            Phase::Open(_) => true,
+        }
+    }
+
+    /// Its handover, while there is one.
+    pub fn handover(&self) -> Option<&Handover> {
+        match &self.phase {
+            Phase::Fenced(handover) | Phase::Gathering(handover) | Phase::CatchingUp { handover, .. } => Some(handover),
+            Phase::Serving | Phase::Open(_) | Phase::Returning(_) => None,
+        }
+    }
+}
+
+impl Handover {
+    /// Who acted and may do so still, as far as they themselves have said.
+    pub fn unreleased(&self) -> impl Iterator<Item = RegionId> {
+        self.holders.difference(&self.released).copied()
+    }
+
+    /// The regions of `world` where a write may be known that nobody who answered has heard of. None if all who acted have
+    /// answered; else a write that was acknowledged by so many more regions than are left here is held by one that answered.
+    pub fn unheard(&self, world: impl Iterator<Item = RegionId>) -> BTreeSet<RegionId> {
+        let silent: BTreeSet<RegionId> =
+            self.holders.iter().copied().filter(|holder| !self.reports.contains_key(holder)).collect();
+        if silent.is_empty() {
+            return BTreeSet::new();
+        }
+        // The one who wrote it does not count among those who were waited for, unless there were several.
+        let writer = silent.first().filter(|_| silent.len() == 1);
+        world.filter(|region| Some(region) != writer && !self.reports.contains_key(region)).collect()
+    }
+
+    /// What may be missing, by shard, and who holds the rest.
+    pub fn gaps(&self) -> BTreeMap<(RegionId, ShardId), Gap> {
+        let mut gaps = BTreeMap::new();
+        let shards: BTreeSet<(RegionId, ShardId)> =
+            self.reports.values().flat_map(|report| report.keys().copied()).collect();
+        for shard in shards {
+            let reaches = self.reports.iter().filter_map(|(at, report)| report.get(&shard).map(|reach| (*at, *reach)));
+            let head = reaches.clone().map(|(_, reach)| reach.head.max(reach.index)).max().unwrap_or(0);
+            let Some((at, Reach { stamp, index, .. })) = reaches.max_by_key(|(_, reach)| (reach.stamp, reach.index))
+            else {
+                continue;
+            };
+            let whole = self.reports.contains_key(&shard.0);
+            let (entries, ms) =
+                if whole { (0, 0) } else { (head.saturating_sub(index), self.since.saturating_sub(stamp)) };
+            gaps.insert(shard, Gap { at, index, stamp, entries, ms });
+        }
+        gaps
+    }
+}
