@@ -8,6 +8,7 @@ pub mod clock;
 pub mod command;
 pub mod control;
 pub mod expiry;
+pub mod failover;
 pub mod feed;
 mod fields;
 pub mod glob;
