@@ -6,6 +6,7 @@
 
 mod base;
 mod command;
+mod control;
 mod query;
 mod region;
 mod session;

@@ -1,5 +1,7 @@
 //! Round trips, cuts and noise.
 
+mod control;
+
 use super::{NESTED_MAX, Wire, WireError, decode_all, encode};
 use proptest::prelude::*;
 use sojourn_core::{

@@ -231,7 +231,7 @@ pub enum ControlRefusal {
         /// For how many.
         more: u16,
         /// How many there could be.
-        others: usize,
+        others: u64,
     },
     /// Who asks does not act for the home, or under another epoch.
     #[error("region {} is written under epoch {epoch}, and not by who asked", home.0)]
@@ -263,9 +263,9 @@ pub enum ControlRefusal {
     #[error("only {answered} of {regions} regions answered; more than half must")]
     NoQuorum {
         /// How many did.
-        answered: usize,
+        answered: u64,
         /// How many there are.
-        regions: usize,
+        regions: u64,
     },
     /// What the region wrote after the cut was not looked at.
     #[error("region {} is not reconciled yet; `sojourn region status` shows how far it is", .0.0)]

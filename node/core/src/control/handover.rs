@@ -139,7 +139,7 @@ impl ControlState {
     fn name(&mut self, home: RegionId, successors: Successors) -> Result<(), ControlRefusal> {
         let region = self.region(home)?;
         let Phase::Gathering(handover) = &region.phase else { return Err(ControlRefusal::Phase(home)) };
-        let (answered, regions) = (handover.reports.len(), self.regions.len());
+        let (answered, regions) = (handover.reports.len() as u64, self.regions.len() as u64);
         if handover.cause == Cause::Lost && 2 * answered <= regions {
             return Err(ControlRefusal::NoQuorum { answered, regions });
         }

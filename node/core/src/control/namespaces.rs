@@ -141,8 +141,8 @@ impl ControlState {
     fn check_policy(&self, id: NamespaceId, policy: &WorldPolicy) -> Result<(), ControlRefusal> {
         if let Residency::Only(regions) = &policy.residency {
             regions.iter().try_for_each(|region| self.region(*region).map(|_| ()))?;
-            let (more, others) = (policy.ack_regions, regions.len().saturating_sub(1));
-            if usize::from(more) > others {
+            let (more, others) = (policy.ack_regions, (regions.len() as u64).saturating_sub(1));
+            if u64::from(more) > others {
                 return Err(ControlRefusal::AckBeyondResidency { more, others });
             }
         }
