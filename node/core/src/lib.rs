@@ -26,6 +26,7 @@ pub mod routing;
 pub mod session;
 pub mod state;
 pub mod stream;
+pub mod tombstones;
 pub mod touch;
 
 pub use command::{Command, Condition, Expiry, Op, Outcome, Refusal, Request, Rules};

@@ -42,8 +42,8 @@ pub enum Settled {
     },
     /// Both have written: one of them goes to the journal.
     Journaled {
-        /// The record from now on.
-        record: Record,
+        /// The record from now on; `None` if nobody has one.
+        record: Option<Record>,
         /// What it replaces.
         loser: Record,
     },
@@ -86,7 +86,8 @@ impl Settled {
     pub fn record(&self) -> Option<&Record> {
         match self {
             Self::AlreadyApplied => None,
-            Self::Merged { record } | Self::FastForwarded { record } | Self::Journaled { record, .. } => Some(record),
+            Self::Merged { record } | Self::FastForwarded { record } => Some(record),
+            Self::Journaled { record, .. } => record.as_ref(),
         }
     }
 }
@@ -110,7 +111,19 @@ pub fn settle(orphan: Orphan<'_>, epoch: u32, now: Stamp) -> Settled {
         Lineage::Next if lives => Settled::FastForwarded { record },
         Lineage::Harmless if record == *current => Settled::AlreadyApplied,
         Lineage::Next | Lineage::Harmless => Settled::Merged { record },
-        Lineage::Parted => Settled::Journaled { record, loser: loser(mine, current).clone() },
+        Lineage::Parted => Settled::Journaled { record: Some(record), loser: loser(mine, current).clone() },
+    }
+}
+
+/// The same for a region that was away for so long that tombstones may be gone: nothing of what it wrote comes to live, but
+/// what it ended stays ended.
+pub fn retire(orphan: Orphan<'_>, epoch: u32, now: Stamp) -> Settled {
+    let Orphan { mine, current, .. } = orphan;
+    match settle(orphan, epoch, now) {
+        Settled::FastForwarded { .. } | Settled::Journaled { .. } if mine.life == Life::Live => {
+            Settled::Journaled { record: current.cloned(), loser: mine.clone() }
+        }
+        settled => settled,
     }
 }
 

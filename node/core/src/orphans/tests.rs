@@ -214,7 +214,7 @@ fn each_class_has_its_case() {
     assert_eq!(of(&mine, Some(&base), Some(&mine)), Settled::AlreadyApplied, "the cut was nearer than known");
     assert_eq!(of(&mine, Some(&base), Some(&base)), Settled::FastForwarded { record: mine.clone() });
     assert_eq!(of(&mine, None, None), Settled::FastForwarded { record: mine.clone() }, "created after the cut");
-    let journaled = Settled::Journaled { record: theirs.clone(), loser: mine.clone() };
+    let journaled = Settled::Journaled { record: Some(theirs.clone()), loser: mine.clone() };
     assert_eq!(of(&mine, Some(&base), Some(&theirs)), journaled);
     let touched = Record { idle_deadline: 900, ..Record { idle_deadline: 600, ..base.clone() } };
     let base = Record { idle_deadline: 600, ..base };
@@ -225,9 +225,28 @@ fn each_class_has_its_case() {
     assert_eq!(of(&destroyed, Some(&base), Some(&theirs)), Settled::Merged { record: ended.clone() });
     let expired = record(1, (OLD, 2), dead(true));
     let ended = merge(&expired, &theirs).record;
-    assert_eq!(of(&expired, Some(&base), Some(&theirs)), Settled::Journaled { record: ended, loser: theirs });
+    assert_eq!(of(&expired, Some(&base), Some(&theirs)), Settled::Journaled { record: Some(ended), loser: theirs });
     let overdue = Record { absolute_deadline: NOW, ..mine };
     assert_eq!(of(&overdue, None, None), Settled::AlreadyApplied);
+}
+
+#[test]
+fn a_region_that_comes_too_late_brings_nothing_to_life_and_still_ends_what_it_ended() {
+    let (base, mine) = (record(1, (OLD, 1), Life::Live), record(1, (OLD, 2), Life::Live));
+    let records = small_records();
+    let of = |mine: &Record, current: Option<&Record>| retire(Orphan { mine, base: None, current }, NEW, NOW);
+    assert_eq!(of(&mine, None), Settled::Journaled { record: None, loser: mine.clone() });
+    assert_eq!(of(&mine, Some(&base)), Settled::Journaled { record: Some(base.clone()), loser: mine.clone() });
+    assert_eq!(of(&base, Some(&mine)), Settled::AlreadyApplied);
+    let destroyed = record(1, (OLD, 2), dead(false));
+    assert_eq!(of(&destroyed, Some(&base)), Settled::Merged { record: destroyed.clone() });
+    for mine in &records {
+        for current in records.iter().map(Some).chain([None]) {
+            let settled = of(mine, current);
+            let lives = |record: Option<&Record>| record.is_some_and(|record| record.life == Life::Live);
+            assert!(lives(current) || !lives(settled.record()), "{settled:?}");
+        }
+    }
 }
 
 #[test]
@@ -239,7 +258,7 @@ fn two_regions_that_create_one_id_leave_one_session_and_a_journal_entry() {
         ..record(6, (NEW, 1), Life::Live)
     };
     let settled = settle(Orphan { mine: &mine, base: None, current: Some(&theirs) }, NEW, NOW);
-    assert_eq!(settled, Settled::Journaled { record: mine.clone(), loser: theirs });
+    assert_eq!(settled, Settled::Journaled { record: Some(mine.clone()), loser: theirs });
     // One of another home from before the cut does not come before ours either.
     let earlier = Record {
         incarnation: Incarnation { stamp: 8, region: RegionId(1) },
@@ -247,5 +266,5 @@ fn two_regions_that_create_one_id_leave_one_session_and_a_journal_entry() {
         ..record(8, (OLD, 1), Life::Live)
     };
     let settled = settle(Orphan { mine: &mine, base: None, current: Some(&earlier) }, NEW, NOW);
-    assert_eq!(settled, Settled::Journaled { record: earlier, loser: mine });
+    assert_eq!(settled, Settled::Journaled { record: Some(earlier), loser: mine });
 }

@@ -1,0 +1,67 @@
+//! When tombstones go; `world` looks for a destroyed session that lives again.
+
+mod world;
+
+use super::*;
+use crate::{Body, Fields, Incarnation, Kind, Used, Version, ids::NEVER};
+
+pub(super) fn record(incarnation: Stamp, life: Life, absolute_deadline: Stamp) -> Record {
+    Record {
+        incarnation: Incarnation { stamp: incarnation, region: RegionId(0) },
+        version: Version { epoch: 1, home_epoch: 0, sequence: 1 },
+        home: RegionId(0),
+        kind: Kind::Hash,
+        life,
+        written: incarnation,
+        idle_timeout_ms: 0,
+        idle_deadline: NEVER,
+        absolute_deadline,
+        owner: None,
+        body: Body::Hot(Fields::new()),
+        used: Used::default(),
+    }
+}
+
+const DAY_MS: u64 = 24 * 60 * 60_000;
+
+#[test]
+fn a_tombstone_goes_when_everybody_has_it_or_when_copies_are_refused_everywhere() {
+    let dead = Life::Dead { at: 1_000, collect_at: 5_000, expired: false };
+    let tombstone = record(1, dead, DAY_MS);
+    assert!(!may_collect(&tombstone, true, 4_999), "a retry must still find it");
+    assert!(may_collect(&tombstone, true, 5_000));
+    assert!(!may_collect(&tombstone, false, DAY_MS), "another region's clock may be behind");
+    assert!(may_collect(&tombstone, false, DAY_MS + CLOCK_SLACK_MS));
+    let living = record(1, Life::Live, DAY_MS);
+    assert!(!may_collect(&living, true, NEVER));
+    assert!(is_admissible(&living, DAY_MS - 1) && !is_admissible(&living, DAY_MS));
+    assert!(is_admissible(&tombstone, NEVER));
+}
+
+#[test]
+fn who_was_away_for_as_long_as_tombstones_stand_begins_anew() {
+    let left = 100 * DAY_MS;
+    assert_eq!(plan_return(left, left + DAY_MS, 2 * DAY_MS), Return::Merge);
+    assert_eq!(plan_return(left, left + 2 * DAY_MS - CLOCK_SLACK_MS - 1, 2 * DAY_MS), Return::Merge);
+    assert_eq!(plan_return(left, left + 2 * DAY_MS - CLOCK_SLACK_MS, 2 * DAY_MS), Return::Copy);
+}
+
+#[test]
+fn a_sweep_ends_when_all_have_the_tombstones_and_all_that_was_told_before() {
+    let [na, eu] = [RegionId(0), RegionId(1)];
+    let [of_na, of_eu] = [(na, ShardId(0)), (eu, ShardId(0))];
+    let regions = BTreeSet::from([na, eu]);
+    let progress = |eu_has: u64, na_has: u64, eu_head: u64| Progress {
+        heads: BTreeMap::from([(of_na, 9), (of_eu, eu_head)]),
+        cursors: BTreeMap::from([(na, BTreeMap::from([(of_eu, na_has)])), (eu, BTreeMap::from([(of_na, eu_has)]))]),
+    };
+    let sweep = Sweep::begin(of_na, 8).advance(&regions, &progress(7, 20, 20));
+    assert_eq!(sweep, Sweep::begin(of_na, 8));
+    let unheard = Progress { heads: BTreeMap::from([(of_na, 9)]), ..progress(8, 0, 0) };
+    assert_eq!(sweep.clone().advance(&regions, &unheard), sweep, "nobody knows what it told");
+    let sweep = sweep.advance(&regions, &progress(8, 5, 20));
+    assert_eq!(sweep, Sweep::Flushing { through: BTreeMap::from([(of_na, 9), (of_eu, 20)]) });
+    let sweep = sweep.advance(&regions, &progress(8, 20, 30));
+    assert!(matches!(sweep, Sweep::Flushing { .. }), "eu has not seen change 9");
+    assert_eq!(sweep.advance(&regions, &progress(9, 20, 30)), Sweep::Done);
+}

@@ -1,0 +1,548 @@
+//! Three regions that create, write, move and destroy sessions, with streams that lag and repeat themselves, and a region
+//! that is replaced and returns. Nothing that anybody destroyed may live again anywhere. Rules are left out in turn to show
+//! that it would be noticed.
+
+use super::*;
+use crate::{
+    merge::merge,
+    orphans::{Orphan, retire, settle},
+};
+use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
+
+/// How long sessions may live, and tombstones stand for retries.
+const LIFETIME_MS: u64 = 10 * CLOCK_SLACK_MS;
+const RETRY_MS: u64 = 1_000;
+const REGIONS: [RegionId; 3] = [RegionId(0), RegionId(1), RegionId(2)];
+const KEYS: u8 = 4;
+
+/// Rules that can be left out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Plant {
+    None,
+    /// Tombstones stand for a time and are then forgotten.
+    WindowOnly,
+    /// All have the tombstone, and that is taken to be enough.
+    NoFlush,
+    /// A region merges however long it was away.
+    AlwaysMerge,
+    /// A cursor that is not logged with its data: what was taken in is taken in again.
+    CursorApart,
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Tick {
+        ms: u64,
+    },
+    Create {
+        key: u8,
+    },
+    Write {
+        key: u8,
+    },
+    Destroy {
+        key: u8,
+    },
+    /// The session's home goes to another region.
+    Travel {
+        key: u8,
+        to: u16,
+    },
+    /// Takes in so many changes.
+    Pull {
+        by: u16,
+        from: u16,
+        count: usize,
+    },
+    /// Takes in some of the changes again that were taken in before.
+    Repeat {
+        by: u16,
+        from: u16,
+        back: usize,
+        count: usize,
+    },
+    Sweep {
+        by: u16,
+    },
+    Collect {
+        by: u16,
+    },
+    /// Another region acts for this one, which goes on by itself.
+    Part {
+        region: u16,
+    },
+    /// What the one that was parted with does meanwhile.
+    Alone {
+        key: u8,
+        destroy: bool,
+    },
+    Return,
+    /// All pull everything, and sweeps go on.
+    Settle,
+}
+
+fn any_act() -> impl Strategy<Value = Act> {
+    let (region, key) = (|| 0..3_u16, || 0..KEYS);
+    let tick = prop_oneof![3 => 1..5_000_u64, 3 => 1..LIFETIME_MS / 2, 1 => 1..LIFETIME_MS];
+    prop_oneof![
+        4 => tick.prop_map(|ms| Act::Tick { ms }),
+        4 => key().prop_map(|key| Act::Create { key }),
+        3 => key().prop_map(|key| Act::Write { key }),
+        3 => key().prop_map(|key| Act::Destroy { key }),
+        2 => (key(), region()).prop_map(|(key, to)| Act::Travel { key, to }),
+        8 => (region(), region(), 1_usize..8).prop_map(|(by, from, count)| Act::Pull { by, from, count }),
+        1 => (region(), region(), 1_usize..8, 1_usize..8)
+            .prop_map(|(by, from, back, count)| Act::Repeat { by, from, back, count }),
+        4 => region().prop_map(|by| Act::Sweep { by }),
+        3 => region().prop_map(|by| Act::Collect { by }),
+        1 => region().prop_map(|region| Act::Part { region }),
+        4 => (key(), proptest::bool::weighted(0.2)).prop_map(|(key, destroy)| Act::Alone { key, destroy }),
+        1 => Just(Act::Return),
+        3 => Just(Act::Settle),
+    ]
+}
+
+fn any_acts() -> impl Strategy<Value = Vec<Act>> {
+    proptest::collection::vec(any_act(), 0..120)
+}
+
+/// What a region tells.
+#[derive(Clone, Debug)]
+enum Change {
+    Record(u8, Record),
+    /// A swept tombstone goes everywhere.
+    Forget(u8, Incarnation),
+}
+
+impl Change {
+    fn key(&self) -> u8 {
+        match self {
+            Self::Record(key, _) | Self::Forget(key, _) => *key,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Node {
+    records: BTreeMap<u8, Record>,
+    feed: Vec<Change>,
+    /// How much of each other's changes it has taken in.
+    cursors: BTreeMap<RegionId, usize>,
+    sweep: Option<(usize, Sweep)>,
+    /// How much of its changes is proven to be known.
+    swept: usize,
+}
+
+/// A region that others act for.
+struct Parted {
+    region: RegionId,
+    /// How much of its changes the others have.
+    cut: usize,
+    /// The time up to which it has everything.
+    complete_until: Stamp,
+    /// The first epoch drawn since.
+    epoch: u32,
+}
+
+struct World {
+    plant: Plant,
+    now: Stamp,
+    epoch: u32,
+    nodes: BTreeMap<RegionId, Node>,
+    parted: Option<Parted>,
+    /// All that anybody destroyed.
+    destroyed: BTreeSet<(u8, Incarnation)>,
+    /// Who knew of it.
+    knew: BTreeSet<(RegionId, u8, Incarnation)>,
+    /// How many tombstones went because a sweep had ended, and because their deadline had passed.
+    collected: (usize, usize),
+}
+
+/// Who acts for a region that the others parted with.
+fn heir(region: RegionId) -> RegionId {
+    RegionId((region.0 + 1) % 3)
+}
+
+impl World {
+    fn new(plant: Plant) -> Self {
+        let nodes = REGIONS.map(|region| (region, Node::default())).into();
+        let (destroyed, knew) = (BTreeSet::new(), BTreeSet::new());
+        Self { plant, now: 1_000_000, epoch: 1, nodes, parted: None, destroyed, knew, collected: (0, 0) }
+    }
+
+    /// Regions' clocks are apart, as far as they may be.
+    fn clock(&self, region: RegionId) -> Stamp {
+        self.now + u64::from(region.0) * (CLOCK_SLACK_MS / 2)
+    }
+
+    fn node(&mut self, region: RegionId) -> &mut Node {
+        self.nodes.entry(region).or_default()
+    }
+
+    fn is_parted(&self, region: RegionId) -> bool {
+        self.parted.as_ref().is_some_and(|parted| parted.region == region)
+    }
+
+    /// Those who act and can reach each other.
+    fn together(&self) -> Vec<RegionId> {
+        REGIONS.into_iter().filter(|region| !self.is_parted(*region)).collect()
+    }
+
+    /// The home of a session: where its newest copy says.
+    fn home(&self, key: u8) -> RegionId {
+        let copies = self.together().into_iter().filter_map(|region| self.nodes[&region].records.get(&key));
+        let newest = copies.max_by_key(|record| (record.incarnation, record.version));
+        newest.map_or(RegionId(u16::from(key) % 3), |record| record.home)
+    }
+
+    /// Who orders its writes.
+    fn orders(&self, key: u8) -> RegionId {
+        let home = self.home(key);
+        if self.is_parted(home) { heir(home) } else { home }
+    }
+
+    /// Minted ids have even numbers: their deadline stays.
+    fn deadline(key: u8, now: Stamp, old: Option<&Record>) -> Stamp {
+        old.filter(|_| key.is_multiple_of(2)).map_or(now + LIFETIME_MS, |old| old.absolute_deadline)
+    }
+
+    /// The record after a write by `region`.
+    fn written(&self, region: RegionId, key: u8, old: &Record, epoch: u32) -> Record {
+        let now = self.clock(region);
+        let sequence = old.version.sequence + 1;
+        let version = Version { epoch: epoch.max(old.version.epoch), sequence, ..old.version };
+        Record { version, written: now, absolute_deadline: Self::deadline(key, now, Some(old)), ..old.clone() }
+    }
+
+    fn ended(&self, region: RegionId, key: u8, old: &Record, epoch: u32) -> Record {
+        let now = self.clock(region);
+        let life = Life::Dead { at: now, collect_at: now + RETRY_MS, expired: false };
+        Record { life, ..self.written(region, key, old, epoch) }
+    }
+
+    fn tell(&mut self, region: RegionId, key: u8, record: Record) {
+        if record.life != Life::Live {
+            self.destroyed.insert((key, record.incarnation));
+        }
+        let node = self.node(region);
+        node.records.insert(key, record.clone());
+        node.feed.push(Change::Record(key, record));
+    }
+
+    fn take_in(&mut self, by: RegionId, change: Change) {
+        let now = self.clock(by);
+        let records = &mut self.node(by).records;
+        match change {
+            Change::Record(_, record) if !is_admissible(&record, now) => {}
+            Change::Record(key, record) => {
+                let merged = records.get(&key).map_or_else(|| record.clone(), |known| merge(known, &record).record);
+                records.insert(key, merged);
+            }
+            Change::Forget(key, incarnation) => {
+                records.retain(|other, record| {
+                    *other != key || record.incarnation != incarnation || record.life == Life::Live
+                });
+            }
+        }
+    }
+
+    fn pull(&mut self, by: RegionId, from: RegionId, count: usize) {
+        let cursor = self.nodes[&by].cursors.get(&from).copied().unwrap_or(0);
+        let changes: Vec<Change> = self.nodes[&from].feed.iter().skip(cursor).take(count).cloned().collect();
+        let taken = changes.len();
+        changes.into_iter().for_each(|change| self.take_in(by, change));
+        self.node(by).cursors.insert(from, cursor + taken);
+    }
+
+    fn pull_all(&mut self) {
+        for by in self.together() {
+            let others = self.together().into_iter().filter(|from| *from != by);
+            others.for_each(|from| self.pull(by, from, usize::MAX));
+        }
+    }
+
+    /// What is alive to whoever asks `region`.
+    fn live(&self, region: RegionId, key: u8) -> Option<Record> {
+        self.nodes[&region].records.get(&key).filter(|record| record.is_live(self.clock(region))).cloned()
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Tick { ms } => self.now += ms,
+            Act::Create { key } => self.create(key),
+            Act::Write { key } => {
+                let region = self.orders(key);
+                if let Some(old) = self.live(region, key) {
+                    self.tell(region, key, self.written(region, key, &old, self.epoch));
+                }
+            }
+            Act::Destroy { key } => {
+                let region = self.orders(key);
+                if let Some(old) = self.live(region, key) {
+                    self.tell(region, key, self.ended(region, key, &old, self.epoch));
+                }
+            }
+            Act::Travel { key, to } if self.parted.is_none() => {
+                let (from, home) = (self.orders(key), RegionId(to));
+                if let Some(old) = self.live(from, key).filter(|_| from != home) {
+                    let mut moved = Record { home, ..self.written(from, key, &old, self.epoch) };
+                    moved.version.home_epoch += 1;
+                    self.tell(from, key, moved);
+                    self.pull(home, from, usize::MAX);
+                }
+            }
+            Act::Pull { by, from, count } => {
+                let (by, from) = (RegionId(by), RegionId(from));
+                if by != from && !self.is_parted(by) && !self.is_parted(from) {
+                    self.pull(by, from, count);
+                }
+            }
+            Act::Repeat { by, from, back, count } => {
+                let (by, from) = (RegionId(by), RegionId(from));
+                let cursor = self.nodes[&by].cursors.get(&from).copied().unwrap_or(0);
+                let again = self.nodes[&from].feed[..cursor].iter().skip(cursor.saturating_sub(back)).take(count);
+                let again: Vec<Change> = again.cloned().filter(|_| self.plant == Plant::CursorApart).collect();
+                again.into_iter().for_each(|change| self.take_in(by, change));
+            }
+            Act::Sweep { by } => self.sweep(RegionId(by)),
+            Act::Collect { by } => self.collect(RegionId(by)),
+            Act::Part { region } => self.part(RegionId(region)),
+            Act::Alone { key, destroy } => self.alone(key, destroy),
+            Act::Return => self.come_back(),
+            Act::Settle => {
+                self.pull_all();
+                REGIONS.into_iter().for_each(|by| self.sweep(by));
+            }
+            Act::Travel { .. } => {}
+        }
+    }
+
+    fn create(&mut self, key: u8) {
+        let (region, home) = (self.orders(key), self.home(key));
+        if self.live(region, key).is_some() {
+            return;
+        }
+        let now = self.clock(region);
+        let old = self.nodes[&region].records.get(&key);
+        let stamp = old.map_or(now, |old| now.max(old.incarnation.stamp + 1));
+        let sequence = old.map_or(1, |old| old.version.sequence + 1);
+        let version = Version { epoch: self.epoch, home_epoch: 0, sequence };
+        let fresh = record(stamp, Life::Live, Self::deadline(key, now, None));
+        self.tell(region, key, Record { incarnation: Incarnation { stamp, region }, version, home, ..fresh });
+    }
+
+    /// Nobody hears of what a region does alone, so nobody has to keep to it.
+    fn alone(&mut self, key: u8, destroy: bool) {
+        let Some(Parted { region, .. }) = self.parted else { return };
+        let Some(old) = self.live(region, key).filter(|record| record.home == region) else { return };
+        let written = if destroy { Self::ended } else { Self::written };
+        let record = written(self, region, key, &old, old.version.epoch);
+        let node = self.node(region);
+        node.records.insert(key, record.clone());
+        node.feed.push(Change::Record(key, record));
+    }
+
+    fn sweep(&mut self, by: RegionId) {
+        let feed = |region: RegionId| (region, ShardId(0));
+        let heads = self.nodes.iter().map(|(region, node)| (feed(*region), node.feed.len() as u64)).collect();
+        let cursors = self.nodes.iter().map(|(region, node)| {
+            (*region, node.cursors.iter().map(|(from, cursor)| (feed(*from), *cursor as u64)).collect())
+        });
+        let progress = Progress { heads, cursors: cursors.collect() };
+        let (head, plant) = (self.nodes[&by].feed.len(), self.plant);
+        let node = self.node(by);
+        let (through, sweep) = node.sweep.take().unwrap_or_else(|| (head, Sweep::begin(feed(by), head as u64)));
+        match sweep.advance(&REGIONS.into(), &progress) {
+            Sweep::Done => node.swept = through,
+            Sweep::Flushing { .. } if plant == Plant::NoFlush => node.swept = through,
+            going_on => node.sweep = Some((through, going_on)),
+        }
+    }
+
+    fn collect(&mut self, by: RegionId) {
+        let (now, plant) = (self.clock(by), self.plant);
+        let node = self.node(by);
+        let told = node.feed[..node.swept].iter().filter_map(|change| match change {
+            Change::Record(key, record) if record.life != Life::Live => Some((*key, record.incarnation)),
+            Change::Record(..) | Change::Forget(..) => None,
+        });
+        let told: BTreeSet<(u8, Incarnation)> = told.collect();
+        let (mut swept_away, mut overdue) = (Vec::new(), 0);
+        node.records.retain(|key, record| {
+            let swept = told.contains(&(*key, record.incarnation));
+            let due = match plant {
+                Plant::WindowOnly => matches!(record.life, Life::Dead { collect_at, .. } if now >= collect_at),
+                _rules => may_collect(record, swept, now),
+            };
+            if due && swept {
+                swept_away.push(Change::Forget(*key, record.incarnation));
+            }
+            overdue += usize::from(due && !swept);
+            !due
+        });
+        let count = swept_away.len();
+        node.feed.extend(swept_away);
+        self.collected.0 += count;
+        self.collected.1 += overdue;
+    }
+
+    fn part(&mut self, region: RegionId) {
+        if self.parted.is_some() {
+            return;
+        }
+        let others = || REGIONS.into_iter().filter(move |other| *other != region);
+        let cursor = |world: &Self, by: RegionId| world.nodes[&by].cursors.get(&region).copied().unwrap_or(0);
+        let cut = others().map(|other| cursor(self, other)).max().unwrap_or(0);
+        others().for_each(|from| self.pull(region, from, usize::MAX));
+        for other in others() {
+            self.pull(other, region, cut - cursor(self, other));
+        }
+        self.epoch += 1;
+        self.node(region).sweep = None;
+        self.parted = Some(Parted { region, cut, complete_until: self.now, epoch: self.epoch });
+        self.pass_on(heir(region), region);
+    }
+
+    /// What somebody knows of sessions that it acts for from now on, it tells by itself.
+    fn pass_on(&mut self, by: RegionId, home: RegionId) {
+        let node = self.node(by);
+        let theirs = node.records.iter().filter(|(_, record)| record.home == home);
+        let theirs: Vec<Change> = theirs.map(|(key, record)| Change::Record(*key, record.clone())).collect();
+        node.feed.extend(theirs);
+    }
+
+    fn come_back(&mut self) {
+        self.pull_all();
+        let Some(Parted { region, cut, complete_until, epoch }) = self.parted.take() else { return };
+        let (heir, now) = (heir(region), self.now);
+        let how = match self.plant {
+            Plant::AlwaysMerge => Return::Merge,
+            _rules => plan_return(complete_until, now, LIFETIME_MS),
+        };
+        let orphans: BTreeSet<u8> = self.nodes[&region].feed[cut..].iter().map(Change::key).collect();
+        for key in orphans {
+            let Some(mine) = self.nodes[&region].records.get(&key).cloned() else { continue };
+            let current = self.nodes[&heir].records.get(&key).cloned();
+            let orphan = Orphan { mine: &mine, base: None, current: current.as_ref() };
+            let settled = match how {
+                Return::Merge => settle(orphan, epoch, now),
+                Return::Copy => retire(orphan, epoch, now),
+            };
+            if let Some(record) = settled.record().filter(|record| current.as_ref() != Some(*record)) {
+                self.tell(heir, key, record.clone());
+            }
+        }
+        // It goes on with what its heir has by now, and nobody reads the changes that it made alone.
+        let (records, cursors) = (self.nodes[&heir].records.clone(), self.nodes[&heir].cursors.clone());
+        let heads: BTreeMap<RegionId, usize> =
+            self.nodes.iter().map(|(region, node)| (*region, node.feed.len())).collect();
+        let node = self.node(region);
+        node.records = records;
+        node.cursors = cursors;
+        node.cursors.insert(heir, heads[&heir]);
+        node.cursors.remove(&region);
+        for other in REGIONS.into_iter().filter(|other| *other != region) {
+            self.node(other).cursors.insert(region, heads[&region]);
+        }
+        self.epoch += 1;
+        self.pass_on(region, region);
+    }
+
+    /// Something that was destroyed and lives where that was known, or anywhere when everybody knows everything.
+    fn revived(&mut self, everybody_knows: bool) -> Result<(), String> {
+        for region in self.together() {
+            for key in 0..KEYS {
+                let Some(record) = self.nodes[&region].records.get(&key) else { continue };
+                let name = (region, key, record.incarnation);
+                if record.life != Life::Live {
+                    self.knew.insert(name);
+                } else if record.is_live(self.clock(region)) {
+                    let known = everybody_knows && self.destroyed.contains(&(key, record.incarnation));
+                    if known || self.knew.contains(&name) {
+                        return Err(format!("{key} lives again in {region:?}: {record:?}"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Plays it, then lets everybody learn everything; how many tombstones went.
+fn run(plant: Plant, acts: &[Act]) -> Result<(usize, usize), String> {
+    let mut world = World::new(plant);
+    for act in acts {
+        world.act(act.clone());
+        world.revived(false)?;
+    }
+    world.come_back();
+    world.pull_all();
+    world.revived(true)?;
+    Ok(world.collected)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn nothing_destroyed_ever_lives_again(acts in any_acts()) {
+        prop_assert_eq!(run(Plant::None, &acts).err(), None);
+    }
+}
+
+#[test]
+fn the_histories_are_eventful() {
+    let (mut runner, mut swept, mut overdue) = (TestRunner::deterministic(), 0, 0);
+    for _ in 0..300 {
+        let acts = any_acts().new_tree(&mut runner).expect("acts").current();
+        let (more, late) = run(Plant::None, &acts).expect("nothing revived");
+        (swept, overdue) = (swept + more, overdue + late);
+    }
+    assert!(swept > 20 && overdue > 20, "{swept} tombstones were swept away, {overdue} had passed their deadline");
+}
+
+/// The rule makes the difference.
+fn proves(plant: Plant, acts: &[Act]) {
+    assert_eq!(run(Plant::None, acts).err(), None);
+    assert!(run(plant, acts).is_err(), "{plant:?} was not noticed");
+}
+
+fn pull(by: u16, from: u16) -> Act {
+    Act::Pull { by, from, count: usize::MAX }
+}
+
+/// Session 0 was at home in region 0, goes to 1 and is destroyed there; 2 has not yet heard of all that 0 told.
+fn destroyed_after_travel() -> Vec<Act> {
+    vec![Act::Create { key: 0 }, Act::Travel { key: 0, to: 1 }, Act::Destroy { key: 0 }, pull(2, 1), pull(0, 1)]
+}
+
+#[test]
+fn tombstones_that_only_stand_for_a_time_are_noticed() {
+    let then = [Act::Tick { ms: 2 * RETRY_MS }, Act::Collect { by: 2 }, pull(2, 0)];
+    proves(Plant::WindowOnly, &[destroyed_after_travel(), then.to_vec()].concat());
+}
+
+#[test]
+fn a_tombstone_that_is_known_everywhere_is_still_needed_while_older_copies_are_on_their_way() {
+    let sweep = [Act::Tick { ms: 2 * RETRY_MS }, Act::Sweep { by: 1 }, Act::Sweep { by: 1 }, Act::Collect { by: 1 }];
+    let then = [pull(2, 1), pull(2, 0)];
+    proves(Plant::NoFlush, &[destroyed_after_travel(), sweep.to_vec(), then.to_vec()].concat());
+}
+
+#[test]
+fn a_region_that_was_away_too_long_and_merges_is_noticed() {
+    let mut acts = vec![Act::Create { key: 1 }, Act::Settle, Act::Part { region: 1 }, Act::Destroy { key: 1 }];
+    for _ in 0..3 {
+        acts.extend([Act::Tick { ms: LIFETIME_MS / 2 }, Act::Alone { key: 1, destroy: false }]);
+    }
+    acts.extend([Act::Collect { by: 0 }, Act::Settle, Act::Collect { by: 2 }, Act::Collect { by: 0 }, Act::Return]);
+    proves(Plant::AlwaysMerge, &acts);
+}
+
+#[test]
+fn a_cursor_apart_from_its_data_is_noticed() {
+    let mut acts = vec![Act::Create { key: 0 }, Act::Settle, Act::Destroy { key: 0 }, Act::Settle];
+    acts.extend([Act::Settle, Act::Settle, Act::Settle, Act::Tick { ms: 2 * RETRY_MS }, Act::Collect { by: 0 }]);
+    acts.extend([pull(1, 0), Act::Repeat { by: 1, from: 0, back: 3, count: 1 }]);
+    proves(Plant::CursorApart, &acts);
+}
