@@ -7,3 +7,4 @@ mod many;
 mod raw;
 mod region;
 mod watching;
+mod world;

@@ -53,11 +53,38 @@ impl Node {
 impl Region {
     /// A new region with `shards` shards; `name` tells its directory from others'.
     pub async fn start(name: &str, shards: u32) -> Self {
+        let mut region = Self::prepare(name, &free_ports(1), &[("region.shards", shards.to_string())]);
+        region.revive_all().await;
+        region.until_ready().await;
+        region
+    }
+
+    /// Two new regions of one world, `na` and `eu`, with different numbers of shards.
+    pub async fn start_two(name: &str) -> [Self; 2] {
+        let ports = free_ports(2);
+        let (of_na, of_eu) = ports.split_at(NODES * PORTS_PER_NODE);
+        let entrance = |ports: &[u16]| format!("127.0.0.1:{}", ports[3]);
+        let world = [
+            ("region.world", "7".to_owned()),
+            ("world.secret", "known to the tests of this world only".to_owned()),
+            ("world.regions", format!("0:na={},1:eu={}", entrance(of_na), entrance(of_eu))),
+        ];
+        let prepare = |region: &str, id: &str, shards: &str, ports: &[u16]| {
+            let own = [("region.id", id), ("region.name", region), ("region.shards", shards)];
+            let own = own.map(|(key, value)| (key, value.to_owned()));
+            Self::prepare(&format!("{name}-{region}"), ports, &[&world[..], &own].concat())
+        };
+        let (mut na, mut eu) = (prepare("na", "0", "4", of_na), prepare("eu", "1", "3", of_eu));
+        futures::future::join(na.revive_all(), eu.revive_all()).await;
+        futures::future::join(na.until_ready(), eu.until_ready()).await;
+        [na, eu]
+    }
+
+    fn prepare(name: &str, ports: &[u16], more: &[(&str, String)]) -> Self {
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         if directory.exists() {
             std::fs::remove_dir_all(&directory).expect("the last run's directory can go");
         }
-        let ports = free_ports();
         let founders = (0..NODES).map(|node| {
             let at = |offset: usize| format!("127.0.0.1:{}", ports[node * PORTS_PER_NODE + offset]);
             format!("{}:n-{node}={}/{}/{}/{}", node + 1, at(3), at(1), at(0), at(2))
@@ -66,25 +93,25 @@ impl Region {
         let mut region = Self { nodes: Vec::new() };
         for node in 0..NODES {
             let at = |offset: usize| format!("127.0.0.1:{}", ports[node * PORTS_PER_NODE + offset]);
-            let texts: Texts = [
+            let own = [
                 ("node.id", (node + 1).to_string()),
                 ("node.data_dir", directory.join(node.to_string()).display().to_string()),
                 ("region.founders", founders.clone()),
-                ("region.shards", shards.to_string()),
                 ("listen.grpc", at(0)),
                 ("listen.resp", at(1)),
                 ("listen.http", at(2)),
                 ("listen.peers", at(3)),
-            ]
-            .map(|(key, value)| (key.to_owned(), value))
-            .into();
+            ];
+            let texts: Texts = own.iter().chain(more).map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
             let config = NodeConfig::from_texts(&[&texts]).expect("a good configuration");
             region.nodes.push(Node { config, alive: None });
         }
-        // At the same time: founders wait for a majority of each other.
-        futures::future::join_all(region.nodes.iter_mut().map(Node::revive)).await;
-        region.until_ready().await;
         region
+    }
+
+    /// Starts all nodes at the same time: founders wait for a majority of each other.
+    async fn revive_all(&mut self) {
+        futures::future::join_all(self.nodes.iter_mut().map(Node::revive)).await;
     }
 
     /// Starts a node from what its disk has.
@@ -171,10 +198,11 @@ impl Drop for Region {
     }
 }
 
-fn free_ports() -> Vec<u16> {
+/// Ports for so many regions.
+fn free_ports(regions: usize) -> Vec<u16> {
     // All at once, so that they differ.
     let listeners: Vec<TcpListener> =
-        (0..NODES * PORTS_PER_NODE).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        (0..regions * NODES * PORTS_PER_NODE).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
 }
 

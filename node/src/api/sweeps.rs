@@ -1,7 +1,11 @@
 //! Calls that go to every shard: revoking a user, counting, clearing a namespace.
 
 use super::{Api, Room};
-use crate::region::backend::Unavailable;
+use crate::region::{
+    backend::Unavailable,
+    sweep::{Sweep, Swept},
+};
+use futures::future::join_all;
 use sojourn_core::{Answer, Command, Key, Op, Outcome, Query, Request, Slot, mint::id_in, state::ENDED_PER_APPLY_MAX};
 use sojourn_proto::sessions::{
     Failure,
@@ -17,8 +21,8 @@ const CLOCKS_APART_MS: u64 = 1_000;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 impl Api {
-    /// Ends all sessions of a user whose login read a lower epoch than this call gives out, and keeps on until every shard has
-    /// acknowledged that: whoever calls bounds it in time.
+    /// Ends all sessions of a user whose login read a lower epoch than this call gives out, and keeps on until every shard of
+    /// every region has acknowledged that: whoever calls bounds it in time.
     ///
     /// # Errors
     /// The epochs so far cannot be read; then nothing was revoked.
@@ -26,13 +30,28 @@ impl Api {
         let User { user } = call;
         let epochs = self.read_everywhere(&Query::RevocationEpoch { namespace: room.id(), user: user.clone() }).await?;
         let highest = epochs.iter().map(|answer| if let Answer::Epoch(epoch) = answer { *epoch } else { 0 }).max();
-        let epoch = highest.unwrap_or(0).saturating_add(1);
-        let mut pending = self.addresses(room)?;
-        let shards = u32::try_from(pending.len()).unwrap_or(u32::MAX);
+        let mut epoch = highest.unwrap_or(0).saturating_add(1);
         let mut destroyed = 0;
         loop {
             let op = Op::Revoke { user: user.clone(), epoch, count_max: ENDED_PER_APPLY_MAX };
-            let outcomes = self.write_to(room, &pending, true, &op).await;
+            destroyed += self.revoke_here(room, &op).await?;
+            let sweep = Sweep { namespace: room.id(), rules: room.rules(true), op };
+            match self.revoke_abroad(&sweep).await {
+                Ok(more) => {
+                    let shards = u32::try_from(self.shards().len()).unwrap_or(u32::MAX);
+                    return Ok(Revoked { epoch, destroyed: destroyed + more, shards });
+                }
+                Err(higher) => epoch = higher.saturating_add(1),
+            }
+        }
+    }
+
+    /// Revokes in this region, until every shard has acknowledged it; says how many sessions were ended.
+    async fn revoke_here(&self, room: &Room<'_>, op: &Op) -> Result<u64, Failure> {
+        let mut pending = self.addresses(room)?;
+        let mut destroyed = 0;
+        while !pending.is_empty() {
+            let outcomes = self.write_to(room, &pending, true, op).await;
             let mut failed = None;
             let mut left = Vec::new();
             for (address, outcome) in pending.into_iter().zip(outcomes) {
@@ -49,15 +68,41 @@ impl Api {
                     }
                 }
             }
-            if left.is_empty() {
-                return Ok(Revoked { epoch, destroyed, shards });
-            }
             pending = left;
             if let Some(error) = failed {
                 tracing::warn!(%error, shards_pending = pending.len(), "a revocation is not acknowledged everywhere yet");
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
+        Ok(destroyed)
+    }
+
+    /// Revokes in all other regions, side by side, until each has acknowledged it; says how many sessions were ended.
+    ///
+    /// # Errors
+    /// The user's epoch in one of them, if it is as high already.
+    async fn revoke_abroad(&self, sweep: &Sweep) -> Result<u64, u64> {
+        let swept = self.backend.regions_abroad().into_iter().map(async |region| {
+            loop {
+                match self.backend.sweep_abroad(region, sweep.clone()).await {
+                    Ok(Swept::Ended(ended)) => return Ok(ended),
+                    Ok(Swept::EpochTooLow { highest }) => return Err(highest),
+                    Err(error) => {
+                        tracing::warn!(%error, region = region.0, "a revocation is not acknowledged everywhere yet");
+                        tokio::time::sleep(RETRY_PAUSE).await;
+                    }
+                }
+            }
+        });
+        let mut ended = 0;
+        let mut highest = None;
+        for one in join_all(swept).await {
+            match one {
+                Ok(more) => ended += more,
+                Err(higher) => highest = highest.max(Some(higher)),
+            }
+        }
+        highest.map_or(Ok(ended), Err)
     }
 
     /// How many sessions there are.
@@ -94,6 +139,12 @@ impl Api {
                 }
             }
             pending = left;
+        }
+        for region in self.backend.regions_abroad() {
+            let sweep = Sweep { namespace: room.id(), rules: room.rules(false), op: op.clone() };
+            if let Swept::Ended(ended) = self.backend.sweep_abroad(region, sweep).await? {
+                destroyed += ended;
+            }
         }
         Ok(Cleared(destroyed))
     }

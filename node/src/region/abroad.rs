@@ -5,20 +5,18 @@
 
 use super::{
     backend::Unavailable,
-    copies::Copies,
     machine::Agreed,
-    node::{Inner, NodeOptions, RegionNode},
+    node::Inner,
     shards::Shard,
+    sweep::{Sweep, Swept},
 };
 use crate::{
-    env::Env,
     raft::RunningGroup,
-    shard::{Bundle, NotProposed, Sessions},
+    shard::{Bundle, NotProposed},
 };
 use futures::future::{BoxFuture, Either, join_all};
 use sojourn_core::{
-    Answer, Command, Condition, Key, Life, NamespaceId, NodeId, Op, Outcome, Projection, Query, Refusal, RegionId,
-    Request, ShardId, Stamp, mint::Provenance, policy::Policy, stream::Absorbed,
+    Answer, Command, Condition, Key, Life, Op, Outcome, Projection, Query, Refusal, RegionId, Stamp, mint::Provenance,
 };
 use std::sync::Arc;
 
@@ -43,6 +41,9 @@ pub trait Abroad: Send + Sync + 'static {
     fn read(&self, home: RegionId, key: Key, projection: Projection)
     -> BoxFuture<'static, Result<Answer, Unavailable>>;
 
+    /// Has an operation done on every shard of a region: see [`RegionNode::sweep`](super::RegionNode::sweep).
+    fn sweep(&self, region: RegionId, sweep: Sweep) -> BoxFuture<'static, Result<Swept, Unavailable>>;
+
     /// All other regions.
     fn regions(&self) -> Vec<RegionId>;
 }
@@ -58,9 +59,9 @@ enum Place {
 
 /// Tells which region is asked, for the shards that a node leads.
 pub struct Ways {
-    here: RegionId,
-    agreed: Arc<RunningGroup<Agreed>>,
-    abroad: Arc<dyn Abroad>,
+    pub(super) here: RegionId,
+    pub(super) agreed: Arc<RunningGroup<Agreed>>,
+    pub(super) abroad: Arc<dyn Abroad>,
 }
 
 impl Ways {
@@ -99,6 +100,9 @@ impl Ways {
 
     /// The region that orders the sessions of a command.
     async fn home_of(&self, held: &Shard, command: &Command) -> Result<RegionId, NotProposed> {
+        if matches!(command.op, Op::Revoke { .. } | Op::Clear { .. }) {
+            return Ok(self.here);
+        }
         let mut keys = Vec::new();
         command.push_keys(&mut keys);
         for key in keys {
@@ -204,84 +208,6 @@ impl Ways {
 /// Whether an operation makes a session of its own, whatever there was: it need not know.
 fn begins_anew(op: &Op) -> bool {
     matches!(op, Op::Set { condition: Condition::Always, get: false, .. })
-}
-
-/// A shard that this node leads.
-#[derive(Clone)]
-pub struct Led {
-    /// Which.
-    pub shard: ShardId,
-    /// The term that it leads in.
-    pub term: u64,
-    held: Arc<Shard>,
-}
-
-impl Led {
-    /// Its sessions.
-    pub fn sessions(&self) -> &Arc<Sessions> {
-        self.held.group.machine()
-    }
-
-    /// Whether it still leads in that term, as far as it knows.
-    pub fn leads(&self) -> bool {
-        self.held.group.leading_term() == Some(self.term)
-    }
-
-    /// Waits until this replica holds all that was acknowledged before; `false` if it leads no more.
-    pub async fn confirm(&self) -> bool {
-        self.held.reads.confirm().await && self.leads()
-    }
-
-    /// Takes in what another region changed. Queued before this returns.
-    pub fn absorb(&self, absorbed: Absorbed) -> impl Future<Output = Result<Outcome, NotProposed>> + Send + use<> {
-        // The key says only which shard is meant; any will do.
-        let command = Key::new(NamespaceId(0), b"absorb").map(|key| Command {
-            request: Request::default(),
-            key,
-            rules: Policy::default().rules(false),
-            touched: None,
-            op: Op::Absorb { absorbed: Box::new(absorbed) },
-        });
-        let written = command.map(|command| self.held.proposer.enqueue(Bundle::new(&[command])));
-        async move { written.map_err(|_| NotProposed::Stopped)?.await?.pop().ok_or(NotProposed::Stopped) }
-    }
-
-    /// Says what is known of the copies from now on.
-    pub fn know(&self, copies: Arc<Copies>) {
-        *self.held.copies.lock() = Some(copies);
-    }
-}
-
-impl RegionNode {
-    /// Reaches the other regions through `abroad` from now on.
-    pub fn open(&self, abroad: Arc<dyn Abroad>) {
-        let Inner { options, system, ways, .. } = &*self.inner;
-        // Opened once.
-        let _open = ways.set(Arc::new(Ways { here: options.region, agreed: system.clone(), abroad }));
-    }
-
-    /// The region's number and name, and this node's number in it.
-    pub fn identity(&self) -> (RegionId, String, NodeId) {
-        let NodeOptions { region, region_name, node, .. } = &self.inner.options;
-        (*region, region_name.clone(), *node)
-    }
-
-    /// The shards that this node leads, as far as it knows.
-    pub fn led(&self) -> Vec<Led> {
-        let held = self.inner.shards.all().into_iter();
-        let led = held.filter_map(|(shard, held)| Some(Led { shard, term: held.group.leading_term()?, held }));
-        led.collect()
-    }
-
-    /// The seams that this node runs on.
-    pub fn env(&self) -> &Env {
-        &self.inner.env
-    }
-
-    /// Who leads a shard, as far as this node knows.
-    pub fn leader(&self, shard: ShardId) -> Option<NodeId> {
-        self.inner.leader(shard)
-    }
 }
 
 impl Inner {

@@ -1,8 +1,9 @@
 //! What gateways may ask of a region: the one door between protocols and replication.
 
+use super::sweep::{Sweep, Swept};
 use futures::future::BoxFuture;
 use sojourn_core::{
-    Answer, Command, Event, Key, NamespaceId, NodeId, Outcome, Query, ShardId, SlotTable, Stamp,
+    Answer, Command, Event, Key, NamespaceId, NodeId, Outcome, Query, RegionId, ShardId, SlotTable, Stamp,
     region::{Member, RegionCommand, RegionOutcome, RegionState},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -138,6 +139,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Linearizable reads; one result each, in order.
     fn read(&self, reads: Vec<Read>) -> BoxFuture<'static, Vec<Result<Answer, Unavailable>>>;
+
+    /// The other regions of the world.
+    fn regions_abroad(&self) -> Vec<RegionId>;
+
+    /// Has an operation done on every shard of another region.
+    fn sweep_abroad(&self, region: RegionId, sweep: Sweep) -> BoxFuture<'static, Result<Swept, Unavailable>>;
 
     /// Changes what the region agrees on.
     fn change_region(&self, command: RegionCommand) -> BoxFuture<'static, Result<RegionOutcome, Unavailable>>;

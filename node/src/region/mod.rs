@@ -15,6 +15,7 @@ mod heard;
 mod holding;
 pub mod identity;
 mod leaders;
+pub mod led;
 mod machine;
 mod members;
 pub mod moves;
@@ -26,6 +27,7 @@ mod serve;
 mod shards;
 mod space;
 pub mod status;
+pub mod sweep;
 #[cfg(test)]
 mod tests;
 

@@ -6,12 +6,13 @@ use super::{
     calls,
     forward::scatter,
     node::{Inner, RegionNode},
+    sweep::{Sweep, Swept},
 };
 use crate::peers::Lane;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use sojourn_core::{
-    Answer, Command, NamespaceId, NodeId, Outcome, Query, ShardId, Stamp,
+    Answer, Command, NamespaceId, NodeId, Outcome, Query, RegionId, ShardId, Stamp,
     placement::GroupName,
     region::{RegionCommand, RegionOutcome, RegionState},
 };
@@ -64,6 +65,17 @@ impl Backend for RegionNode {
             })
             .await
         })
+    }
+
+    fn regions_abroad(&self) -> Vec<RegionId> {
+        self.inner.ways.get().map(|ways| ways.abroad.regions()).unwrap_or_default()
+    }
+
+    fn sweep_abroad(&self, region: RegionId, sweep: Sweep) -> BoxFuture<'static, Result<Swept, Unavailable>> {
+        match self.inner.ways.get() {
+            Some(ways) => ways.abroad.sweep(region, sweep),
+            None => Box::pin(std::future::ready(Err(Unavailable::Loading))),
+        }
     }
 
     fn change_region(&self, command: RegionCommand) -> BoxFuture<'static, Result<RegionOutcome, Unavailable>> {

@@ -1,6 +1,9 @@
 //! What nodes of different regions ask and tell each other, and how it looks on the wire.
 
-use crate::region::backend::Unavailable;
+use crate::region::{
+    backend::Unavailable,
+    sweep::{Sweep, Swept},
+};
 use sojourn_core::{Key, NodeId, Record, ShardId, Slot, Stamp, feed::FeedCursor, stream::Span};
 use sojourn_proto::{
     wire::{Wire, WireError, decode_all},
@@ -21,6 +24,9 @@ pub(super) const OVER: u8 = 34;
 pub(super) const WRITE: u8 = 35;
 /// A read of such a session: its key and what is wanted of it.
 pub(super) const READ: u8 = 36;
+
+/// A [`Sweep`] over the whole region, answered by what became of it.
+pub(super) const SWEEP: u8 = 37;
 
 /// Asks to follow a shard.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +124,8 @@ wire_struct!(Tick { stream, taken_bytes, ping_ms });
 wire_struct!(Batch { after, next, as_of, echo_ms, records });
 wire_struct!(CopyOf { shard, begin, span });
 wire_enum!(Copied { 0 => Page { as_of, until, records, elsewhere }, 1 => BeginAnew, 2 => NotLeader });
+wire_struct!(Sweep { namespace, rules, op });
+wire_enum!(Swept { 0 => Ended[count], 1 => EpochTooLow { highest } });
 wire_enum!(Unavailable {
     0 => NoLeader { shard, retry_after_ms },
     1 => HomeAway { region, retry_after_ms },

@@ -12,6 +12,7 @@ use crate::{
         RegionNode,
         abroad::Reach,
         backend::{Backend, Read, Unavailable},
+        sweep::Sweep,
     },
 };
 use bytes::Bytes;
@@ -46,6 +47,11 @@ impl Door {
             reply.send(&[&encode(&Told(answer))]);
         }));
     }
+
+    fn sweep(&self, sweep: Sweep, reply: Reply) {
+        let node = self.node.clone();
+        drop(spawn(async move { reply.send(&[&encode(&Told(node.sweep(sweep).await))]) }));
+    }
 }
 
 /// Hands a message over, or says that it is none.
@@ -63,6 +69,7 @@ impl Service for Door {
             calls::READ => take(&body, reply, |(key, projection), reply| {
                 self.read(Query::GetAtHome { key, projection }, reply);
             }),
+            calls::SWEEP => take(&body, reply, |sweep, reply| self.sweep(sweep, reply)),
             calls::FOLLOW => take(&body, reply, |follow, reply| self.sources.follow(from, follow, reply)),
             calls::COPY => take(&body, reply, |copy, reply| self.sources.copy(copy, reply)),
             calls::TICK => take(&body, reply, |tick, _| self.sources.tick(from, &tick)),

@@ -12,7 +12,7 @@ use crate::{
     env::Clock,
     peers::{AbroadRoster, CallError, Lane, Rpc},
     raft::spawn,
-    region::{RegionNode, abroad::Led, backend::Backend, copies::Copies, entrance::Whereabouts},
+    region::{RegionNode, backend::Backend, copies::Copies, entrance::Whereabouts, led::Led},
     shard::NotProposed,
 };
 use bytes::{Buf, Bytes};

@@ -9,6 +9,7 @@ use crate::{
     region::{
         abroad::Abroad,
         backend::{REQUEST_TIMEOUT, Unavailable},
+        sweep::{Sweep, Swept},
     },
 };
 use bytes::Bytes;
@@ -84,6 +85,16 @@ impl Abroad for Homes {
             let (slot, body) = (key.slot(), encode(&(key, projection)));
             let Told(answer) = ask((&rpc, &contacts), (home, slot), (calls::READ, &body)).await?;
             answer
+        })
+    }
+
+    fn sweep(&self, region: RegionId, sweep: Sweep) -> BoxFuture<'static, Result<Swept, Unavailable>> {
+        let (rpc, contacts) = (self.rpc.clone(), self.contacts.clone());
+        Box::pin(async move {
+            // Any node will do.
+            let Told(swept) =
+                ask((&rpc, &contacts), (region, Slot::default()), (calls::SWEEP, &encode(&sweep))).await?;
+            swept
         })
     }
 

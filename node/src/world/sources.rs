@@ -8,7 +8,7 @@ use super::calls::{self, Batch, Copied, CopyOf, Follow, Followed, Tick};
 use crate::{
     peers::{Lane, Reply, Rpc},
     raft::spawn,
-    region::{RegionNode, abroad::Led, backend::Backend},
+    region::{RegionNode, led::Led},
 };
 use parking_lot::Mutex;
 use sojourn_core::{

@@ -1,11 +1,14 @@
 //! A region whose every use is counted and timed.
 
 use super::operations::{Became, Operations, became, kind_of_op, kind_of_query};
-use crate::region::backend::{Backend, Notice, Read, Topology, Unavailable};
+use crate::region::{
+    backend::{Backend, Notice, Read, Topology, Unavailable},
+    sweep::{Sweep, Swept},
+};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use sojourn_core::{
-    Answer, Command, NamespaceId, Outcome, Stamp,
+    Answer, Command, NamespaceId, Outcome, RegionId, Stamp,
     region::{RegionCommand, RegionOutcome, RegionState},
 };
 use std::{sync::Arc, time::Instant};
@@ -48,6 +51,14 @@ impl Backend for Measured {
             }
             answers
         })
+    }
+
+    fn sweep_abroad(&self, region: RegionId, sweep: Sweep) -> BoxFuture<'static, Result<Swept, Unavailable>> {
+        self.backend.sweep_abroad(region, sweep)
+    }
+
+    fn regions_abroad(&self) -> Vec<RegionId> {
+        self.backend.regions_abroad()
     }
 
     fn change_region(&self, command: RegionCommand) -> BoxFuture<'static, Result<RegionOutcome, Unavailable>> {

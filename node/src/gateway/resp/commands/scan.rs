@@ -14,7 +14,7 @@ use crate::gateway::resp::{
     session::Room,
     table::{ONE_KEY, Spec, command, flag::*},
 };
-use crate::region::backend::Read;
+use crate::region::{backend::Read, sweep::Sweep};
 use sojourn_core::{
     Answer, Command, Key, Kind, NamespaceId, Op, Outcome, Projection, Query, Request, ShardId, Slot, SlotTable, glob,
     ids::SLOTS,
@@ -214,6 +214,10 @@ pub async fn clear(server: Arc<Server>, room: Arc<Room>) -> Result<Finish, Error
             }
         }
         keys = left;
+    }
+    for region in server.backend.regions_abroad() {
+        let op = Op::Clear { namespace: room.id, before, count_max: CLEAR_COUNT };
+        server.backend.sweep_abroad(region, Sweep { namespace: room.id, rules: room.rules, op }).await?;
     }
     Ok(Box::new(|_, reply| {
         reply.ok();

@@ -1,0 +1,65 @@
+//! Two regions with different numbers of shards: an application in either works with the sessions of both.
+
+use crate::region::{Region, SOON};
+use sojourn_client::{Error, NewSession, Patch, Put, SessionId};
+use std::time::{Duration, Instant};
+
+#[tokio::test]
+async fn sessions_of_one_region_are_used_and_ended_from_the_other() {
+    let [na, eu] = Region::start_two("world").await;
+    let connect = async |region: &Region| region.builder("default").deadline(SOON).connect().await.expect("connected");
+    let (in_na, in_eu) = (connect(&na).await, connect(&eu).await);
+
+    // A minted id says where its session is at home: at once, before any copy has come.
+    for number in 0..10 {
+        let id = in_na.create(NewSession::new().field("n", number.to_string())).await.expect("created").id;
+        let seen = in_eu.get(&id).await.expect("read").expect("acknowledged");
+        let put = Put::new().field("n", "put").if_version(seen.version);
+        let version = in_eu.put(&id, put).await.expect("put").version;
+        assert_eq!(in_eu.get(&id).await.expect("read").expect("its own write").version, version);
+        let late = in_na.patch(&id, Patch::new().set("m", "na").if_version(seen.version)).await;
+        assert!(matches!(late, Err(Error::Conflict { current }) if current.version == version));
+        in_na.patch(&id, Patch::new().set("m", "na")).await.expect("patched");
+        assert_eq!(in_eu.destroy(&id).await, Ok(true));
+        assert_eq!(in_na.get(&id).await, Ok(None));
+        assert_eq!(in_na.touch(&id).await, Err(Error::Gone));
+        assert_eq!(in_eu.put(&id, Put::new().field("n", "late")).await.map(drop), Err(Error::Gone));
+    }
+
+    // A user is logged out in both, wherever the sessions began and whatever has not arrived yet.
+    let mut theirs: Vec<SessionId> = Vec::new();
+    for region in [&in_na, &in_eu, &in_eu] {
+        theirs.push(region.create(NewSession::new().user("u7")).await.expect("created").id);
+    }
+    let slow = [in_na.begin_login("u7").await.expect("begun"), in_eu.begin_login("u7").await.expect("begun")];
+    let revoked = in_na.revoke("u7").await.expect("revoked");
+    for id in &theirs {
+        assert_eq!((in_na.get(id).await, in_eu.get(id).await), (Ok(None), Ok(None)));
+    }
+    let out = Some(Error::Revoked { revocation_epoch: revoked.revocation_epoch });
+    for (region, login) in [&in_na, &in_eu].into_iter().zip(slow) {
+        assert_eq!(region.create(NewSession::new().login(login)).await.err(), out);
+    }
+    // The other region gives out a higher epoch, though the first was given out here.
+    let again = in_na.create(NewSession::new().user("u7")).await.expect("created").id;
+    assert!(in_eu.revoke("u7").await.expect("revoked").revocation_epoch > revoked.revocation_epoch);
+    assert_eq!((in_na.get(&again).await, in_eu.get(&again).await), (Ok(None), Ok(None)));
+
+    // Copies come, and are listed; clearing goes everywhere.
+    in_na.create(NewSession::new()).await.expect("created");
+    in_eu.create(NewSession::new()).await.expect("created");
+    let began = Instant::now();
+    while in_na.count(Default::default()).await.expect("counted").sessions != 2
+        || in_eu.count(Default::default()).await.expect("counted").sessions != 2
+    {
+        assert!(began.elapsed() < SOON, "both regions know both sessions in time");
+        // Another region's copies are no event of ours.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    in_eu.clear().await.expect("cleared");
+    let began = Instant::now();
+    while in_na.count(Default::default()).await.expect("counted").sessions != 0 {
+        assert!(began.elapsed() < SOON, "both regions let all go in time");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,94 @@
+//! A node's region as the world sees it: who the node is, which shards it leads, what it takes into them.
+
+use super::{
+    abroad::{Abroad, Ways},
+    copies::Copies,
+    node::{Inner, NodeOptions, RegionNode},
+    shards::Shard,
+};
+use crate::{
+    env::Env,
+    shard::{Bundle, NotProposed, Sessions},
+};
+use sojourn_core::{
+    Command, Key, NamespaceId, NodeId, Op, Outcome, RegionId, Request, ShardId, policy::Policy, stream::Absorbed,
+};
+use std::sync::Arc;
+
+/// A shard that this node leads.
+#[derive(Clone)]
+pub struct Led {
+    /// Which.
+    pub shard: ShardId,
+    /// The term that it leads in.
+    pub term: u64,
+    held: Arc<Shard>,
+}
+
+impl Led {
+    /// Its sessions.
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        self.held.group.machine()
+    }
+
+    /// Whether it still leads in that term, as far as it knows.
+    pub fn leads(&self) -> bool {
+        self.held.group.leading_term() == Some(self.term)
+    }
+
+    /// Waits until this replica holds all that was acknowledged before; `false` if it leads no more.
+    pub async fn confirm(&self) -> bool {
+        self.held.reads.confirm().await && self.leads()
+    }
+
+    /// Takes in what another region changed. Queued before this returns.
+    pub fn absorb(&self, absorbed: Absorbed) -> impl Future<Output = Result<Outcome, NotProposed>> + Send + use<> {
+        // The key says only which shard is meant; any will do.
+        let command = Key::new(NamespaceId(0), b"absorb").map(|key| Command {
+            request: Request::default(),
+            key,
+            rules: Policy::default().rules(false),
+            touched: None,
+            op: Op::Absorb { absorbed: Box::new(absorbed) },
+        });
+        let written = command.map(|command| self.held.proposer.enqueue(Bundle::new(&[command])));
+        async move { written.map_err(|_| NotProposed::Stopped)?.await?.pop().ok_or(NotProposed::Stopped) }
+    }
+
+    /// Says what is known of the copies from now on.
+    pub fn know(&self, copies: Arc<Copies>) {
+        *self.held.copies.lock() = Some(copies);
+    }
+}
+
+impl RegionNode {
+    /// Reaches the other regions through `abroad` from now on.
+    pub fn open(&self, abroad: Arc<dyn Abroad>) {
+        let Inner { options, system, ways, .. } = &*self.inner;
+        // Opened once.
+        let _open = ways.set(Arc::new(Ways { here: options.region, agreed: system.clone(), abroad }));
+    }
+
+    /// The region's number and name, and this node's number in it.
+    pub fn identity(&self) -> (RegionId, String, NodeId) {
+        let NodeOptions { region, region_name, node, .. } = &self.inner.options;
+        (*region, region_name.clone(), *node)
+    }
+
+    /// The shards that this node leads, as far as it knows.
+    pub fn led(&self) -> Vec<Led> {
+        let held = self.inner.shards.all().into_iter();
+        let led = held.filter_map(|(shard, held)| Some(Led { shard, term: held.group.leading_term()?, held }));
+        led.collect()
+    }
+
+    /// The seams that this node runs on.
+    pub fn env(&self) -> &Env {
+        &self.inner.env
+    }
+
+    /// Who leads a shard, as far as this node knows.
+    pub fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        self.inner.leader(shard)
+    }
+}
