@@ -11,8 +11,11 @@ use crate::{
 };
 use bytes::Bytes;
 use sojourn_core::{Slot, ids::SLOTS};
-use sojourn_proto::sessions::{NAMESPACE_METADATA, PASSWORD_METADATA, v1, v1::sessions_client::SessionsClient};
+use sojourn_proto::sessions::{
+    CLIENT_ADDRESS_METADATA, NAMESPACE_METADATA, PASSWORD_METADATA, v1, v1::sessions_client::SessionsClient,
+};
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,6 +34,8 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
+    /// For whom it calls: decides where new sessions are at home.
+    on_behalf_of: Option<AsciiMetadataValue>,
 }
 
 struct Inner {
@@ -90,7 +95,10 @@ impl Builder {
     pub async fn connect(self) -> Result<Client, Error> {
         let nodes = Nodes::new(self.addresses.clone());
         let requests = Requests::new(rand::random());
-        let client = Client { inner: Arc::new(Inner { nodes, options: self, requests, clock: NodeClock::new(0) }) };
+        let client = Client {
+            inner: Arc::new(Inner { nodes, options: self, requests, clock: NodeClock::new(0) }),
+            on_behalf_of: None,
+        };
         let topology = client.call(None, v1::TopologyRequest {}, topology).await?;
         client.learn(&topology);
         client.inner.nodes.asked();
@@ -149,6 +157,14 @@ impl Client {
             deadline: DEADLINE_DEFAULT,
             retry: RetryPolicy::default(),
         }
+    }
+
+    /// The same client for one of the application's own, at `address`: sessions that it creates are at home in the region that
+    /// is right for that address. Connections are shared.
+    #[must_use]
+    pub fn on_behalf_of(&self, address: IpAddr) -> Self {
+        // An address is printable.
+        Self { inner: self.inner.clone(), on_behalf_of: address.to_string().parse().ok() }
     }
 
     /// Creates a session.
@@ -422,7 +438,12 @@ impl Client {
     pub(crate) fn request<Q>(&self, message: Q) -> Request<Q> {
         let mut request = Request::new(message);
         let Builder { namespace, password, .. } = &self.inner.options;
-        for (key, value) in [(NAMESPACE_METADATA, namespace), (PASSWORD_METADATA, password)] {
+        let all = [
+            (NAMESPACE_METADATA, namespace),
+            (PASSWORD_METADATA, password),
+            (CLIENT_ADDRESS_METADATA, &self.on_behalf_of),
+        ];
+        for (key, value) in all {
             if let Some(value) = value {
                 request.metadata_mut().insert(key, value.clone());
             }

@@ -22,9 +22,9 @@ use crate::{
     shard::ProposerOptions,
     telemetry::{Metrics, notify},
     world::{
-        Gate, World,
+        self, Contacts, Gate,
         geo::Geo,
-        guide::{Alone, Guide, Region},
+        guide::{Alone, Guide, Region, Regions},
     },
 };
 use anyhow::Context;
@@ -98,8 +98,8 @@ pub struct Running {
     name: String,
     number: u64,
     node: RegionNode,
-    /// The other regions, if there are some; what it holds of the node goes with it.
-    world: Option<JoinHandle<World>>,
+    /// The other regions, if there are some: as long as this lives they are followed.
+    contacts: Option<Arc<Contacts>>,
     /// Holds the data directory, and notes in it which world the node is of.
     remembers: JoinHandle<anyhow::Result<()>>,
     /// Ends the endpoints that take sessions' clients.
@@ -137,17 +137,24 @@ impl Running {
         let entered = enter(&env, &config, &directory, &log, door, stopped, &endpoint).await?;
         let Entered { identity, rpc, peers } = entered;
         endpoint.waits_for(READING.to_owned());
-        let guide =
-            Arc::new(Guide::new(geo, Arc::new(Alone::new(own_region(&config, &identity))), config.geo.guide.clone()));
+        let own = own_region(&config, &identity);
+        let contacts = gate.as_ref().map(|gate| gate.contacts(own.clone()));
+        let regions: Arc<dyn Regions> = match &contacts {
+            Some(contacts) => contacts.clone(),
+            None => Arc::new(Alone::new(own)),
+        };
+        let guide = Arc::new(Guide::new(geo, regions, config.geo.guide.clone()));
         let options = node_options(&env, &config, &identity);
         let node = RegionNode::start(env, log, rpc, options).await?;
-        let world = gate.map(|gate| tokio::spawn(World::join(gate, node.clone(), Arc::new(TcpEnquiry))));
+        if let Some((gate, contacts)) = gate.zip(contacts.clone()) {
+            tokio::spawn(world::join(gate, node.clone(), contacts, Arc::new(TcpEnquiry)));
+        }
         let (name, number) = (config.name_of(Some(identity.node)), identity.node.0);
         let remembers = tokio::spawn(remember_world(node.clone(), directory, identity, config.world));
         let metrics = Arc::new(Metrics::new(node.clone())?);
         let (sessions, registry) = (Arc::new(metrics.measured()), metrics.registry().clone());
-        endpoint.open(node.clone(), metrics, guide, HttpOptions { open: config.insecure });
-        let api = Arc::new(Api::new(sessions.clone()));
+        endpoint.open(node.clone(), metrics, guide.clone(), HttpOptions { open: config.insecure });
+        let api = Arc::new(Api::new(sessions.clone(), guide));
         let grpc = gateway::grpc::serve(listeners.grpc, api, GrpcOptions::default(), closing.clone());
         let options = RespOptions {
             cluster: config.resp_cluster,
@@ -158,7 +165,7 @@ impl Running {
         };
         let resp = gateway::resp::serve(listeners.resp, sessions, options, is_set(closing));
         let (grpc, resp) = (tokio::spawn(grpc), tokio::spawn(resp));
-        Ok(Self { name, number, node, world, remembers, close, stop, grpc, resp, http, peers })
+        Ok(Self { name, number, node, contacts, remembers, close, stop, grpc, resp, http, peers })
     }
 
     /// The node behind the endpoints.
@@ -187,9 +194,7 @@ impl Running {
         self.close.send_replace(true);
         self.resp.await?;
         self.grpc.await??;
-        if let Some(world) = self.world {
-            world.abort();
-        }
+        drop(self.contacts);
         self.node.shut_down().await;
         self.stop.send_replace(true);
         self.http.await??;
@@ -213,6 +218,7 @@ fn node_options(env: &Env, config: &NodeConfig, identity: &NodeIdentity) -> Node
         world: world.unwrap_or_else(|| env.random.next_u128().max(1)),
         region: identity.region,
         region_name: identity.region_name.clone(),
+        coordinates: config.coordinates_of(&identity.region_name),
         node: identity.node,
         disk: identity.disk,
         addresses: config.addresses_of(Some(identity.node)),

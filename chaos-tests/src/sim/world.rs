@@ -337,6 +337,7 @@ impl World {
             world: 7,
             region: RegionId(0),
             region_name: "na".to_owned(),
+            coordinates: None,
             node: machine.id,
             disk: u128::from(machine.id.0),
             addresses: addresses(machine.id),

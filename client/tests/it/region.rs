@@ -3,13 +3,13 @@
 
 use sojourn_client::{Builder, Client};
 use sojourn_core::{
-    ShardId,
+    Answer, Key, Projection, Query, ShardId,
     policy::Policy,
-    region::{RegionCommand, RegionOutcome, RegionRefusal},
+    region::{DEFAULT_NAMESPACE, RegionCommand, RegionOutcome, RegionRefusal},
 };
 use sojourn_node::{
     config::{NodeConfig, Texts},
-    region::backend::Backend,
+    region::backend::{Backend, Read},
     run::{Listeners, Running},
 };
 use std::{
@@ -183,6 +183,15 @@ impl Region {
             assert!(Instant::now() < deadline, "the namespace is not known everywhere in time");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Whether this region orders the session under `id` of the default namespace.
+    pub async fn orders(&self, id: &[u8]) -> bool {
+        let (_, any) = self.alive().next().expect("a living node");
+        let key = Key::new(DEFAULT_NAMESPACE, id).expect("a good id");
+        let query = Query::GetAtHome { key, projection: Projection::Summary };
+        let answer = any.node().read(vec![Read { shard: None, query }]).await.pop().expect("one");
+        matches!(answer, Ok(Answer::Record(Some(_))))
     }
 
     /// How to connect to a namespace.

@@ -26,6 +26,17 @@ async fn sessions_of_one_region_are_used_and_ended_from_the_other() {
         assert_eq!(in_eu.put(&id, Put::new().field("n", "late")).await.map(drop), Err(Error::Gone));
     }
 
+    // A client in Britain is at home in `eu`, whichever region was asked; one on a private network where it was asked.
+    for (address, home) in [("81.2.69.142", &in_eu), ("10.0.0.1", &in_na)] {
+        let client = in_na.on_behalf_of(address.parse().expect("an address"));
+        let id = client.create(NewSession::new().field("a", "1")).await.expect("created").id;
+        let (at_home, away) = if std::ptr::eq(home, &in_eu) { (&eu, &na) } else { (&na, &eu) };
+        let ordered = (at_home.orders(id.expose()).await, away.orders(id.expose()).await);
+        assert_eq!(ordered, (true, false), "{address}");
+        assert!(client.get(&id).await.expect("read").is_some() && in_eu.get(&id).await.expect("read").is_some());
+        assert_eq!(in_eu.destroy(&id).await, Ok(true));
+    }
+
     // A user is logged out in both, wherever the sessions began and whatever has not arrived yet.
     let mut theirs: Vec<SessionId> = Vec::new();
     for region in [&in_na, &in_eu, &in_eu] {

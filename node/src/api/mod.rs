@@ -23,6 +23,7 @@ use crate::{
         quota::Quota,
     },
     security::password::Passwords,
+    world::guide::Guide,
 };
 use sizes::Sizes;
 use sojourn_core::{Answer, Query, ShardId, region::RegionState};
@@ -37,17 +38,18 @@ pub struct Api {
     quota: Arc<Quota>,
     sizes: Sizes,
     watches: Arc<Watches>,
+    guide: Arc<Guide>,
 }
 
 impl Api {
-    /// Offers what `backend` holds.
-    pub fn new(backend: Arc<dyn Backend>) -> Self {
+    /// Offers what `backend` holds; `guide` says in which region new sessions are at home.
+    pub fn new(backend: Arc<dyn Backend>, guide: Arc<Guide>) -> Self {
         let mut key = [0; 32];
         for chunk in key.chunks_mut(size_of::<u64>()) {
             chunk.copy_from_slice(&backend.random_u64().to_le_bytes());
         }
         let watches = Arc::new(Watches::new(Arc::clone(&backend)));
-        Self { backend, passwords: Passwords::new(key), quota: Arc::default(), sizes: Sizes::default(), watches }
+        Self { backend, passwords: Passwords::new(key), quota: Arc::default(), sizes: Sizes::default(), watches, guide }
     }
 
     /// What the region agrees on now.

@@ -2,12 +2,13 @@
 
 use super::Api;
 use sojourn_core::{
-    Key, NamespaceId, Request, Rules, Slot, Stamp,
+    Key, NamespaceId, RegionId, Request, Rules, Slot, Stamp,
     mint::{Minted, Provenance},
     policy::{Namespace, Policy},
     region::{DEFAULT_NAMESPACE_NAME, RegionState},
 };
 use sojourn_proto::sessions::Failure;
+use std::net::IpAddr;
 
 /// Who calls, as the protocol found out.
 pub struct Caller {
@@ -17,6 +18,8 @@ pub struct Caller {
     pub password: Option<Box<[u8]>>,
     /// Whether it is on the node's own machine.
     pub is_local: bool,
+    /// Where the client is for whom it calls, if that is known.
+    pub address: Option<IpAddr>,
 }
 
 /// A namespace that a caller may work in.
@@ -24,6 +27,7 @@ pub struct Caller {
 pub struct Room<'a> {
     region: &'a RegionState,
     namespace: &'a Namespace,
+    address: Option<IpAddr>,
 }
 
 impl Api {
@@ -32,7 +36,7 @@ impl Api {
     /// # Errors
     /// [`Failure::Locked`], and [`Failure::Loading`] before the region was founded.
     pub async fn enter<'a>(&self, region: &'a RegionState, caller: &Caller) -> Result<Room<'a>, Failure> {
-        let Caller { namespace, password, is_local } = caller;
+        let Caller { namespace, password, is_local, address } = caller;
         if region.world == 0 {
             return Err(Failure::Loading);
         }
@@ -44,14 +48,14 @@ impl Api {
             Some(password) => self.passwords.check(password, stored).await,
             None => false,
         };
-        if may_enter { Ok(Room { region, namespace }) } else { Err(Failure::Locked) }
+        if may_enter { Ok(Room { region, namespace, address: *address }) } else { Err(Failure::Locked) }
     }
 }
 
 impl<'a> Room<'a> {
     /// The room of somebody who entered it before, in the region as it was then.
-    pub fn of(region: &'a RegionState, namespace: NamespaceId) -> Option<Self> {
-        Some(Self { region, namespace: region.namespaces.get(&namespace)? })
+    pub fn of(region: &'a RegionState, namespace: NamespaceId, address: Option<IpAddr>) -> Option<Self> {
+        Some(Self { region, namespace: region.namespaces.get(&namespace)?, address })
     }
 
     /// The namespace's number.
@@ -93,12 +97,21 @@ impl<'a> Room<'a> {
         }
     }
 
+    /// The region that was asked.
+    pub fn here(&self) -> RegionId {
+        self.region.region
+    }
+
+    /// Where the client is, if that is known.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     /// A new id, the same for the same `random`.
     ///
     /// # Errors
     /// None: minted ids have a good length.
-    pub fn mint(&self, absolute_deadline: Stamp, random: u128, slot: Slot) -> Result<(Key, Minted), Failure> {
-        let minted = Minted { region: self.region.region, absolute_deadline };
+    pub fn mint(&self, minted: Minted, random: u128, slot: Slot) -> Result<(Key, Minted), Failure> {
         let id = self.region.mint_key.mint(self.id(), minted, random, slot);
         Ok((Key::new(self.id(), &id)?, minted))
     }

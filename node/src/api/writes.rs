@@ -1,7 +1,7 @@
 //! Writes of one session.
 
 use super::{Api, Room};
-use crate::region::backend::Unavailable;
+use crate::{region::backend::Unavailable, world::guide::Wish};
 use sojourn_core::{
     Command, Expiry, Fields, Key, Kind, Op, Outcome, Owner, Projection, Refusal, Request, Slot, Stamp, Version, View,
     ids::SLOTS, mint::Minted, state::ANSWER_MS_MAX,
@@ -152,7 +152,10 @@ impl Api {
         let made_at = self.made_at(made_at)?;
         let random = self.randomness(room, request, made_at);
         let slot = slot.or_else(|| Slot::new((random % u128::from(SLOTS)) as u16)).unwrap_or_default();
-        room.mint(made_at.saturating_add(room.policy().absolute_ms), random, slot)
+        // Where no region takes new sessions, the one that was asked does.
+        let home = self.guide.home(room.address(), Wish::default()).map_or(room.here(), |decision| decision.region);
+        let absolute_deadline = made_at.saturating_add(room.policy().absolute_ms);
+        room.mint(Minted { region: home, absolute_deadline }, random, slot)
     }
 
     /// A new id in the slot of an old one, whose session it takes over with its absolute deadline.
@@ -173,7 +176,8 @@ impl Api {
             }
         };
         let random = self.randomness(room, request, made_at);
-        Ok(room.mint(absolute_deadline, random, old.slot())?.0)
+        let region = minted.map_or(room.here(), |minted| minted.region);
+        Ok(room.mint(Minted { region, absolute_deadline }, random, old.slot())?.0)
     }
 
     fn made_at(&self, stated: Option<Stamp>) -> Result<Stamp, Failure> {

@@ -13,6 +13,7 @@ use sojourn_core::{
     NodeId, RegionId, ShardId, Slot,
     placement::GroupName,
     region::{Addresses, Member, RegionCommand, RegionOutcome, RegionState},
+    routing::Coordinates,
 };
 use sojourn_proto::{
     wire::{Reader, Wire, WireError, decode_all, encode},
@@ -73,6 +74,8 @@ pub struct Whereabouts {
     pub world: u128,
     /// The region's number and name.
     pub region: (RegionId, String),
+    /// Where it is, if it says so.
+    pub coordinates: Option<Coordinates>,
     /// Where its nodes listen for others.
     pub nodes: BTreeMap<NodeId, String>,
     /// Which shard holds which slots, from first to last.
@@ -124,7 +127,7 @@ impl Wire for Box<Whereabouts> {
     }
 }
 
-wire_struct!(Whereabouts { world, region, nodes, slots, leaders });
+wire_struct!(Whereabouts { world, region, coordinates, nodes, slots, leaders });
 wire_enum!(Question {
     0 => Who { region },
     1 => Admit { region, node, disk },
@@ -332,7 +335,14 @@ impl super::node::Inner {
         });
         let leaders = shards.filter_map(|shard| Some((shard, self.leader(shard)?))).collect();
         let name = (region.region, region.name.clone());
-        Whereabouts { world: region.world, region: name, nodes, slots: slots.collect(), leaders }
+        Whereabouts {
+            world: region.world,
+            region: name,
+            coordinates: self.options.coordinates,
+            nodes,
+            slots: slots.collect(),
+            leaders,
+        }
     }
 
     /// Whether `peer` says that this node was removed from the region.

@@ -32,6 +32,7 @@ use sojourn_core::{
     placement::GroupName,
     policy::touch_interval_ms,
     region::{Addresses, Member, RegionRefusal, RegionState},
+    routing::Coordinates,
 };
 use std::{
     collections::BTreeSet,
@@ -60,6 +61,8 @@ pub struct NodeOptions {
     pub region: RegionId,
     /// The region's name.
     pub region_name: String,
+    /// Where the region is, if it says so.
+    pub coordinates: Option<Coordinates>,
     /// This node.
     pub node: NodeId,
     /// Drawn when its data directory was made.

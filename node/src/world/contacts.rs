@@ -1,6 +1,9 @@
 //! Where the nodes of other regions are, and who leads what there: asked again and again, one region beside the other.
 
-use super::Neighbour;
+use super::{
+    Neighbour,
+    guide::{Region, Regions},
+};
 use crate::{
     peers::{AbroadRoster, Enquiry},
     region::entrance::{Answer, Question, Whereabouts},
@@ -24,21 +27,24 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// What a node knows of the other regions.
 pub struct Contacts {
-    world: u128,
+    own: Region,
     neighbours: BTreeMap<RegionId, Neighbour>,
     roster: Arc<AbroadRoster>,
     known: Mutex<BTreeMap<RegionId, Arc<Whereabouts>>>,
+    /// The same for those who look for a home.
+    regions: Mutex<Arc<[Region]>>,
     /// What was wrong with a region's answer, so that it is said once.
     complaints: Mutex<BTreeMap<RegionId, String>>,
 }
 
 impl Contacts {
-    pub(super) fn new(world: u128, neighbours: BTreeMap<RegionId, Neighbour>, roster: Arc<AbroadRoster>) -> Self {
-        Self { world, neighbours, roster, known: Mutex::default(), complaints: Mutex::default() }
+    pub(super) fn new(own: Region, neighbours: BTreeMap<RegionId, Neighbour>, roster: Arc<AbroadRoster>) -> Self {
+        let regions = Mutex::new(regions(&own, &neighbours, &BTreeMap::new()));
+        Self { own, neighbours, roster, known: Mutex::default(), regions, complaints: Mutex::default() }
     }
 
     /// All other regions.
-    pub fn regions(&self) -> Vec<RegionId> {
+    pub fn others(&self) -> Vec<RegionId> {
         self.neighbours.keys().copied().collect()
     }
 
@@ -77,10 +83,11 @@ impl Contacts {
     }
 
     fn check(&self, region: RegionId, neighbour: &Neighbour, told: &Whereabouts) -> Result<(), String> {
-        if told.world != self.world {
+        let world = self.roster.identity().map_or(0, |identity| identity.world);
+        if told.world != world {
             return Err(format!(
-                "it is of world {:032x}, this node of {:032x}: all regions of a world have the same `region.world`",
-                told.world, self.world
+                "it is of world {:032x}, this node of {world:032x}: all regions of a world have the same `region.world`",
+                told.world
             ));
         }
         if told.region != (region, neighbour.name.clone()) {
@@ -95,7 +102,14 @@ impl Contacts {
     fn learn(&self, region: RegionId, whereabouts: Whereabouts) {
         self.roster.learn(region, &whereabouts.nodes);
         self.complaints.lock().remove(&region);
-        let earlier = self.known.lock().insert(region, Arc::new(whereabouts));
+        let mut known = self.known.lock();
+        let earlier = known.insert(region, Arc::new(whereabouts));
+        let now = regions(&self.own, &self.neighbours, &known);
+        let mut regions = self.regions.lock();
+        // The same as long as nothing changes.
+        if *regions != now {
+            *regions = now;
+        }
         if earlier.is_none() {
             tracing::info!(region = region.0, "met another region");
         }
@@ -110,6 +124,30 @@ impl Contacts {
     }
 }
 
+/// All regions; those that were not met yet take no new sessions.
+fn regions(
+    own: &Region,
+    neighbours: &BTreeMap<RegionId, Neighbour>,
+    known: &BTreeMap<RegionId, Arc<Whereabouts>>,
+) -> Arc<[Region]> {
+    let others = neighbours.iter().map(|(id, Neighbour { name, .. })| {
+        let met = known.get(id);
+        let coordinates = met.and_then(|met| met.coordinates);
+        Region { id: *id, name: name.clone(), coordinates, open: met.is_some() }
+    });
+    others.chain([own.clone()]).collect()
+}
+
+impl Regions for Contacts {
+    fn regions(&self) -> Arc<[Region]> {
+        self.regions.lock().clone()
+    }
+
+    fn own(&self) -> RegionId {
+        self.own.id
+    }
+}
+
 impl Whereabouts {
     /// The shard of a slot.
     pub fn shard(&self, slot: Slot) -> Option<ShardId> {
@@ -121,7 +159,7 @@ impl Whereabouts {
 /// Keeps asking until the node is gone.
 pub(super) async fn run_contacts(contacts: Weak<Contacts>, enquiry: Arc<dyn Enquiry>) {
     while let Some(contacts) = contacts.upgrade() {
-        join_all(contacts.regions().into_iter().map(|region| contacts.ask(region, &*enquiry))).await;
+        join_all(contacts.others().into_iter().map(|region| contacts.ask(region, &*enquiry))).await;
         let met_all = contacts.known.lock().len() == contacts.neighbours.len();
         drop(contacts);
         tokio::time::sleep(if met_all { ASK_EVERY } else { ASK_AGAIN_AFTER }).await;

@@ -120,7 +120,7 @@ pub(super) async fn run_followers(node: RegionNode, contacts: Weak<Contacts>, rp
                 led.know(copies.clone());
                 copies
             });
-            for other in contacts.regions().into_iter().filter_map(|region| contacts.whereabouts(region)) {
+            for other in contacts.others().into_iter().filter_map(|region| contacts.whereabouts(region)) {
                 for (source, slots) in sources(&region.slots, led.shard, &other) {
                     let follower = Follower {
                         led: led.clone(),
@@ -380,6 +380,7 @@ mod tests {
             let other = Whereabouts {
                 world: 1,
                 region: (RegionId(1), "eu".to_owned()),
+                coordinates: None,
                 nodes: BTreeMap::new(),
                 slots: ranges.map(|(first, last, shard)| ((slot(first), slot(last)), shard)).collect(),
                 leaders: BTreeMap::new(),

@@ -99,6 +99,6 @@ impl Abroad for Homes {
     }
 
     fn regions(&self) -> Vec<RegionId> {
-        self.contacts.regions()
+        self.contacts.others()
     }
 }

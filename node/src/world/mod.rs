@@ -14,14 +14,17 @@ mod homes;
 pub mod origin;
 mod sources;
 
+pub use contacts::Contacts;
+
 use crate::{
     env::Env,
     peers::{AbroadIdentity, AbroadNetwork, AbroadRoster, Enquiry, Receiver, Rpc, RpcOptions},
     region::RegionNode,
 };
-use contacts::{Contacts, run_contacts};
+use contacts::run_contacts;
 use door::Door;
 use follow::{Followers, run_followers};
+use guide::Region;
 use homes::Homes;
 use sojourn_core::RegionId;
 use sources::Sources;
@@ -41,7 +44,6 @@ pub struct Gate {
     neighbours: BTreeMap<RegionId, Neighbour>,
     roster: Arc<AbroadRoster>,
     rpc: Rpc,
-    env: Env,
 }
 
 impl Gate {
@@ -51,7 +53,12 @@ impl Gate {
         let roster = Arc::new(AbroadRoster::new(names));
         let network = Arc::new(AbroadNetwork::new(roster.clone()));
         let rpc = Rpc::new(env.clone(), network, RpcOptions::default());
-        Self { neighbours, roster, rpc, env: env.clone() }
+        Self { neighbours, roster, rpc }
+    }
+
+    /// What is known of the other regions; nothing at first.
+    pub fn contacts(&self, own: Region) -> Arc<Contacts> {
+        Arc::new(Contacts::new(own, self.neighbours.clone(), self.roster.clone()))
     }
 
     /// Who may call from other regions.
@@ -65,30 +72,18 @@ impl Gate {
     }
 }
 
-/// A node's part of the world.
-pub struct World {
-    contacts: Arc<Contacts>,
-}
-
-impl World {
-    /// Joins `node` to the other regions, once it knows of the founding of its own.
-    pub async fn join(gate: Gate, node: RegionNode, enquiry: Arc<dyn Enquiry>) -> Self {
-        let Gate { neighbours, roster, rpc, env } = gate;
-        let world = node.founded().await;
-        let (region, region_name, number) = node.identity();
-        roster.introduce(AbroadIdentity { world, region: region.0, region_name, node: number.0 });
-        let contacts = Arc::new(Contacts::new(world, neighbours, roster));
-        let followers = Arc::new(Followers::default());
-        let sources = Sources::new(node.clone(), rpc.clone());
-        rpc.serve(Arc::new(Door::new(node.clone(), sources, followers.clone())));
-        node.open(Arc::new(Homes::new(rpc.clone(), contacts.clone())));
-        env.spawn("world-contacts", run_contacts(Arc::downgrade(&contacts), enquiry));
-        env.spawn("world-followers", run_followers(node, Arc::downgrade(&contacts), rpc, followers));
-        Self { contacts }
-    }
-
-    /// What is known of the other regions.
-    pub fn contacts(&self) -> &Arc<Contacts> {
-        &self.contacts
-    }
+/// Joins `node` to the other regions, once it knows of the founding of its own, until `contacts` are dropped.
+pub async fn join(gate: Gate, node: RegionNode, contacts: Arc<Contacts>, enquiry: Arc<dyn Enquiry>) {
+    let Gate { neighbours: _, roster, rpc } = gate;
+    let world = node.founded().await;
+    let (region, region_name, number) = node.identity();
+    roster.introduce(AbroadIdentity { world, region: region.0, region_name, node: number.0 });
+    let followers = Arc::new(Followers::default());
+    let sources = Sources::new(node.clone(), rpc.clone());
+    rpc.serve(Arc::new(Door::new(node.clone(), sources, followers.clone())));
+    node.open(Arc::new(Homes::new(rpc.clone(), contacts.clone())));
+    let env = node.env().clone();
+    let contacts = Arc::downgrade(&contacts);
+    env.spawn("world-contacts", run_contacts(contacts.clone(), enquiry));
+    env.spawn("world-followers", run_followers(node, contacts, rpc, followers));
 }

@@ -9,6 +9,7 @@ mod command;
 mod control;
 mod query;
 mod region;
+mod routing;
 mod session;
 mod state;
 mod stream;

@@ -1,7 +1,7 @@
 //! Who calls, and how long it waits: from the metadata of a call.
 
-use crate::api;
-use sojourn_proto::sessions::{NAMESPACE_METADATA, PASSWORD_METADATA};
+use crate::{api, world::origin::parse_address};
+use sojourn_proto::sessions::{CLIENT_ADDRESS_METADATA, NAMESPACE_METADATA, PASSWORD_METADATA};
 use std::time::Duration;
 use tonic::{
     codegen::http::{Extensions, HeaderMap},
@@ -30,6 +30,7 @@ impl Caller {
         let who = api::Caller {
             namespace: text(NAMESPACE_METADATA),
             password: headers.get(PASSWORD_METADATA).map(|value| value.as_bytes().into()),
+            address: text(CLIENT_ADDRESS_METADATA).and_then(|text| parse_address(&text).ok()),
             is_local: address.is_some_and(|address| address.ip().to_canonical().is_loopback()),
         };
         let time = timeout(headers).map_or(TIME_DEFAULT, |time| time - (time / 10).min(MARGIN_MAX));

@@ -7,6 +7,7 @@ use sojourn_core::{NamespaceId, region::RegionState};
 use sojourn_proto::sessions::Failure;
 use std::{
     convert::Infallible,
+    net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -67,6 +68,7 @@ where
 pub struct Entered {
     region: Arc<RegionState>,
     namespace: NamespaceId,
+    address: Option<IpAddr>,
     deadline: Instant,
 }
 
@@ -76,7 +78,7 @@ impl Entered {
         let region = api.region();
         let entering = tokio::time::timeout(caller.time, api.enter(&region, &caller.who)).await;
         let namespace = entering.unwrap_or(Err(Failure::Deadline))?.id();
-        Ok(Self { region, namespace, deadline })
+        Ok(Self { region, namespace, address: caller.who.address, deadline })
     }
 
     /// Takes what the door put there.
@@ -92,7 +94,7 @@ impl Entered {
     /// # Errors
     /// None: the region is as it was when the caller came in.
     pub fn room(&self) -> Result<Room<'_>, Failure> {
-        Room::of(&self.region, self.namespace).ok_or(Failure::Locked)
+        Room::of(&self.region, self.namespace, self.address).ok_or(Failure::Locked)
     }
 
     /// Works on the call for as long as the caller waits.

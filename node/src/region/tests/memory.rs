@@ -67,6 +67,7 @@ async fn start(network: &SimulatedNetwork, directory: &Path, id: NodeId, memory_
         world: 1,
         region: RegionId(0),
         region_name: "na".to_owned(),
+        coordinates: None,
         node: id,
         disk: u128::from(id.0),
         addresses: Addresses::default(),

@@ -277,6 +277,7 @@ fn options_of(identity: &NodeIdentity, founders: Vec<Member>, addresses: Address
         world: if identity.world == 0 { env.random.next_u128().max(1) } else { identity.world },
         region: identity.region,
         region_name: identity.region_name.clone(),
+        coordinates: None,
         node: identity.node,
         disk: identity.disk,
         addresses,

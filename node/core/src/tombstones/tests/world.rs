@@ -301,7 +301,7 @@ impl World {
                 let (by, from) = (RegionId(by), RegionId(from));
                 let cursor = self.nodes[&by].cursors.get(&from).copied().unwrap_or(0);
                 let again = self.nodes[&from].feed[..cursor].iter().skip(cursor.saturating_sub(back)).take(count);
-                let again: Vec<Change> = again.cloned().filter(|_| self.plant == Plant::CursorApart).collect();
+                let again: Vec<Change> = again.filter(|_| self.plant == Plant::CursorApart).cloned().collect();
                 again.into_iter().for_each(|change| self.take_in(by, change));
             }
             Act::Sweep { by } => self.sweep(RegionId(by)),
