@@ -1,6 +1,7 @@
 //! Compares Sojourn with other stores: the same load, the same disk, in turn, every fsync verified.
 
 mod failover;
+mod join;
 mod memory;
 mod plan;
 mod rates;
@@ -44,6 +45,7 @@ pub fn compare(plan: &Plan, tell: &mut dyn FnMut(&str)) -> anyhow::Result<Report
             Part::Failover => report.failover = failover::run(plan, tell)?,
             Part::Memory => report.memory = memory::run(plan, tell)?,
             Part::Restart => report.restart = Some(restart::run(plan, tell)?),
+            Part::Join => report.join = Some(join::run(plan, tell)?),
         }
     }
     report.ratios = ratios::of(&report);

@@ -19,11 +19,13 @@ pub enum Part {
     Memory,
     /// How long a node with many sessions takes to start.
     Restart,
+    /// What writes notice of a node that joins.
+    Join,
 }
 
 impl Part {
     /// All parts, in the order in which they run.
-    pub const ALL: [Self; 5] = [Self::Syncs, Self::Rates, Self::Failover, Self::Memory, Self::Restart];
+    pub const ALL: [Self; 6] = [Self::Syncs, Self::Rates, Self::Failover, Self::Memory, Self::Restart, Self::Join];
 }
 
 /// One kind of load, sent to every store in turn.
@@ -84,7 +86,7 @@ pub struct Plan {
     pub measured: Duration,
     /// How often a leader is killed.
     pub kills: usize,
-    /// How many sessions are held where memory and a restart are measured.
+    /// How many sessions are held where memory, a restart and a joining node are measured.
     pub sessions_held: u64,
     /// Writes that are counted one by one where syncs are verified.
     pub verified_writes: u64,

@@ -31,6 +31,11 @@ pub(super) fn of(report: &Report) -> Ratios {
         |store: Store| report.memory.iter().find(|one| one.store == store.name()).map(|one| one.bytes_per_session);
     add(&mut ratios, "memory_vs_redis".to_owned(), divided(memory(Store::Sojourn), memory(Store::RedisAlone)));
     add(&mut ratios, "restart_s".to_owned(), report.restart.as_ref().map(|restart| restart.seconds));
+    if let Some(join) = &report.join {
+        let (before, joining) = (join.before, join.joining);
+        ratios.insert("write_p50_while_joining".to_owned(), joining.p50_ms / before.p50_ms);
+        ratios.insert("write_p99_while_joining".to_owned(), joining.p99_ms / before.p99_ms);
+    }
     ratios
 }
 

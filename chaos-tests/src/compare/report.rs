@@ -1,7 +1,8 @@
 //! What was measured, as tables for people and as JSON for programs.
 
 use super::{
-    Participant, failover::Failover, memory::Memory, rates::Rate, ratios::Ratios, restart::Restart, verify::Syncs,
+    Participant, failover::Failover, join::Join, memory::Memory, rates::Rate, ratios::Ratios, restart::Restart,
+    verify::Syncs,
 };
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
@@ -22,6 +23,8 @@ pub struct Report {
     pub memory: Vec<Memory>,
     /// The restart of a full node.
     pub restart: Option<Restart>,
+    /// The joining of a node.
+    pub join: Option<Join>,
     /// Sojourn beside the others.
     pub ratios: Ratios,
 }
@@ -78,6 +81,16 @@ impl Report {
         if let Some(one) = &self.restart {
             let figure = format!("restart of a node with {} sessions", one.sessions);
             table.add_row([figure, "sojourn".to_owned(), format!("{:.2} s", one.seconds)]);
+        }
+        if let Some(one) = &self.join {
+            let figure = format!("a 4th node joins 3 with {} sessions", one.sessions);
+            let mib = one.stored_bytes as f64 / f64::from(1 << 20);
+            table.add_row([figure, "sojourn".to_owned(), format!("{:.1} s, {mib:.0} MiB", one.seconds)]);
+            for (when, took) in [("before it", one.before), ("meanwhile", one.joining)] {
+                let figure = format!("write p99 {when}, {:.0}/s", one.writes_per_s);
+                let value = format!("{:.2} ms, longest {:.2} ms", took.p99_ms, took.max_ms);
+                table.add_row([figure, "sojourn".to_owned(), value]);
+            }
         }
         table
     }

@@ -23,7 +23,7 @@ const LATENCY_US_MAX: u64 = 60_000_000;
 const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// Between a refusal and the next try.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// When a load ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

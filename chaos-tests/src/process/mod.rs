@@ -17,4 +17,4 @@ pub use http::{Request, Response, http_get};
 pub use ports::free_addresses;
 pub use probe::wait_until;
 pub use region::{Lead, Node, Region, RegionOptions};
-pub use usage::{Usage, usage};
+pub use usage::{Usage, forget_peak, usage};

@@ -1,9 +1,10 @@
 //! A region of real nodes on the loopback, and what may happen to them.
 
-use super::{Child, Launch, Profile, Usage, free_addresses, http_get, sojourn_binary, wait_until};
+use super::{Child, Launch, Profile, Request, Usage, free_addresses, http_get, sojourn_binary, wait_until};
 use crate::resp::{Client, Reply};
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use rustix::process::Signal;
+use sojourn_node::gateway::http::api::{AddMember, Added, Addresses, Status};
 use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 use tempfile::TempDir;
 
@@ -50,6 +51,8 @@ impl Default for RegionOptions {
 pub struct Node {
     /// Its number in the region, from 1.
     pub id: usize,
+    /// For other nodes.
+    pub peers: SocketAddr,
     /// For Redis clients.
     pub resp: SocketAddr,
     /// For the client crate.
@@ -82,6 +85,27 @@ impl Node {
         Client::connect(self.resp, ASK_TIMEOUT).with_context(|| format!("node {} does not take Redis clients", self.id))
     }
 
+    /// What its engine takes on the disk, in bytes.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn stored_bytes(&self) -> anyhow::Result<u64> {
+        let mut ahead = vec![self.launch.directory.join("data/engine")];
+        let mut bytes = 0;
+        while let Some(directory) = ahead.pop() {
+            for entry in fs::read_dir(&directory)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    ahead.push(path);
+                } else {
+                    // A running engine removes files as it goes.
+                    bytes += fs::metadata(&path).map_or(0, |metadata| metadata.len());
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
     /// The value of one of its metrics.
     ///
     /// # Errors
@@ -96,8 +120,10 @@ impl Node {
 /// A running region; all of it ends when this is dropped.
 pub struct Region {
     nodes: Vec<Node>,
+    options: RegionOptions,
+    binary: PathBuf,
     // After the nodes: they are ended before their data goes.
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Region {
@@ -116,25 +142,66 @@ impl Region {
                 format!("{}:na-{position}={}/{}/{}/{}", position + 1, own[0], own[1], own[2], own[3])
             })
             .collect();
-        let nodes = addresses.chunks(4).zip(1..).map(|(own, id)| {
-            let directory = data.path().join(format!("node-{id}"));
-            fs::create_dir_all(&directory)?;
-            let config = directory.join("node.toml");
-            fs::write(&config, configuration(id, own, &founders.join(","), &directory, options))?;
-            let mut launch = Launch::new(format!("sojourn-{id}"), &binary, &directory).arguments([
-                "serve".into(),
-                "--config".into(),
-                config.into_os_string(),
-            ]);
-            launch.trace_syncs = options.trace_syncs;
-            Ok(Node { id, resp: own[1], grpc: own[2], http: own[3], launch, child: None })
-        });
-        let mut region = Self { nodes: nodes.collect::<anyhow::Result<_>>()?, _data: data };
+        let founders = founders.join(",");
+        let mut region = Self { nodes: Vec::new(), options: options.clone(), binary, data };
+        for (own, id) in addresses.chunks(4).zip(1..) {
+            let keys = [("node.id", id.to_string()), ("region.founders", founders.clone())];
+            region.prepare(id, own, &keys)?;
+        }
         for position in 0..region.nodes.len() {
             region.start_node(position)?;
         }
         region.wait_ready()?;
         Ok(region)
+    }
+
+    /// Writes the configuration of a node with these keys of its own.
+    fn prepare(&mut self, id: usize, addresses: &[SocketAddr], keys: &[(&str, String)]) -> anyhow::Result<()> {
+        let directory = self.data.path().join(format!("node-{id}"));
+        fs::create_dir_all(&directory)?;
+        let config = directory.join("node.toml");
+        fs::write(&config, configuration(addresses, keys, &directory, &self.options))?;
+        let arguments = ["serve".into(), "--config".into(), config.into_os_string()];
+        let mut launch = Launch::new(format!("sojourn-{id}"), &self.binary, &directory).arguments(arguments);
+        launch.trace_syncs = self.options.trace_syncs;
+        let &[peers, resp, grpc, http] = addresses else { bail!("a node listens at four addresses") };
+        self.nodes.push(Node { id, peers, resp, grpc, http, launch, child: None });
+        Ok(())
+    }
+
+    /// Adds a node to the running region as an operator does, without waiting for it. Returns its position.
+    ///
+    /// # Errors
+    /// The region does not let it in, or it cannot be started.
+    pub fn add_node(&mut self) -> anyhow::Result<usize> {
+        let position = self.nodes.len();
+        let (own, name) = (free_addresses(4)?, format!("na-{position}"));
+        let asked = self.running()?;
+        let [peers, resp, grpc, http] = [0, 1, 2, 3].map(|at: usize| own[at].to_string());
+        let member = AddMember { node: name.clone(), addresses: Addresses { peers, resp, grpc, http } };
+        let json = serde_json::to_string(&member)?;
+        let request = Request { method: "POST", json: &json, timeout: ASK_TIMEOUT, ..Request::get("/v1/members") };
+        let response = request.send(asked.http)?;
+        ensure!(response.status == 200, "node {} does not let {name} in: {}", asked.id, response.body);
+        let Added { id } = serde_json::from_str(&response.body)?;
+        let keys = [("join", asked.peers.to_string()), ("node.name", name)];
+        self.prepare(usize::try_from(id)?, &own, &keys)?;
+        self.start_node(position)?;
+        Ok(position)
+    }
+
+    /// The region as one of its nodes tells it.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn status(&self) -> anyhow::Result<Status> {
+        let (status, body) = http_get(self.running()?.http, "/v1/status")?;
+        ensure!(status == 200, "no status: {body}");
+        Ok(serde_json::from_str(&body)?)
+    }
+
+    fn running(&self) -> anyhow::Result<&Node> {
+        self.nodes.iter().find(|node| node.child.is_some()).context("all nodes are down")
     }
 
     /// Its nodes; the methods below name them by their position here.
@@ -217,7 +284,7 @@ impl Region {
             });
             let tail = || node.child.as_ref().map(Child::tail).unwrap_or_default();
             waited += ready.with_context(tail)?;
-            anyhow::ensure!(!ended, "node {} ended:\n{}", node.id, tail());
+            ensure!(!ended, "node {} ended:\n{}", node.id, tail());
         }
         Ok(waited)
     }
@@ -227,10 +294,9 @@ impl Region {
     /// # Errors
     /// Nobody answers, or nobody leads.
     pub fn lead(&self, key: &str) -> anyhow::Result<Lead> {
-        let asked = self.nodes.iter().find(|node| node.child.is_some()).context("all nodes are down")?;
-        let mut client = asked.connect()?;
+        let mut client = self.running()?.connect()?;
         let Reply::Number(slot) = client.say(&format!("CLUSTER KEYSLOT {key}"))? else {
-            anyhow::bail!("CLUSTER KEYSLOT answers no number")
+            bail!("CLUSTER KEYSLOT answers no number")
         };
         let slots = client.say("CLUSTER SLOTS")?;
         let (first_slot, port) =
@@ -263,28 +329,24 @@ fn leader(slots: &Reply, slot: i64) -> Option<(i64, u16)> {
 }
 
 fn configuration(
-    id: usize,
     addresses: &[SocketAddr],
-    founders: &str,
+    own: &[(&str, String)],
     directory: &Path,
     options: &RegionOptions,
 ) -> String {
-    let data = directory.join("data");
+    let listens = ["peers", "resp", "grpc", "http"].map(|what| format!("listen.{what}"));
     let mut keys = vec![
-        ("node.id".to_owned(), id.to_string()),
-        ("node.data_dir".to_owned(), data.display().to_string()),
+        ("node.data_dir".to_owned(), directory.join("data").display().to_string()),
         // The nodes share this machine's cores.
-        ("node.threads".to_owned(), threads_per_node(founders.split(',').count()).to_string()),
+        ("node.threads".to_owned(), threads_per_node(options.nodes).to_string()),
         ("region.shards".to_owned(), options.shards.to_string()),
-        ("region.founders".to_owned(), founders.to_owned()),
-        ("listen.peers".to_owned(), addresses[0].to_string()),
-        ("listen.resp".to_owned(), addresses[1].to_string()),
-        ("listen.grpc".to_owned(), addresses[2].to_string()),
-        ("listen.http".to_owned(), addresses[3].to_string()),
     ];
+    keys.extend(own.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    keys.extend(listens.into_iter().zip(addresses).map(|(key, address)| (key, address.to_string())));
     keys.extend(options.settings.iter().cloned());
     keys.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect()
 }
+
 fn threads_per_node(node_count: usize) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     (cores / node_count.max(1)).max(1)

@@ -43,6 +43,14 @@ pub fn usage(id: u32) -> io::Result<Usage> {
     Ok(Usage { cpu, resident_bytes: kib("VmRSS:") * 1024, resident_bytes_peak: kib("VmHWM:") * 1024 })
 }
 
+/// From now on the peak of process `id` is the most that it has from now on, see proc(5) on `clear_refs`.
+///
+/// # Errors
+/// There is no such process, or it is not ours.
+pub fn forget_peak(id: u32) -> io::Result<()> {
+    fs::write(format!("/proc/{id}/clear_refs"), "5")
+}
+
 fn odd(file: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("/proc/*/{file} reads other than proc(5) says"))
 }
@@ -55,5 +63,16 @@ mod tests {
     fn this_process_uses_something() {
         let usage = usage(std::process::id()).expect("it runs");
         assert!(usage.resident_bytes > 1 << 20 && usage.resident_bytes_peak >= usage.resident_bytes);
+    }
+
+    #[test]
+    fn a_peak_that_was_forgotten_is_gone() {
+        const BYTES: usize = 256 << 20;
+        let own = std::process::id();
+        drop(std::hint::black_box(vec![1_u8; BYTES]));
+        let peak = || usage(own).expect("it runs").resident_bytes_peak;
+        let before = peak();
+        forget_peak(own).expect("it is ours");
+        assert!(peak() + BYTES as u64 / 2 < before, "{} of {before}", peak());
     }
 }

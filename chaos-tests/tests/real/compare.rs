@@ -14,7 +14,7 @@ fn every_store_is_compared_and_syncs_what_it_acknowledges() -> anyhow::Result<()
     let report = compare(&plan, &mut |_| {})?;
     assert_eq!(report.syncs.len(), plan.stores.len());
     assert_eq!(report.rates.len(), plan.stores.len() * plan.workloads.len());
-    assert!(report.ratios.contains_key("restart_s"));
+    assert!(report.ratios.contains_key("restart_s") && report.ratios.contains_key("write_p99_while_joining"));
     let json = serde_json::to_value(&report)?;
     assert!(json["ratios"].is_object() && report.to_string().contains("update 1 KiB"));
     Ok(())
