@@ -5,7 +5,7 @@ use crate::resp::{Client, Reply};
 use anyhow::{Context, bail, ensure};
 use rustix::process::Signal;
 use sojourn_node::gateway::http::api::{AddMember, Added, Addresses, Status};
-use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt, path::Path, path::PathBuf, time::Duration};
 use tempfile::TempDir;
 
 /// How long nodes may take to be ready, on a machine that does other things too.
@@ -98,8 +98,8 @@ impl Node {
                 if path.is_dir() {
                     ahead.push(path);
                 } else {
-                    // A running engine removes files as it goes.
-                    bytes += fs::metadata(&path).map_or(0, |metadata| metadata.len());
+                    // A running engine removes files as it goes. Files may be longer than what is in them: see stat(2).
+                    bytes += fs::metadata(&path).map_or(0, |metadata| metadata.blocks() * 512);
                 }
             }
         }
