@@ -79,8 +79,9 @@ fn least_loaded(
 
 /// The next change of the voters that a group should have; `None` when all is as it should be.
 ///
-/// What a removed or draining node held goes to others first. Groups grow and replicas are evened out only where a group is
-/// `settled`: it has the voters that it should have, and nothing else is under way.
+/// What a removed or draining node held goes to others first. Groups grow only where a group is `settled`: it has the voters
+/// that it should have, and nothing else is under way. Replicas are evened out one after the other, when all groups are
+/// settled: nobody waits for that, and several snapshots at once would be noticed.
 pub fn plan_place(region: &RegionState, settled: &BTreeSet<GroupName>) -> Option<(GroupName, BTreeSet<NodeId>)> {
     let takers: BTreeSet<NodeId> =
         region.members.values().filter(|member| member.disk.is_some() && !member.draining).map(|m| m.id).collect();
@@ -96,11 +97,12 @@ pub fn plan_place(region: &RegionState, settled: &BTreeSet<GroupName>) -> Option
         (!voters.is_empty()).then_some((*group, voters))
     });
     urgent.or_else(|| {
-        let mut settled = placement.iter().filter(|(group, _)| settled.contains(group));
-        settled
-            .clone()
-            .find_map(|(group, voters)| plan_size(*group, voters, region, &takers))
-            .or_else(|| settled.find_map(|(group, voters)| plan_even(*group, voters, placement, &takers)))
+        let mut ready = placement.iter().filter(|(group, _)| settled.contains(group));
+        let all_settled = ready.clone().count() == placement.len();
+        ready.find_map(|(group, voters)| plan_size(*group, voters, region, &takers)).or_else(|| {
+            let mut groups = placement.iter().filter(|_| all_settled);
+            groups.find_map(|(group, voters)| plan_even(*group, voters, placement, &takers))
+        })
     })
 }
 

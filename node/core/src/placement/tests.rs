@@ -67,6 +67,20 @@ fn a_fourth_node_takes_its_share_and_a_drained_one_gives_everything_away() {
 }
 
 #[test]
+fn replicas_are_evened_out_one_after_the_other() {
+    let mut region = region(3, 4);
+    join(&mut region, 4);
+    let all: BTreeSet<GroupName> = region.placement.keys().copied().collect();
+    let (group, voters) = plan_place(&region, &all).expect("node 4 takes its share");
+    region.placement.insert(group, voters);
+    let settled = all.iter().copied().filter(|other| *other != group).collect();
+    assert_eq!(plan_place(&region, &settled), None, "one is on its way");
+    // What a node loses is not waited with.
+    region.members.remove(&NodeId(2));
+    assert!(plan_place(&region, &settled).is_some());
+}
+
+#[test]
 fn leads_are_as_even_as_the_placement_allows() {
     // Shard by shard, node 4 would be left with none.
     let placed = [[1, 2, 4], [1, 3, 4], [2, 3, 4], [1, 2, 3]];
