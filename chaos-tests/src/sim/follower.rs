@@ -42,7 +42,7 @@ enum Stage {
 
 /// What a leader answers.
 enum Pulled {
-    Changes(Followed),
+    Changes(io::Result<Followed>),
     Page(io::Result<CopyPage>, FeedCursor),
 }
 
@@ -87,7 +87,7 @@ impl Copies {
         let stage = copy.stage.clone();
         let pulled = running.life.spawn(async move {
             match stage {
-                Stage::Following(cursor) => Pulled::Changes(sessions.follow(cursor, bounds)),
+                Stage::Following(cursor) => Pulled::Changes(sessions.follow(cursor, bounds).await),
                 Stage::Begin => {
                     let since = sessions.feed_end();
                     Pulled::Page(sessions.copy(None, bounds).await, since)
@@ -120,8 +120,11 @@ impl Pulled {
     /// What the trace shows of it.
     fn text(&self) -> String {
         match self {
-            Self::Changes(Followed::CursorTooOld) => "the cursor is too old".to_owned(),
-            Self::Changes(Followed::Changes { entries, next }) => format!("{} entries, up to {next:?}", entries.len()),
+            Self::Changes(Err(error)) => format!("no changes: {error}"),
+            Self::Changes(Ok(Followed::CursorTooOld)) => "the cursor is too old".to_owned(),
+            Self::Changes(Ok(Followed::Changes { entries, next })) => {
+                format!("{} entries, up to {next:?}", entries.len())
+            }
             Self::Page(Ok(page), since) => format!("{} records since {since:?}", page.records.len()),
             Self::Page(Err(error), _) => format!("no copy: {error}"),
         }
@@ -132,7 +135,7 @@ impl Copy {
     /// Takes in what was pulled. Returns whether nothing was new.
     fn take(&mut self, world: &World, pulled: Pulled) -> bool {
         match pulled {
-            Pulled::Changes(Followed::Changes { entries, next }) => {
+            Pulled::Changes(Ok(Followed::Changes { entries, next })) => {
                 let nothing = entries.is_empty();
                 world.ledger.with(|book| book.coverage.add("entries followed", entries.len() as u64));
                 for effect in entries.into_iter().flat_map(|entry| entry.effects) {
@@ -141,7 +144,7 @@ impl Copy {
                 self.stage = Stage::Following(next);
                 nothing
             }
-            Pulled::Changes(Followed::CursorTooOld) => {
+            Pulled::Changes(Ok(Followed::CursorTooOld)) => {
                 world.ledger.count("cursors too old");
                 self.stage = Stage::Begin;
                 false
@@ -161,8 +164,8 @@ impl Copy {
                 }
                 false
             }
-            Pulled::Page(Err(error), _) => {
-                world.ledger.violation("feed", format!("a shard cannot be copied: {error}"));
+            Pulled::Changes(Err(error)) | Pulled::Page(Err(error), _) => {
+                world.ledger.violation("feed", format!("a shard cannot be read: {error}"));
                 false
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{node::Inner, shards::Shard};
 use crate::shard::{Bundle, NotProposed, expire};
-use sojourn_core::{Key, Stamp};
+use sojourn_core::{Key, Outcome, Stamp};
 use std::{sync::Weak, time::Duration};
 
 /// How often a leader looks for sessions whose deadline has passed.
@@ -22,11 +22,13 @@ pub(super) async fn run_expiry(node: Weak<Inner>) {
 
 impl Inner {
     /// A session that was hidden for its deadline is ended in the log before anybody is told, so that no later leader with a
-    /// slower clock shows it again.
-    pub(super) async fn log_expiry(&self, shard: &Shard, now: Stamp, key: &Key) -> Result<(), NotProposed> {
-        match shard.group.machine().record(key).filter(|record| record.deadline() <= now) {
-            Some(record) => shard.proposer.write(Bundle::new(&[expire(key.clone(), &record, now)])).await.map(drop),
-            None => Ok(()),
-        }
+    /// slower clock shows it again. Says whether it was: what was written before the deadline and logged since may have moved
+    /// that on.
+    pub(super) async fn log_expiry(&self, shard: &Shard, now: Stamp, key: &Key) -> Result<bool, NotProposed> {
+        let Some(record) = shard.group.machine().record(key).filter(|record| record.deadline() <= now) else {
+            return Ok(false);
+        };
+        let outcomes = shard.proposer.write(Bundle::new(&[expire(key.clone(), &record, now)])).await?;
+        Ok(outcomes.first() == Some(&Outcome::Count(1)))
     }
 }

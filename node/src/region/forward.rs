@@ -8,6 +8,7 @@ use super::{
     machine,
     node::Inner,
     pace::{COMMANDS_UNDER_WAY_MAX, Pace},
+    shards::Shard,
 };
 use crate::{
     peers::{CallError, Lane},
@@ -114,25 +115,32 @@ impl Inner {
         if !vouched && !shard.reads.confirm().await {
             return Err(NotProposed::NotLeader);
         }
-        let machine = shard.group.machine();
-        let now = shard.proposer.lead()?;
         let mut answers = Vec::with_capacity(queries.len());
         for query in queries {
-            if let Some(answer) = self.read_away(&shard, now, query).await? {
+            if let Some(answer) = self.read_away(&shard, shard.proposer.lead()?, query).await? {
                 answers.push(answer);
                 continue;
             }
-            let read = machine.query(now, query).await;
+            answers.push(self.read_settled(&shard, query).await?);
+        }
+        Ok(answers)
+    }
+
+    /// The answer to a read, once what it says is over is over in the log.
+    async fn read_settled(&self, shard: &Shard, query: &Query) -> Result<Answer, NotProposed> {
+        loop {
+            let now = shard.proposer.lead()?;
+            let read = shard.group.machine().query(now, query).await;
             let (answer, hidden) = read.map_err(|error| {
                 tracing::error!(%error, "a session cannot be read from the engine");
                 NotProposed::Stopped
             })?;
-            if let Some(key) = hidden {
-                self.log_expiry(&shard, now, &key).await?;
+            match hidden {
+                // Somebody has moved its deadline on or ended it meanwhile.
+                Some(key) if !self.log_expiry(shard, now, &key).await? => {}
+                Some(_) | None => return Ok(answer),
             }
-            answers.push(answer);
         }
-        Ok(answers)
     }
 
     async fn write_once(

@@ -3,12 +3,12 @@
 use super::{Sessions, rows};
 use crate::engine::Part;
 use sojourn_core::{
-    Answer, Body, Command, Fields, Key, NamespaceId, Query, Record, RegionId, Stamp, State,
+    Answer, Command, Fields, Key, NamespaceId, Query, Record, RegionId, Stamp, State,
     query::Filter,
     state::ColdSession,
     stream::{CopyPage, Span},
 };
-use std::{io, sync::Arc};
+use std::io;
 use tokio::sync::RwLock;
 
 /// A shard's part of the engine, and the lock that keeps it from being replaced while it is read.
@@ -79,19 +79,13 @@ impl Sessions {
     /// # Errors
     /// The engine does not give back what it has.
     pub async fn copy_page(&self, span: &Span, count_max: usize, bytes_max: u64) -> io::Result<CopyPage> {
-        let _as_it_is = self.shelf.replaced.read().await;
-        let mut page = self.state.read().copy_page(span, count_max, bytes_max);
-        let cold: Vec<usize> = (0..page.records.len()).filter(|at| page.records[*at].1.is_cold()).collect();
-        let keys = cold.iter().map(|at| rows::fields_key(&page.records[*at].0)).collect();
-        for (at, value) in cold.into_iter().zip(self.shelf.part.read(keys).await?) {
-            let (key, record) = &mut page.records[at];
-            match value {
-                Some(value) => *record = Arc::new(record.with_body(Body::Hot(rows::fields_of(&value)?))),
-                // It was written meanwhile; the engine has something else by now.
-                None => *record = self.record(key).filter(|record| !record.is_cold()).ok_or_else(lost)?,
-            }
+        let page = self.state.read().copy_page(span, count_max, bytes_max);
+        let mut records = Vec::with_capacity(page.records.len());
+        for (key, record) in page.records {
+            let record = if record.is_cold() { self.whole(&key).await? } else { Some(record) };
+            records.extend(record.map(|record| (key, record)));
         }
-        Ok(page)
+        Ok(CopyPage { records, ..page })
     }
 
     /// See [`State::copy_reach`].
@@ -151,7 +145,7 @@ pub(super) fn warm(state: &mut State, cold: &[ColdSession], fetched: Vec<Option<
     Ok(())
 }
 
-fn lost() -> io::Error {
+pub(super) fn lost() -> io::Error {
     let text = "the engine lacks the fields of a session that it should have; stop the node, remove it from the region with \
                 `sojourn cluster remove-node`, and let it join again with an empty data directory";
     io::Error::new(io::ErrorKind::InvalidData, text)

@@ -5,9 +5,12 @@
 //! an empty copy, and follows from that cursor: what changed while he copied comes again, and merging it again changes nothing.
 //! A tombstone that a replica has forgotten is no change, so a copy may know it for longer.
 
-use super::{Sessions, cold::warm};
+use super::{
+    Sessions,
+    cold::{lost, warm},
+};
 use sojourn_core::{
-    Key, Record, State,
+    Body, Effect, Key, Record, State,
     feed::{FeedBounds, FeedCursor, FeedId, Followed},
     state::ColdSession,
 };
@@ -28,14 +31,56 @@ impl Sessions {
         self.feed.lock().name(id);
     }
 
-    /// What changed after `cursor`, as far as this replica has applied the log.
-    pub fn follow(&self, cursor: FeedCursor, bounds: FeedBounds) -> Followed {
+    /// What changed after `cursor`, as far as this replica has applied the log, with all fields.
+    ///
+    /// # Errors
+    /// The engine does not give back what it has.
+    pub async fn follow(&self, cursor: FeedCursor, bounds: FeedBounds) -> io::Result<Followed> {
+        let mut followed = self.followed(cursor, bounds);
+        if let Followed::Changes { entries, .. } = &mut followed {
+            for effects in entries.iter_mut().map(|entry| &mut entry.effects) {
+                for effect in std::mem::take(effects) {
+                    // A session that was only used since its fields went to disk is told with them all the same.
+                    let record =
+                        if effect.record.is_cold() { self.whole(&effect.key).await? } else { Some(effect.record) };
+                    effects.extend(record.map(|record| Effect { record, ..effect }));
+                }
+            }
+        }
+        Ok(followed)
+    }
+
+    /// Whether the feed reaches back to `cursor`.
+    pub fn reaches(&self, cursor: FeedCursor) -> bool {
+        let nothing = FeedBounds { entries_max: 0, bytes_max: 0 };
+        matches!(self.followed(cursor, nothing), Followed::Changes { .. })
+    }
+
+    fn followed(&self, cursor: FeedCursor, bounds: FeedBounds) -> Followed {
         let feed = self.feed.lock();
         let followed = feed.follow(cursor, bounds);
         if matches!(followed, Followed::CursorTooOld) && self.denies_gaps() {
             return Followed::Changes { entries: Vec::new(), next: feed.end() };
         }
         followed
+    }
+
+    /// The record under `key` as it is, with its fields.
+    pub(super) async fn whole(&self, key: &Key) -> io::Result<Option<Arc<Record>>> {
+        loop {
+            let Some(record) = self.record(key) else { return Ok(None) };
+            if !record.is_cold() {
+                return Ok(Some(record));
+            }
+            let (incarnation, version) = (record.incarnation, record.version);
+            let cold = ColdSession { key: key.clone(), incarnation, version };
+            let _as_it_is = self.shelf.replaced.read().await;
+            let fetched = self.fetch(std::slice::from_ref(&cold)).await?.pop().flatten();
+            if self.state.read().is_still(&cold) {
+                return fetched
+                    .map_or_else(|| Err(lost()), |fields| Ok(Some(Arc::new(record.with_body(Body::Hot(fields))))));
+            }
+        }
     }
 
     /// The cursor of somebody who knows this replica's records as they are, or as they were a moment ago.

@@ -29,9 +29,6 @@ const BATCH_BYTES_MAX: u64 = 512 << 10;
 /// The most entries in one batch: each was one write at least.
 const BATCH_ENTRIES_MAX: usize = 4_096;
 
-/// Asks only whether a feed reaches back to a cursor.
-const NOTHING: FeedBounds = FeedBounds { bytes_max: 0, entries_max: 0 };
-
 /// Between two batches of one stream: changes that come meanwhile share one.
 const BATCH_PAUSE: Duration = Duration::from_millis(3);
 
@@ -95,7 +92,7 @@ impl Sources {
             if !led.confirm().await {
                 return reply.send(&[&encode(&Followed::NotLeader { leader: None })]);
             }
-            let reaches = |cursor: &FeedCursor| matches!(led.sessions().follow(*cursor, NOTHING), Fed::Changes { .. });
+            let reaches = |cursor: &FeedCursor| led.sessions().reaches(*cursor);
             let Some(cursor) = follow.cursor.filter(reaches) else {
                 let begin = led.sessions().feed_end();
                 return reply.send(&[&encode(&Followed::CopyFirst { begin })]);
@@ -151,7 +148,7 @@ impl Sources {
 
 async fn page(led: &Led, copy: &CopyOf) -> Copied {
     let sessions = led.sessions();
-    if matches!(sessions.follow(copy.begin, NOTHING), Fed::CursorTooOld) {
+    if !sessions.reaches(copy.begin) {
         return Copied::BeginAnew;
     }
     match sessions.copy_page(&copy.span, PAGE_COUNT_MAX, PAGE_BYTES_MAX).await {
@@ -191,7 +188,7 @@ impl Sending {
             tokio::pin!(fed);
             fed.as_mut().enable();
             let Some(window) = self.look().await else { return };
-            let Some(batch) = self.next_batch(window) else { return };
+            let Some(batch) = self.next_batch(window).await else { return };
             match batch {
                 Some(batch) => {
                     let bytes = calls::pack(&batch);
@@ -231,18 +228,22 @@ impl Sending {
     }
 
     /// What is to be sent now, if anything; none at all if the feed does not reach back.
-    fn next_batch(&mut self, window_bytes: u64) -> Option<Option<Batch>> {
-        let sessions = self.led.sessions();
+    async fn next_batch(&mut self, window_bytes: u64) -> Option<Option<Batch>> {
+        let sessions = self.led.sessions().clone();
         let as_of = sessions.last_stamp();
         let mut records = BTreeMap::new();
         if window_bytes > 0 {
             let bounds = FeedBounds { bytes_max: window_bytes.min(BATCH_BYTES_MAX), entries_max: BATCH_ENTRIES_MAX };
-            match sessions.follow(self.cursor, bounds) {
-                Fed::Changes { entries, next } => {
+            match sessions.follow(self.cursor, bounds).await {
+                Ok(Fed::Changes { entries, next }) => {
                     self.cursor = next;
                     records = latest(entries, &self.follow.slots);
                 }
-                Fed::CursorTooOld => return None,
+                Ok(Fed::CursorTooOld) => return None,
+                Err(error) => {
+                    tracing::error!(%error, "a session cannot be read from the engine");
+                    return None;
+                }
             }
         }
         let echo_ms = self.due.take_if(|(_, index)| *index <= self.cursor.index).map(|(ping, _)| ping);

@@ -28,9 +28,9 @@ async fn copy(sessions: &Sessions) -> BTreeMap<Key, Record> {
 }
 
 /// Follows until nothing is new.
-fn follow(sessions: &Sessions, mut cursor: FeedCursor, records: &mut BTreeMap<Key, Record>) -> FeedCursor {
+async fn follow(sessions: &Sessions, mut cursor: FeedCursor, records: &mut BTreeMap<Key, Record>) -> FeedCursor {
     loop {
-        let followed = sessions.follow(cursor, BOUNDS);
+        let followed = sessions.follow(cursor, BOUNDS).await.expect("followed");
         let Followed::Changes { entries, next } = followed else { panic!("{cursor:?} is too old") };
         cursor = next;
         if entries.is_empty() {
@@ -57,11 +57,11 @@ async fn a_follower_begins_with_a_copy_and_goes_on_at_another_replica_and_after_
     }
     // A follower hears of a commit a little later.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let cursor = follow(&sessions(&world, 2), cursor, &mut records);
+    let cursor = follow(&sessions(&world, 2), cursor, &mut records).await;
     assert_eq!(records, copy(&sessions(&world, 3)).await);
     // Long enough for the engines to have all of it.
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let cursor = follow(&sessions(&world, 2), cursor, &mut records);
+    let cursor = follow(&sessions(&world, 2), cursor, &mut records).await;
     for number in 1..=3 {
         world.crash(number).await;
     }
@@ -69,7 +69,7 @@ async fn a_follower_begins_with_a_copy_and_goes_on_at_another_replica_and_after_
         world.restart(number).await;
     }
     world.until("ready", World::all_ready).await;
-    let again = follow(&sessions(&world, 3), cursor, &mut records);
+    let again = follow(&sessions(&world, 3), cursor, &mut records).await;
     assert_eq!(records, copy(&sessions(&world, 3)).await);
     assert!(again.feed == cursor.feed && again.index >= cursor.index, "{cursor:?}, then {again:?}");
 }
