@@ -34,13 +34,11 @@ pub struct Patience {
     pub silence_ms_max: u64,
     /// After its phase has changed a region is left alone for so long, so that a flapping one is not passed to and fro.
     pub hold_down_ms: u64,
-    /// How long a handover waits for answers beyond a majority: each may hold what the others lack.
-    pub gather_ms: u64,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { silence_ms_max: 2_000, hold_down_ms: 30_000, gather_ms: 500 }
+        Self { silence_ms_max: 2_000, hold_down_ms: 30_000 }
     }
 }
 
@@ -53,6 +51,16 @@ impl Observed {
     fn is_there(&self, region: RegionId, patience: &Patience) -> bool {
         let heard_ms = self.heard_ms.get(&region);
         heard_ms.is_some_and(|heard_ms| self.now_ms.saturating_sub(*heard_ms) <= patience.silence_ms_max)
+    }
+
+    /// Whether a region may still write for anybody. If it has not answered, a session that was on its way to it may have
+    /// arrived there, so nobody else may act for the session yet.
+    fn may_write(&self, state: &ControlState, region: &Region, patience: &Patience) -> bool {
+        if !state.is_leased(region.id) {
+            return self.is_there(region.id, patience);
+        }
+        let mut acts_for = state.regions.values().filter(|home| home.holders().contains(&region.id));
+        acts_for.any(|home| self.grants.quiet_ms(home.id, region.id, self.now_ms) < assumed_ms(home.lease_ms_max))
     }
 
     /// For how long none of those who may still act for a home was granted a lease.
@@ -107,8 +115,8 @@ fn plan_step(state: &ControlState, home: &Region, observed: &Observed, patience:
                 }
             }
             let enough = handover.cause != Cause::Lost || 2 * handover.reports.len() > state.regions.len();
-            let mut there = state.regions.keys().filter(|region| observed.is_there(**region, patience));
-            if !enough || (waited_ms < patience.gather_ms && !there.all(answered)) {
+            let mut silent = state.regions.values().filter(|region| !answered(&region.id));
+            if !enough || silent.any(|region| observed.may_write(state, region, patience)) {
                 return None;
             }
             heir(state, home, handover).map(|heir| Step::Name { successors: Successors::one(heir) })

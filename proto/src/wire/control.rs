@@ -74,7 +74,17 @@ wire_enum!(Reads { 0 => Anywhere, 1 => Home });
 wire_enum!(Residency { 0 => Anywhere, 1 => Only[regions] });
 wire_struct!(WorldPolicy { policy, ack_regions, reads, residency });
 wire_struct!(WorldNamespace { id, name, policy, version });
-wire_struct!(ControlState { world, version, regions, last_epoch, failover, namespaces, next_namespace, routing });
+wire_struct!(ControlState {
+    world,
+    version,
+    regions,
+    last_epoch,
+    last_fence,
+    failover,
+    namespaces,
+    next_namespace,
+    routing
+});
 wire_struct!(Acting { region, epoch });
 wire_enum!(Grant { 0 => Lease { ms }, 1 => NoneNeeded });
 

@@ -130,7 +130,7 @@ pub enum Step {
         quiet_ms: u64,
     },
     /// How far a region holds what those wrote who acted. It has logged in all its shards that it neither writes for the home
-    /// under an earlier epoch nor acknowledges others' writes under one.
+    /// under an earlier epoch nor takes in what they wrote under one, except from those who act next.
     Report {
         /// Which.
         region: RegionId,

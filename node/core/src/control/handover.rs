@@ -5,9 +5,10 @@
 //!
 //! 1. nobody writes under an earlier epoch: each who acted has said so, or its lease has been waited out, or a person gave it
 //!    up ([`Handover::unreleased`], [`ControlState::step`] on [`Step::Waited`]);
-//! 2. those who answered have promised to acknowledge nothing of an earlier epoch. That is what makes their answers a quorum
-//!    against writes that wait for other regions, leases or not, so none counts that came before the first was met;
-//! 3. those who are named hold all that any of those who answered held.
+//! 2. those who answered have promised to take in nothing more that was written under an earlier epoch. That is what makes
+//!    their answers a quorum against writes that wait for other regions, leases or not, and keeps a session that travels from
+//!    arriving where nobody looked; so none counts that came before the first was met;
+//! 3. those who are named hold all that any of those who answered held, of whatever region ([`Handover::furthest`]).
 //!
 //! A failback is the same with the home as the only one named. It waits until the home's own orphaned writes are settled:
 //! else they would live on as if they had been written now.
@@ -76,6 +77,7 @@ impl ControlState {
     /// Leaves a home to nobody, under a new epoch.
     fn unseat(&mut self, home: RegionId, cause: Cause, since: Stamp) -> Result<(), ControlRefusal> {
         let epoch = self.draw()?;
+        self.last_fence = self.version + 1;
         let region = self.region_mut(home)?;
         let handover = Handover {
             cause,

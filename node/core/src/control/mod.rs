@@ -93,6 +93,8 @@ pub struct ControlState {
     pub regions: BTreeMap<RegionId, Region>,
     /// The highest epoch that was ever drawn, for any region.
     pub last_epoch: u32,
+    /// The version with which the right to act was last taken from somebody.
+    pub last_fence: u64,
     /// How losses are met.
     pub failover: FailoverPolicy,
     /// Namespaces, by number.
@@ -133,6 +135,7 @@ impl Default for ControlState {
             version: 0,
             regions: BTreeMap::new(),
             last_epoch: EPOCH_ALONE,
+            last_fence: 0,
             failover: FailoverPolicy::default(),
             next_namespace: default.id.0 + 1,
             namespaces: BTreeMap::from([(default.id, default)]),
@@ -194,12 +197,16 @@ impl ControlState {
         open.then_some(acting)
     }
 
-    /// What `holder` needs to write to sessions of `home` under `epoch`. To be asked only while a quorum of the control group
-    /// confirms that this is its state.
+    /// What `holder` needs to write to sessions of `home` under `epoch`, knowing version `seen` of this state. To be asked only
+    /// while a quorum of the control group confirms that this is its state.
     ///
     /// # Errors
-    /// It does not act for the home, or not under this epoch.
-    pub fn grant(&self, home: RegionId, epoch: u32, holder: RegionId) -> Result<Grant, ControlRefusal> {
+    /// It does not act for the home, or not under this epoch, or does not know of a fence: it may have been given sessions
+    /// by a region that had lost the right to give them away.
+    pub fn grant(&self, home: RegionId, epoch: u32, holder: RegionId, seen: u64) -> Result<Grant, ControlRefusal> {
+        if seen < self.last_fence {
+            return Err(ControlRefusal::Changed { now: self.version });
+        }
         let region = self.region(home)?;
         if region.epoch != epoch || !region.holders().contains(&holder) {
             return Err(ControlRefusal::NotActing { home, epoch: region.epoch });

@@ -101,7 +101,8 @@ pub struct Handover {
     pub reports: BTreeMap<RegionId, Report>,
 }
 
-/// How far a region holds what the shards wrote that acted for a home, by their region and number.
+/// How far a region holds what shards told, by their region and number. All shards of the world, not only of those who acted:
+/// a write that waited for another region may be older than who acted last, and known only by way of who acted before.
 pub type Report = BTreeMap<(RegionId, ShardId), Reach>;
 
 /// A place in the changes of a shard.
@@ -188,23 +189,31 @@ impl Handover {
         world.filter(|region| Some(region) != writer && !self.reports.contains_key(region)).collect()
     }
 
-    /// What may be missing, by shard, and who holds the rest.
+    /// How far those who answered are together, by shard, and who is. Those who are named take in all of it.
+    pub fn furthest(&self) -> BTreeMap<(RegionId, ShardId), (RegionId, Reach)> {
+        let mut furthest: BTreeMap<(RegionId, ShardId), (RegionId, Reach)> = BTreeMap::new();
+        for (at, report) in &self.reports {
+            for (shard, reach) in report {
+                let (best, most) = furthest.entry(*shard).or_insert((*at, *reach));
+                let head = most.head.max(reach.head).max(reach.index);
+                if (reach.stamp, reach.index) > (most.stamp, most.index) {
+                    (*best, *most) = (*at, *reach);
+                }
+                most.head = head;
+            }
+        }
+        furthest
+    }
+
+    /// What may be missing of those who acted, by shard, and who holds the rest.
     pub fn gaps(&self) -> BTreeMap<(RegionId, ShardId), Gap> {
-        let mut gaps = BTreeMap::new();
-        let shards: BTreeSet<(RegionId, ShardId)> =
-            self.reports.values().flat_map(|report| report.keys().copied()).collect();
-        for shard in shards {
-            let reaches = self.reports.iter().filter_map(|(at, report)| report.get(&shard).map(|reach| (*at, *reach)));
-            let head = reaches.clone().map(|(_, reach)| reach.head.max(reach.index)).max().unwrap_or(0);
-            let Some((at, Reach { stamp, index, .. })) = reaches.max_by_key(|(_, reach)| (reach.stamp, reach.index))
-            else {
-                continue;
-            };
+        let acted = self.furthest().into_iter().filter(|((region, _), _)| self.holders.contains(region));
+        let gap = |(shard, (at, Reach { stamp, index, head })): ((RegionId, ShardId), (RegionId, Reach))| {
             let whole = self.reports.contains_key(&shard.0);
             let (entries, ms) =
                 if whole { (0, 0) } else { (head.saturating_sub(index), self.since.saturating_sub(stamp)) };
-            gaps.insert(shard, Gap { at, index, stamp, entries, ms });
-        }
-        gaps
+            (shard, Gap { at, index, stamp, entries, ms })
+        };
+        acted.map(gap).collect()
     }
 }

@@ -58,7 +58,10 @@ fn a_lost_region_is_acted_for_once_its_lease_is_over_and_all_that_is_held_is_fou
     done(&mut state, fence(NA, Cause::Lost));
     assert_eq!(acting(&state, NA), None);
     assert!(state.regions[&NA].epoch > epoch);
-    assert!(state.grant(NA, epoch, NA).is_err(), "its leases run out");
+    assert!(state.grant(NA, epoch, NA, state.version).is_err(), "its leases run out");
+    let eu = state.regions[&EU].epoch;
+    assert_eq!(state.grant(EU, eu, EU, state.version), Ok(Grant::Lease { ms: 10_000 }));
+    assert!(state.grant(EU, eu, EU, state.version - 1).is_err(), "it does not know of the fence");
     // An answer from before the lease is over may lack what is still to be written.
     assert_eq!(refuse(&mut state, NA, answers(EU, &[(0, 80, 80)])), ControlRefusal::Phase(NA));
     let early = Step::Waited { quiet_ms: assumed_ms(10_000) - 1 };

@@ -23,7 +23,7 @@ struct Plants {
     lease_from_answer: bool,
     geo_without_quorum: bool,
     promise_forgotten: bool,
-    not_passed_on: bool,
+    last_holders_only: bool,
     epoch_ignored: bool,
 }
 
@@ -113,6 +113,8 @@ type Write = (RegionId, u64);
 #[derive(Default)]
 struct Actor {
     cut: bool,
+    /// The version of the agreed state that it knows.
+    seen: u64,
     /// Who acts for each home and under which epoch, as it knows.
     view: BTreeMap<RegionId, (RegionId, u32)>,
     leases: BTreeMap<RegionId, Lease>,
@@ -240,7 +242,8 @@ impl World {
             Some((home.id, (acting.region, acting.epoch)))
         });
         let view = acting.collect();
-        self.actors.entry(region).or_default().view = view;
+        let actor = self.actors.entry(region).or_default();
+        (actor.seen, actor.view) = (self.state.version, view);
         self.heard(region);
     }
 
@@ -337,7 +340,7 @@ impl World {
             return;
         }
         self.heard(region);
-        if self.state.grant(home, epoch, region).is_ok() || self.plants.epoch_ignored {
+        if self.state.grant(home, epoch, region, self.actors[&region].seen).is_ok() || self.plants.epoch_ignored {
             let (now_ms, sent_ms) = (self.clock_ms(self.leader), self.clock_ms(region));
             self.observed.grants.note(home, region, now_ms);
             self.in_flight.push((region, home, epoch, sent_ms));
@@ -432,21 +435,21 @@ impl World {
             Phase::Fenced(handover) | Phase::Gathering(handover) => {
                 let actor = self.actors.entry(region).or_default();
                 let reach = |count: usize| Reach { stamp: count as u64, index: count as u64, head: 0 };
-                let asked = actor.held.iter().filter(|(writer, _)| handover.holders.contains(writer));
-                let report = asked.map(|(writer, count)| ((*writer, ShardId(0)), reach(*count))).collect();
+                let asked = |writer: &RegionId| handover.holders.contains(writer) || !self.plants.last_holders_only;
+                let report = actor.held.iter().filter(|(writer, _)| asked(writer));
+                let report = report.map(|(writer, count)| ((*writer, ShardId(0)), reach(*count))).collect();
                 // It promises first and answers then; what it promised stands, whatever becomes of the answer.
                 actor.promise(home, epoch);
                 self.apply(tell(Step::Report { region, report }))?;
             }
             Phase::CatchingUp { handover, successors, .. } if successors.regions().contains(&region) => {
-                let gaps = handover.gaps();
-                if !gaps.values().all(|gap| self.is_up(gap.at)) {
+                let furthest = handover.furthest();
+                if !furthest.values().all(|(at, _)| self.is_up(*at)) {
                     return Ok(());
                 }
-                for ((writer, _), gap) in &gaps {
-                    self.pull(region, gap.at, *writer);
+                for ((writer, _), (at, _)) in &furthest {
+                    self.pull(region, *at, *writer);
                 }
-                self.pass_on(region, home);
                 self.apply(tell(Step::Ready { region }))?;
                 if self.plants.geo_without_quorum {
                     self.apply(tell(Step::GoOn))?;
@@ -467,21 +470,12 @@ impl World {
                     self.actors.entry(region).or_default().promise(home, epoch);
                     let writers: Vec<RegionId> = self.actors[&region].held.keys().copied().collect();
                     writers.into_iter().for_each(|writer| self.pull(holder, region, writer));
-                    self.pass_on(holder, home);
                     self.apply(tell(Step::Absorbed { from: region }))?;
                 }
             }
             Phase::CatchingUp { .. } | Phase::Serving | Phase::Open(_) | Phase::Returning(_) => {}
         }
         Ok(())
-    }
-
-    /// What somebody takes in of a home that it acts for goes into its own changes: those who follow only it need it too.
-    fn pass_on(&mut self, region: RegionId, home: RegionId) {
-        let own: BTreeSet<Write> = self.feeds.get(&region).into_iter().flatten().copied().collect();
-        if !self.plants.not_passed_on {
-            self.known(region, home).difference(&own).for_each(|write| self.push(region, *write));
-        }
     }
 }
 
@@ -521,7 +515,7 @@ fn each_rule_that_is_left_out_is_noticed() {
         Plants { lease_from_answer: true, ..Plants::default() },
         Plants { geo_without_quorum: true, ..Plants::default() },
         Plants { promise_forgotten: true, ..Plants::default() },
-        Plants { not_passed_on: true, ..Plants::default() },
+        Plants { last_holders_only: true, ..Plants::default() },
         Plants { epoch_ignored: true, ..Plants::default() },
     ] {
         assert!(histories(plants, 3_000).any(|played| played.is_err()), "{plants:?}");
