@@ -28,6 +28,7 @@ pub mod state;
 pub mod stream;
 pub mod tombstones;
 pub mod touch;
+pub mod travel;
 
 pub use command::{Command, Condition, Expiry, Op, Outcome, Refusal, Request, Rules};
 pub use ids::{Key, KeyError, NamespaceId, NodeId, RegionId, ShardId, Slot, SlotTable, Stamp};

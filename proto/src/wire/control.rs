@@ -79,7 +79,7 @@ wire_struct!(ControlState {
     version,
     regions,
     last_epoch,
-    last_fence,
+    last_change_of_hands,
     failover,
     namespaces,
     next_namespace,

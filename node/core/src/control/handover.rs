@@ -77,7 +77,7 @@ impl ControlState {
     /// Leaves a home to nobody, under a new epoch.
     fn unseat(&mut self, home: RegionId, cause: Cause, since: Stamp) -> Result<(), ControlRefusal> {
         let epoch = self.draw()?;
-        self.last_fence = self.version + 1;
+        self.last_change_of_hands = self.version + 1;
         let region = self.region_mut(home)?;
         let handover = Handover {
             cause,
@@ -178,6 +178,7 @@ impl ControlState {
             region.unheard.extend(handover.unheard(world.into_iter()));
             region.cut.extend(handover.gaps());
             region.open(successors);
+            self.last_change_of_hands = self.version + 1;
         }
         Ok(())
     }

@@ -93,8 +93,8 @@ pub struct ControlState {
     pub regions: BTreeMap<RegionId, Region>,
     /// The highest epoch that was ever drawn, for any region.
     pub last_epoch: u32,
-    /// The version with which the right to act was last taken from somebody.
-    pub last_fence: u64,
+    /// The version with which the right to act was last taken from somebody or given to somebody.
+    pub last_change_of_hands: u64,
     /// How losses are met.
     pub failover: FailoverPolicy,
     /// Namespaces, by number.
@@ -135,7 +135,7 @@ impl Default for ControlState {
             version: 0,
             regions: BTreeMap::new(),
             last_epoch: EPOCH_ALONE,
-            last_fence: 0,
+            last_change_of_hands: 0,
             failover: FailoverPolicy::default(),
             next_namespace: default.id.0 + 1,
             namespaces: BTreeMap::from([(default.id, default)]),
@@ -201,10 +201,10 @@ impl ControlState {
     /// while a quorum of the control group confirms that this is its state.
     ///
     /// # Errors
-    /// It does not act for the home, or not under this epoch, or does not know of a fence: it may have been given sessions
-    /// by a region that had lost the right to give them away.
+    /// It does not act for the home, or not under this epoch. Or it does not know who acts for other homes, or has not
+    /// answered while that is decided: it may have been given sessions by a region that had lost the right to give them away.
     pub fn grant(&self, home: RegionId, epoch: u32, holder: RegionId, seen: u64) -> Result<Grant, ControlRefusal> {
-        if seen < self.last_fence {
+        if seen < self.last_change_of_hands || self.regions.values().any(|other| other.awaits(holder)) {
             return Err(ControlRefusal::Changed { now: self.version });
         }
         let region = self.region(home)?;

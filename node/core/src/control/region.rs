@@ -161,6 +161,14 @@ impl Region {
         }
     }
 
+    /// Whether it is being decided who acts for it, and `region` has not said how far it is.
+    pub fn awaits(&self, region: RegionId) -> bool {
+        match &self.phase {
+            Phase::Gathering(handover) | Phase::CatchingUp { handover, .. } => !handover.reports.contains_key(&region),
+            Phase::Serving | Phase::Fenced(_) | Phase::Open(_) | Phase::Returning(_) => false,
+        }
+    }
+
     /// Its handover, while there is one.
     pub fn handover(&self) -> Option<&Handover> {
         match &self.phase {

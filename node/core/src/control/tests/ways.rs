@@ -67,7 +67,9 @@ fn a_lost_region_is_acted_for_once_its_lease_is_over_and_all_that_is_held_is_fou
     let early = Step::Waited { quiet_ms: assumed_ms(10_000) - 1 };
     assert_eq!(refuse(&mut state, NA, early), ControlRefusal::MayStillWrite(NA));
     take(&mut state, NA, Step::Waited { quiet_ms: assumed_ms(10_000) });
+    assert!(state.grant(EU, eu, EU, state.version).is_err(), "it has not answered");
     take(&mut state, NA, answers(EU, &[(0, 90, 95)]));
+    assert_eq!(state.grant(EU, eu, EU, state.version), Ok(Grant::Lease { ms: 10_000 }));
     let name = Step::Name { successors: Successors::one(EU) };
     assert_eq!(refuse(&mut state, NA, name.clone()), ControlRefusal::NoQuorum { answered: 1, regions: 3 });
     take(&mut state, NA, answers(APAC, &[(0, 93, 93)]));

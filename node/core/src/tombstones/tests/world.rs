@@ -300,8 +300,13 @@ impl World {
             Act::Repeat { by, from, back, count } => {
                 let (by, from) = (RegionId(by), RegionId(from));
                 let cursor = self.nodes[&by].cursors.get(&from).copied().unwrap_or(0);
-                let again = self.nodes[&from].feed[..cursor].iter().skip(cursor.saturating_sub(back)).take(count);
-                let again: Vec<Change> = again.filter(|_| self.plant == Plant::CursorApart).cloned().collect();
+                let again: Vec<Change> = match self.plant {
+                    Plant::CursorApart => {
+                        let taken = &self.nodes[&from].feed[..cursor];
+                        taken.iter().skip(cursor.saturating_sub(back)).take(count).cloned().collect()
+                    }
+                    _rules => Vec::new(),
+                };
                 again.into_iter().for_each(|change| self.take_in(by, change));
             }
             Act::Sweep { by } => self.sweep(RegionId(by)),
