@@ -24,6 +24,7 @@ pub mod query;
 pub mod region;
 pub mod routing;
 pub mod session;
+pub mod slots;
 pub mod state;
 pub mod stream;
 pub mod tombstones;
