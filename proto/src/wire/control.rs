@@ -62,6 +62,7 @@ wire_struct!(Region {
     epoch,
     lease_ms_max,
     phase,
+    away,
     diverged,
     unheard,
     cut,

@@ -11,6 +11,7 @@ mod query;
 mod region;
 mod routing;
 mod session;
+mod slots;
 mod state;
 mod stream;
 

@@ -59,6 +59,7 @@ impl ControlState {
                 self.region_mut(home)?.give_up(lost);
             }
         }
+        self.region_mut(lost)?.away = true;
         Ok(ControlOutcome::Done)
     }
 
@@ -266,6 +267,7 @@ impl Region {
     fn open(&mut self, successors: Successors) {
         if successors == Successors::one(self.id) {
             self.phase = Phase::Serving;
+            self.away = false;
             self.cut.clear();
         } else {
             self.phase = Phase::Open(successors);
@@ -277,7 +279,10 @@ impl Region {
         match &self.phase {
             Phase::Open(successors) => {
                 self.phase = Phase::Returning(successors.clone());
-                self.orphans = None;
+                self.away = false;
+                if self.diverged {
+                    self.orphans = None;
+                }
                 Ok(())
             }
             Phase::Returning(_) => Ok(()),

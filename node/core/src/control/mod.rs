@@ -226,7 +226,7 @@ impl ControlState {
     /// Whether the loss of `region` may be met without a person: there are enough regions, it writes under leases only, and
     /// fewer than half of them would be away.
     pub fn is_automatic(&self, region: RegionId) -> bool {
-        let away = self.regions.values().filter(|other| other.id != region && other.is_away()).count();
+        let away = self.regions.values().filter(|other| other.id != region && other.away).count();
         self.regions.len() >= AUTOMATIC_REGIONS_MIN && self.is_leased(region) && 2 * (away + 1) < self.regions.len()
     }
 

@@ -35,6 +35,8 @@ pub struct Region {
     pub lease_ms_max: u64,
     /// Who acts for its home.
     pub phase: Phase,
+    /// Whether it was fenced and has not come back: it cannot be counted on.
+    pub away: bool,
     /// Whether others have acted for it since it last did, and it has not settled what became of its own writes.
     pub diverged: bool,
     /// Regions that were not heard when the right to act changed hands: writes that waited for other regions may be known
@@ -147,17 +149,6 @@ impl Region {
             Phase::Serving => BTreeSet::from([self.id]),
             Phase::Fenced(_) | Phase::Gathering(_) | Phase::CatchingUp { .. } => BTreeSet::new(),
             Phase::Open(successors) | Phase::Returning(successors) => successors.regions(),
-        }
-    }
-
-    /// Whether it cannot be counted on: it was fenced and has not come back.
-    pub fn is_away(&self) -> bool {
-        match &self.phase {
-            Phase::Serving | Phase::Returning(_) => false,
-            Phase::Fenced(handover) | Phase::Gathering(handover) | Phase::CatchingUp { handover, .. } => {
-                handover.cause != Cause::Failback
-            }
-            Phase::Open(_) => true,
         }
     }
 

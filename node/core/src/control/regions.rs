@@ -56,6 +56,7 @@ impl ControlState {
             epoch: self.draw()?,
             lease_ms_max: self.failover.granted_ms(),
             phase: Phase::Serving,
+            away: false,
             diverged: false,
             unheard: BTreeSet::new(),
             cut: BTreeMap::new(),
