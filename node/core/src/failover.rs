@@ -81,7 +81,7 @@ pub fn plan(state: &ControlState, observed: &Observed, patience: &Patience) -> O
 }
 
 fn is_lost(state: &ControlState, region: &Region, observed: &Observed, patience: &Patience) -> bool {
-    // Whatever it acts for, its leases for its own home would be renewed too; if it has none, those for others'.
+    // Its shards renew a lease for each home that it acts for: one that is renewed shows that it lives.
     let acts_for = state.regions.values().filter(|home| home.holders().contains(&region.id));
     let lapsed =
         |home: &Region| observed.grants.quiet_ms(home.id, region.id, observed.now_ms) >= assumed_ms(home.lease_ms_max);

@@ -1,5 +1,6 @@
 //! When the leader acts by itself and when it must not; `world` plays whole regions against the rules.
 
+mod histories;
 mod world;
 
 use super::*;

@@ -1,11 +1,12 @@
-//! When tombstones go; `world` looks for a destroyed session that lives again.
+//! When tombstones go; `histories` look for a destroyed session that lives again.
 
+mod histories;
 mod world;
 
 use super::*;
 use crate::{Body, Fields, Incarnation, Kind, Used, Version, ids::NEVER};
 
-pub(super) fn record(incarnation: Stamp, life: Life, absolute_deadline: Stamp) -> Record {
+fn record(incarnation: Stamp, life: Life, absolute_deadline: Stamp) -> Record {
     Record {
         incarnation: Incarnation { stamp: incarnation, region: RegionId(0) },
         version: Version { epoch: 1, home_epoch: 0, sequence: 1 },

@@ -1,23 +1,21 @@
 //! Three regions that create, write, move and destroy sessions, with streams that lag and repeat themselves, and a region
-//! that is replaced and returns. Nothing that anybody destroyed may live again anywhere. Rules are left out in turn to show
-//! that it would be noticed.
+//! that is replaced and returns. Nothing that anybody destroyed may live again anywhere. Rules can be left out.
 
 use super::*;
 use crate::{
     merge::merge,
     orphans::{Orphan, retire, settle},
 };
-use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 /// How long sessions may live, and tombstones stand for retries.
-const LIFETIME_MS: u64 = 10 * CLOCK_SLACK_MS;
-const RETRY_MS: u64 = 1_000;
+pub(super) const LIFETIME_MS: u64 = 10 * CLOCK_SLACK_MS;
+pub(super) const RETRY_MS: u64 = 1_000;
 const REGIONS: [RegionId; 3] = [RegionId(0), RegionId(1), RegionId(2)];
-const KEYS: u8 = 4;
+pub(super) const KEYS: u8 = 4;
 
 /// Rules that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Plant {
+pub(super) enum Plant {
     None,
     /// Tombstones stand for a time and are then forgotten.
     WindowOnly,
@@ -30,7 +28,7 @@ enum Plant {
 }
 
 #[derive(Clone, Debug)]
-enum Act {
+pub(super) enum Act {
     Tick {
         ms: u64,
     },
@@ -81,31 +79,6 @@ enum Act {
     Settle,
 }
 
-fn any_act() -> impl Strategy<Value = Act> {
-    let (region, key) = (|| 0..3_u16, || 0..KEYS);
-    let tick = prop_oneof![3 => 1..5_000_u64, 3 => 1..LIFETIME_MS / 2, 1 => 1..LIFETIME_MS];
-    prop_oneof![
-        4 => tick.prop_map(|ms| Act::Tick { ms }),
-        4 => key().prop_map(|key| Act::Create { key }),
-        3 => key().prop_map(|key| Act::Write { key }),
-        3 => key().prop_map(|key| Act::Destroy { key }),
-        2 => (key(), region()).prop_map(|(key, to)| Act::Travel { key, to }),
-        8 => (region(), region(), 1_usize..8).prop_map(|(by, from, count)| Act::Pull { by, from, count }),
-        1 => (region(), region(), 1_usize..8, 1_usize..8)
-            .prop_map(|(by, from, back, count)| Act::Repeat { by, from, back, count }),
-        4 => region().prop_map(|by| Act::Sweep { by }),
-        3 => region().prop_map(|by| Act::Collect { by }),
-        1 => region().prop_map(|region| Act::Part { region }),
-        4 => (key(), proptest::bool::weighted(0.2)).prop_map(|(key, destroy)| Act::Alone { key, destroy }),
-        1 => Just(Act::Return),
-        3 => Just(Act::Settle),
-    ]
-}
-
-fn any_acts() -> impl Strategy<Value = Vec<Act>> {
-    proptest::collection::vec(any_act(), 0..120)
-}
-
 /// What a region tells.
 #[derive(Clone, Debug)]
 enum Change {
@@ -144,7 +117,7 @@ struct Parted {
     epoch: u32,
 }
 
-struct World {
+pub(super) struct World {
     plant: Plant,
     now: Stamp,
     epoch: u32,
@@ -155,7 +128,7 @@ struct World {
     /// Who knew of it.
     knew: BTreeSet<(RegionId, u8, Incarnation)>,
     /// How many tombstones went because a sweep had ended, and because their deadline had passed.
-    collected: (usize, usize),
+    pub collected: (usize, usize),
 }
 
 /// Who acts for a region that the others parted with.
@@ -164,7 +137,7 @@ fn heir(region: RegionId) -> RegionId {
 }
 
 impl World {
-    fn new(plant: Plant) -> Self {
+    pub fn new(plant: Plant) -> Self {
         let nodes = REGIONS.map(|region| (region, Node::default())).into();
         let (destroyed, knew) = (BTreeSet::new(), BTreeSet::new());
         Self { plant, now: 1_000_000, epoch: 1, nodes, parted: None, destroyed, knew, collected: (0, 0) }
@@ -254,7 +227,7 @@ impl World {
         self.node(by).cursors.insert(from, cursor + taken);
     }
 
-    fn pull_all(&mut self) {
+    pub fn pull_all(&mut self) {
         for by in self.together() {
             let others = self.together().into_iter().filter(|from| *from != by);
             others.for_each(|from| self.pull(by, from, usize::MAX));
@@ -266,7 +239,7 @@ impl World {
         self.nodes[&region].records.get(&key).filter(|record| record.is_live(self.clock(region))).cloned()
     }
 
-    fn act(&mut self, act: Act) {
+    pub fn act(&mut self, act: Act) {
         match act {
             Act::Tick { ms } => self.now += ms,
             Act::Create { key } => self.create(key),
@@ -416,7 +389,7 @@ impl World {
         node.feed.extend(theirs);
     }
 
-    fn come_back(&mut self) {
+    pub fn come_back(&mut self) {
         self.pull_all();
         let Some(Parted { region, cut, complete_until, epoch }) = self.parted.take() else { return };
         let (heir, now) = (heir(region), self.now);
@@ -454,7 +427,7 @@ impl World {
     }
 
     /// Something that was destroyed and lives where that was known, or anywhere when everybody knows everything.
-    fn revived(&mut self, everybody_knows: bool) -> Result<(), String> {
+    pub fn revived(&mut self, everybody_knows: bool) -> Result<(), String> {
         for region in self.together() {
             for key in 0..KEYS {
                 let Some(record) = self.nodes[&region].records.get(&key) else { continue };
@@ -471,83 +444,4 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// Plays it, then lets everybody learn everything; how many tombstones went.
-fn run(plant: Plant, acts: &[Act]) -> Result<(usize, usize), String> {
-    let mut world = World::new(plant);
-    for act in acts {
-        world.act(act.clone());
-        world.revived(false)?;
-    }
-    world.come_back();
-    world.pull_all();
-    world.revived(true)?;
-    Ok(world.collected)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
-
-    #[test]
-    fn nothing_destroyed_ever_lives_again(acts in any_acts()) {
-        prop_assert_eq!(run(Plant::None, &acts).err(), None);
-    }
-}
-
-#[test]
-fn the_histories_are_eventful() {
-    let (mut runner, mut swept, mut overdue) = (TestRunner::deterministic(), 0, 0);
-    for _ in 0..300 {
-        let acts = any_acts().new_tree(&mut runner).expect("acts").current();
-        let (more, late) = run(Plant::None, &acts).expect("nothing revived");
-        (swept, overdue) = (swept + more, overdue + late);
-    }
-    assert!(swept > 20 && overdue > 20, "{swept} tombstones were swept away, {overdue} had passed their deadline");
-}
-
-/// The rule makes the difference.
-fn proves(plant: Plant, acts: &[Act]) {
-    assert_eq!(run(Plant::None, acts).err(), None);
-    assert!(run(plant, acts).is_err(), "{plant:?} was not noticed");
-}
-
-fn pull(by: u16, from: u16) -> Act {
-    Act::Pull { by, from, count: usize::MAX }
-}
-
-/// Session 0 was at home in region 0, goes to 1 and is destroyed there; 2 has not yet heard of all that 0 told.
-fn destroyed_after_travel() -> Vec<Act> {
-    vec![Act::Create { key: 0 }, Act::Travel { key: 0, to: 1 }, Act::Destroy { key: 0 }, pull(2, 1), pull(0, 1)]
-}
-
-#[test]
-fn tombstones_that_only_stand_for_a_time_are_noticed() {
-    let then = [Act::Tick { ms: 2 * RETRY_MS }, Act::Collect { by: 2 }, pull(2, 0)];
-    proves(Plant::WindowOnly, &[destroyed_after_travel(), then.to_vec()].concat());
-}
-
-#[test]
-fn a_tombstone_that_is_known_everywhere_is_still_needed_while_older_copies_are_on_their_way() {
-    let sweep = [Act::Tick { ms: 2 * RETRY_MS }, Act::Sweep { by: 1 }, Act::Sweep { by: 1 }, Act::Collect { by: 1 }];
-    let then = [pull(2, 1), pull(2, 0)];
-    proves(Plant::NoFlush, &[destroyed_after_travel(), sweep.to_vec(), then.to_vec()].concat());
-}
-
-#[test]
-fn a_region_that_was_away_too_long_and_merges_is_noticed() {
-    let mut acts = vec![Act::Create { key: 1 }, Act::Settle, Act::Part { region: 1 }, Act::Destroy { key: 1 }];
-    for _ in 0..3 {
-        acts.extend([Act::Tick { ms: LIFETIME_MS / 2 }, Act::Alone { key: 1, destroy: false }]);
-    }
-    acts.extend([Act::Collect { by: 0 }, Act::Settle, Act::Collect { by: 2 }, Act::Collect { by: 0 }, Act::Return]);
-    proves(Plant::AlwaysMerge, &acts);
-}
-
-#[test]
-fn a_cursor_apart_from_its_data_is_noticed() {
-    let mut acts = vec![Act::Create { key: 0 }, Act::Settle, Act::Destroy { key: 0 }, Act::Settle];
-    acts.extend([Act::Settle, Act::Settle, Act::Settle, Act::Tick { ms: 2 * RETRY_MS }, Act::Collect { by: 0 }]);
-    acts.extend([pull(1, 0), Act::Repeat { by: 1, from: 0, back: 3, count: 1 }]);
-    proves(Plant::CursorApart, &acts);
 }
