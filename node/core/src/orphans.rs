@@ -11,6 +11,7 @@ use crate::{
     ids::Stamp,
     merge::merge,
     session::{Life, Record},
+    tombstones::{is_admissible, replaces},
 };
 use std::cmp::Ordering;
 
@@ -99,7 +100,7 @@ impl Settled {
 pub fn settle(orphan: Orphan<'_>, epoch: u32, now: Stamp) -> Settled {
     let Orphan { mine, base, current } = orphan;
     let lives = mine.life == Life::Live;
-    if lives && mine.absolute_deadline <= now {
+    if !is_admissible(mine, current, now) {
         return Settled::AlreadyApplied;
     }
     let Some(current) = current else {
@@ -115,12 +116,15 @@ pub fn settle(orphan: Orphan<'_>, epoch: u32, now: Stamp) -> Settled {
     }
 }
 
-/// The same for a region that was away for so long that tombstones may be gone: nothing of what it wrote comes to live, but
-/// what it ended stays ended.
+/// The same for a region that was away for so long that tombstones may be gone: nothing that it wrote comes to live where
+/// nothing lives, and what others have stays, but what it ended stays ended. A session that it created after it had ended the
+/// one that the others still have takes that one's place: they cannot have destroyed what they never heard of.
 pub fn retire(orphan: Orphan<'_>, epoch: u32, now: Stamp) -> Settled {
     let Orphan { mine, current, .. } = orphan;
     match settle(orphan, epoch, now) {
-        Settled::FastForwarded { .. } | Settled::Journaled { .. } if mine.life == Life::Live => {
+        Settled::FastForwarded { .. } | Settled::Journaled { .. }
+            if mine.life == Life::Live && !current.is_some_and(|theirs| replaces(mine, theirs)) =>
+        {
             Settled::Journaled { record: current.cloned(), loser: mine.clone() }
         }
         settled => settled,

@@ -20,19 +20,30 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How far the stamps of two regions may be apart, in ms.
 pub const CLOCK_SLACK_MS: u64 = 60_000;
 
-/// Whether a copy that arrives at `now` may be taken in: a tombstone always, a living one before its absolute deadline.
-pub fn is_admissible(record: &Record, now: Stamp) -> bool {
+/// Whether a copy that arrives at `now` may be taken in where `known` is: a tombstone always, a living one before its absolute
+/// deadline. One that is overdue is taken in, and read by nobody, if it replaced a session that still lives here: that one's
+/// tombstone may have been left out, since the later session says the same.
+pub fn is_admissible(record: &Record, known: Option<&Record>, now: Stamp) -> bool {
     match record.life {
-        Life::Live => now < record.absolute_deadline,
+        Life::Live => now < record.absolute_deadline || known.is_some_and(|known| replaces(record, known)),
         Life::Dead { .. } => true,
     }
 }
 
-/// Whether a tombstone may be forgotten at `now`; `swept` if a sweep that began after it was made has ended.
-pub fn may_collect(record: &Record, swept: bool, now: Stamp) -> bool {
+/// Whether a session that still lives according to `older` must have ended before `newer` was created.
+pub(crate) fn replaces(newer: &Record, older: &Record) -> bool {
+    older.life == Life::Live && older.incarnation < newer.incarnation
+}
+
+/// Whether a tombstone may be forgotten at `now`; `swept` if a sweep that began after it was made has ended, `in_touch` if the
+/// region knows that nobody else acts for its homes.
+///
+/// A region that others may act for keeps its tombstones: they may have gone on with a session that was destroyed here, and
+/// moved its deadline on.
+pub fn may_collect(record: &Record, swept: bool, in_touch: bool, now: Stamp) -> bool {
     let Life::Dead { collect_at, .. } = record.life else { return false };
     let refused_everywhere = now >= record.absolute_deadline.saturating_add(CLOCK_SLACK_MS);
-    now >= collect_at && (swept || refused_everywhere)
+    now >= collect_at && (swept || (in_touch && refused_everywhere))
 }
 
 /// How a region that was away may come back.

@@ -29,14 +29,18 @@ const DAY_MS: u64 = 24 * 60 * 60_000;
 fn a_tombstone_goes_when_everybody_has_it_or_when_copies_are_refused_everywhere() {
     let dead = Life::Dead { at: 1_000, collect_at: 5_000, expired: false };
     let tombstone = record(1, dead, DAY_MS);
-    assert!(!may_collect(&tombstone, true, 4_999), "a retry must still find it");
-    assert!(may_collect(&tombstone, true, 5_000));
-    assert!(!may_collect(&tombstone, false, DAY_MS), "another region's clock may be behind");
-    assert!(may_collect(&tombstone, false, DAY_MS + CLOCK_SLACK_MS));
+    assert!(!may_collect(&tombstone, true, true, 4_999), "a retry must still find it");
+    assert!(may_collect(&tombstone, true, false, 5_000));
+    assert!(!may_collect(&tombstone, false, true, DAY_MS), "another region's clock may be behind");
+    assert!(may_collect(&tombstone, false, true, DAY_MS + CLOCK_SLACK_MS));
+    assert!(!may_collect(&tombstone, false, false, NEVER), "somebody else may have gone on with the session");
     let living = record(1, Life::Live, DAY_MS);
-    assert!(!may_collect(&living, true, NEVER));
-    assert!(is_admissible(&living, DAY_MS - 1) && !is_admissible(&living, DAY_MS));
-    assert!(is_admissible(&tombstone, NEVER));
+    assert!(!may_collect(&living, true, true, NEVER));
+    assert!(is_admissible(&living, None, DAY_MS - 1) && !is_admissible(&living, None, DAY_MS));
+    assert!(is_admissible(&tombstone, None, NEVER));
+    let later = record(2, Life::Live, DAY_MS);
+    assert!(is_admissible(&later, Some(&living), DAY_MS), "the one that it replaced must not live on");
+    assert!(!is_admissible(&living, Some(&later), DAY_MS) && !is_admissible(&living, Some(&living), DAY_MS));
 }
 
 #[test]

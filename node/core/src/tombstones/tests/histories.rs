@@ -89,6 +89,23 @@ fn a_tombstone_that_is_known_everywhere_is_still_needed_while_older_copies_are_o
     proves(Plant::NoFlush, &[destroyed_after_travel(), sweep.to_vec(), then.to_vec()].concat());
 }
 
+/// Both were found among 100 000 histories: what the region had ended was hidden by what it created after that, and that was
+/// overdue elsewhere.
+#[test]
+fn what_a_region_ended_and_created_anew_stays_ended() {
+    let mut acts = vec![Act::Create { key: 2 }, Act::Travel { key: 2, to: 0 }, Act::Destroy { key: 2 }];
+    acts.extend([Act::Create { key: 2 }, Act::Part { region: 0 }, Act::Tick { ms: LIFETIME_MS * 9 / 10 }, Act::Return]);
+    assert_eq!(run(Plant::None, &acts).err(), None);
+    let mut acts = vec![Act::Create { key: 3 }, Act::Settle, Act::Destroy { key: 3 }, Act::Create { key: 3 }];
+    acts.extend([
+        Act::Tick { ms: LIFETIME_MS * 2 / 5 },
+        Act::Part { region: 0 },
+        Act::Tick { ms: LIFETIME_MS * 2 / 5 },
+    ]);
+    acts.extend([Act::Write { key: 3 }, Act::Tick { ms: LIFETIME_MS / 10 }]);
+    assert_eq!(run(Plant::None, &acts).err(), None);
+}
+
 #[test]
 fn a_region_that_was_away_too_long_and_merges_is_noticed() {
     let mut acts = vec![Act::Create { key: 1 }, Act::Settle, Act::Part { region: 1 }, Act::Destroy { key: 1 }];
@@ -97,6 +114,14 @@ fn a_region_that_was_away_too_long_and_merges_is_noticed() {
     }
     acts.extend([Act::Collect { by: 0 }, Act::Settle, Act::Collect { by: 2 }, Act::Collect { by: 0 }, Act::Return]);
     proves(Plant::AlwaysMerge, &acts);
+}
+
+#[test]
+fn a_region_that_collects_while_others_act_for_it_is_noticed() {
+    let mut acts = vec![Act::Create { key: 1 }, Act::Settle, Act::Destroy { key: 1 }, Act::Part { region: 1 }];
+    acts.extend([Act::Tick { ms: LIFETIME_MS / 2 }, Act::Write { key: 1 }, Act::Tick { ms: LIFETIME_MS * 2 / 3 }]);
+    acts.extend([Act::Collect { by: 1 }, Act::Return]);
+    proves(Plant::CollectedAlone, &acts);
 }
 
 #[test]

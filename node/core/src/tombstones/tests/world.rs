@@ -23,6 +23,8 @@ pub(super) enum Plant {
     NoFlush,
     /// A region merges however long it was away.
     AlwaysMerge,
+    /// A region that others act for goes on collecting.
+    CollectedAlone,
     /// A cursor that is not logged with its data: what was taken in is taken in again.
     CursorApart,
 }
@@ -206,7 +208,7 @@ impl World {
         let now = self.clock(by);
         let records = &mut self.node(by).records;
         match change {
-            Change::Record(_, record) if !is_admissible(&record, now) => {}
+            Change::Record(key, record) if !is_admissible(&record, records.get(&key), now) => {}
             Change::Record(key, record) => {
                 let merged = records.get(&key).map_or_else(|| record.clone(), |known| merge(known, &record).record);
                 records.insert(key, merged);
@@ -339,6 +341,7 @@ impl World {
 
     fn collect(&mut self, by: RegionId) {
         let (now, plant) = (self.clock(by), self.plant);
+        let in_touch = !self.is_parted(by) || plant == Plant::CollectedAlone;
         let node = self.node(by);
         let told = node.feed[..node.swept].iter().filter_map(|change| match change {
             Change::Record(key, record) if record.life != Life::Live => Some((*key, record.incarnation)),
@@ -350,7 +353,7 @@ impl World {
             let swept = told.contains(&(*key, record.incarnation));
             let due = match plant {
                 Plant::WindowOnly => matches!(record.life, Life::Dead { collect_at, .. } if now >= collect_at),
-                _rules => may_collect(record, swept, now),
+                _rules => may_collect(record, swept, in_touch, now),
             };
             if due && swept {
                 swept_away.push(Change::Forget(*key, record.incarnation));
