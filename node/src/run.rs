@@ -16,6 +16,7 @@ use crate::{
     raft::GroupOptions,
     region::{
         NodeOptions, RegionNode,
+        backend::Backend,
         entrance::{self, Foyer, Question},
         identity::{DataDirectory, Expected, NodeIdentity},
     },
@@ -28,7 +29,7 @@ use crate::{
     },
 };
 use anyhow::Context;
-use sojourn_core::region::Member;
+use sojourn_core::{mint::MintKey, region::Member};
 use std::{net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
@@ -150,7 +151,8 @@ impl Running {
             tokio::spawn(world::join(gate, node.clone(), contacts, Arc::new(TcpEnquiry)));
         }
         let (name, number) = (config.name_of(Some(identity.node)), identity.node.0);
-        let remembers = tokio::spawn(remember_world(node.clone(), directory, identity, config.world));
+        let expected = (config.world, config.abroad.secret.as_ref().map(WorldSecret::mint_key));
+        let remembers = tokio::spawn(remember_world(node.clone(), directory, identity, expected));
         let metrics = Arc::new(Metrics::new(node.clone())?);
         let (sessions, registry) = (Arc::new(metrics.measured()), metrics.registry().clone());
         endpoint.open(node.clone(), metrics, guide.clone(), HttpOptions { open: config.insecure });
@@ -316,12 +318,18 @@ async fn remember_world(
     node: RegionNode,
     directory: DataDirectory,
     identity: NodeIdentity,
-    expected: Option<u128>,
+    (expected, mint_key): (Option<u128>, Option<MintKey>),
 ) -> anyhow::Result<()> {
     let world = node.founded().await;
     if let Some(expected) = expected.filter(|expected| *expected != world) {
         anyhow::bail!(
             "the region is of world {world:032x}, the configuration says {expected:032x}: correct `region.world`"
+        );
+    }
+    if mint_key.is_some_and(|mint_key| mint_key != node.region().mint_key) {
+        anyhow::bail!(
+            "the region was founded with another `world.secret`, or without one: say that one, or found the region anew \
+             with empty data directories, since its ids would be unknown to the others"
         );
     }
     if identity.world != world {

@@ -17,7 +17,6 @@ pub mod lease;
 pub mod merge;
 pub mod mint;
 pub mod orphans;
-pub mod place;
 pub mod placement;
 pub mod policy;
 pub mod query;

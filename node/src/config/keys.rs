@@ -42,6 +42,11 @@ pub const KEYS: &[Key] = &[
     ),
     key("region.replicas", Some("3"), "how many nodes vote in each Raft group, 3 or 5, fixed likewise"),
     key(
+        "region.coordinates",
+        None,
+        "where it is, in degrees north and east, as 50.11,8.68; for na, eu and apac there is a default",
+    ),
+    key(
         "world.regions",
         None,
         "the other regions: number:name=address/address, ... with peers addresses of some nodes of each; this region may be \
@@ -51,11 +56,6 @@ pub const KEYS: &[Key] = &[
         "world.secret",
         None,
         "what all nodes of a world know and nobody else: at least 32 letters, the same everywhere",
-    ),
-    key(
-        "region.coordinates",
-        None,
-        "where it is, in degrees north and east, as 50.11,8.68; for na, eu and apac there is a default",
     ),
     key(
         "geo.database",

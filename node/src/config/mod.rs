@@ -173,8 +173,11 @@ pub fn describe(sources: &[&Texts]) -> String {
         }
         let value = Source(sources).text(key.name);
         let given = sources.iter().any(|texts| texts.contains_key(key.name));
-        let mark = if given { "" } else { "# " };
-        let value = toml::Value::String(value.unwrap_or_default());
+        // What nobody else may know is not shown, only that it is there.
+        let is_secret = key.name.ends_with(".secret");
+        let mark = if given && !is_secret { "" } else { "# " };
+        let shown = if given && is_secret { "(given, not shown)".to_owned() } else { value.unwrap_or_default() };
+        let value = toml::Value::String(shown);
         out.push_str(&format!("# {} ({})\n{mark}{name} = {value}\n\n", key.help, environment_name(key.name)));
     }
     out
@@ -420,6 +423,9 @@ mod tests {
         let path = directory.path().join("node.toml");
         std::fs::write(&path, describe(&[&given])).expect("written");
         assert_eq!(read_file(&path), Ok(given));
+        let secret = texts(&[("world.secret", "0123456789abcdef0123456789abcdef")]);
+        let described = describe(&[&secret]);
+        assert!(!described.contains("0123456789abcdef") && described.contains("not shown"), "{described}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::peers::{Enquiry, NoAnswer, Service};
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use sojourn_core::{
-    NodeId, RegionId, ShardId, Slot,
+    NamespaceId, NodeId, RegionId, ShardId, Slot,
     placement::GroupName,
     region::{Addresses, Member, RegionCommand, RegionOutcome, RegionState},
     routing::Coordinates,
@@ -76,6 +76,8 @@ pub struct Whereabouts {
     pub region: (RegionId, String),
     /// Where it is, if it says so.
     pub coordinates: Option<Coordinates>,
+    /// The names of its namespaces.
+    pub namespaces: BTreeMap<NamespaceId, String>,
     /// Where its nodes listen for others.
     pub nodes: BTreeMap<NodeId, String>,
     /// Which shard holds which slots, from first to last.
@@ -127,7 +129,7 @@ impl Wire for Box<Whereabouts> {
     }
 }
 
-wire_struct!(Whereabouts { world, region, coordinates, nodes, slots, leaders });
+wire_struct!(Whereabouts { world, region, coordinates, namespaces, nodes, slots, leaders });
 wire_enum!(Question {
     0 => Who { region },
     1 => Admit { region, node, disk },
@@ -335,10 +337,12 @@ impl super::node::Inner {
         });
         let leaders = shards.filter_map(|shard| Some((shard, self.leader(shard)?))).collect();
         let name = (region.region, region.name.clone());
+        let namespaces = region.namespaces.iter().map(|(id, namespace)| (*id, namespace.name.clone())).collect();
         Whereabouts {
             world: region.world,
             region: name,
             coordinates: self.options.coordinates,
+            namespaces,
             nodes,
             slots: slots.collect(),
             leaders,

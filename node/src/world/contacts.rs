@@ -6,12 +6,16 @@ use super::{
 };
 use crate::{
     peers::{AbroadRoster, Enquiry},
-    region::entrance::{Answer, Question, Whereabouts},
+    region::{
+        RegionNode,
+        backend::Backend,
+        entrance::{Answer, Question, Whereabouts},
+    },
 };
 use bytes::Bytes;
 use futures::future::join_all;
 use parking_lot::Mutex;
-use sojourn_core::{NodeId, RegionId, ShardId, Slot};
+use sojourn_core::{NamespaceId, NodeId, RegionId, ShardId, Slot, region::RegionState};
 use sojourn_proto::wire::{decode_all, encode};
 use std::{
     collections::BTreeMap,
@@ -62,7 +66,7 @@ impl Contacts {
     }
 
     /// Asks the nodes that are known, else the entrances, one after the other.
-    async fn ask(&self, region: RegionId, enquiry: &dyn Enquiry) {
+    async fn ask(&self, region: RegionId, enquiry: &dyn Enquiry, ours: &RegionState) {
         let Some(neighbour) = self.neighbours.get(&region) else { return };
         let known = self.whereabouts(region);
         let nodes = known.iter().flat_map(|known| known.nodes.values());
@@ -71,7 +75,7 @@ impl Contacts {
         for address in addresses {
             let Ok(bytes) = enquiry.ask(address.clone(), question.clone()).await else { continue };
             match decode_all(&bytes) {
-                Ok(Answer::Whereabouts(whereabouts)) => match self.check(region, neighbour, &whereabouts) {
+                Ok(Answer::Whereabouts(whereabouts)) => match self.check(region, neighbour, &whereabouts, ours) {
                     Ok(()) => return self.learn(region, *whereabouts),
                     Err(complaint) => self.complain(region, address, complaint),
                 },
@@ -82,7 +86,13 @@ impl Contacts {
         }
     }
 
-    fn check(&self, region: RegionId, neighbour: &Neighbour, told: &Whereabouts) -> Result<(), String> {
+    fn check(
+        &self,
+        region: RegionId,
+        neighbour: &Neighbour,
+        told: &Whereabouts,
+        ours: &RegionState,
+    ) -> Result<(), String> {
         let world = self.roster.identity().map_or(0, |identity| identity.world);
         if told.world != world {
             return Err(format!(
@@ -94,6 +104,15 @@ impl Contacts {
             return Err(format!(
                 "it is of region {}:{}, `world.regions` says {}:{}: correct the address or the region",
                 told.region.0.0, told.region.1, region.0, neighbour.name
+            ));
+        }
+        let differs = |(id, name): &(&NamespaceId, &String)| {
+            ours.namespaces.get(*id).is_some_and(|namespace| namespace.name != **name)
+        };
+        if let Some((id, name)) = told.namespaces.iter().find(differs) {
+            return Err(format!(
+                "its namespace {} is called {name}, which is the number of another one here: begin one of both regions anew",
+                id.0
             ));
         }
         Ok(())
@@ -157,9 +176,10 @@ impl Whereabouts {
 }
 
 /// Keeps asking until the node is gone.
-pub(super) async fn run_contacts(contacts: Weak<Contacts>, enquiry: Arc<dyn Enquiry>) {
+pub(super) async fn run_contacts(node: RegionNode, contacts: Weak<Contacts>, enquiry: Arc<dyn Enquiry>) {
     while let Some(contacts) = contacts.upgrade() {
-        join_all(contacts.others().into_iter().map(|region| contacts.ask(region, &*enquiry))).await;
+        let ours = node.region();
+        join_all(contacts.others().into_iter().map(|region| contacts.ask(region, &*enquiry, &ours))).await;
         let met_all = contacts.known.lock().len() == contacts.neighbours.len();
         drop(contacts);
         tokio::time::sleep(if met_all { ASK_EVERY } else { ASK_AGAIN_AFTER }).await;

@@ -381,6 +381,7 @@ mod tests {
                 world: 1,
                 region: (RegionId(1), "eu".to_owned()),
                 coordinates: None,
+                namespaces: BTreeMap::new(),
                 nodes: BTreeMap::new(),
                 slots: ranges.map(|(first, last, shard)| ((slot(first), slot(last)), shard)).collect(),
                 leaders: BTreeMap::new(),

@@ -84,6 +84,6 @@ pub async fn join(gate: Gate, node: RegionNode, contacts: Arc<Contacts>, enquiry
     node.open(Arc::new(Homes::new(rpc.clone(), contacts.clone())));
     let env = node.env().clone();
     let contacts = Arc::downgrade(&contacts);
-    env.spawn("world-contacts", run_contacts(contacts.clone(), enquiry));
+    env.spawn("world-contacts", run_contacts(node.clone(), contacts.clone(), enquiry));
     env.spawn("world-followers", run_followers(node, contacts, rpc, followers));
 }

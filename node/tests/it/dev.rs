@@ -50,7 +50,7 @@ impl<'a> World<'a> {
     }
 
     /// Runs `sojourn` with these arguments against this world.
-    fn run(&self, arguments: &[&str]) -> Said {
+    pub fn run(&self, arguments: &[&str]) -> Said {
         let nodes = [2, 12, 22].map(|port| format!("127.0.0.1:{}", self.base_port + port)).join(",");
         let mut command = Command::new(SOJOURN);
         command.args(arguments).env("SOJOURN_NODE", nodes).env("SOJOURN_NAMESPACE_PASSWORD", "secret");

@@ -16,10 +16,16 @@ fn a_session_is_the_same_in_both_regions() {
     let directory = tempfile::tempdir().expect("a directory");
     let world = World::start_with(free_ports_from(8_000, 300), directory.path(), &["--regions", "na,eu"]);
 
+    no_region_makes_a_namespace_of_its_own(&world);
     what_one_region_writes_the_other_reads(&world);
     what_is_destroyed_in_one_region_is_gone_in_both(&world);
     a_killed_leader_at_home_is_waited_for(&world);
     a_lost_region_takes_its_own_sessions_with_it_and_no_others(&world);
+}
+
+fn no_region_makes_a_namespace_of_its_own(world: &World<'_>) {
+    let refused = world.run(&["namespace", "create", "shop"]);
+    assert!(refused.code == 1 && refused.err.contains("do not agree on namespaces"), "{refused:?}");
 }
 
 fn what_one_region_writes_the_other_reads(world: &World<'_>) {

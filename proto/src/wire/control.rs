@@ -10,20 +10,7 @@ use sojourn_core::{
         WorldPolicy,
     },
     orphans::Tally,
-    place::Place,
 };
-
-impl Wire for Place {
-    fn put(&self, out: &mut Vec<u8>) {
-        i64::from(self.latitude_mdeg()).put(out);
-        i64::from(self.longitude_mdeg()).put(out);
-    }
-    fn take(input: &mut Reader<'_>) -> Result<Self, WireError> {
-        let (latitude, longitude) = <(i64, i64)>::take(input)?;
-        let place = i32::try_from(latitude).ok().zip(i32::try_from(longitude).ok());
-        place.and_then(|(latitude, longitude)| Self::new(latitude, longitude)).ok_or(WireError::Invalid("a place"))
-    }
-}
 
 impl Wire for Successors {
     /// The last slot of each range and its region.

@@ -5,7 +5,7 @@ use crate::{
     ids::{NamespaceId, NodeId, RegionId, Stamp},
     lease::{LEASE_MS_MAX, LEASE_MS_MIN},
     orphans::Tally,
-    place::Place,
+    routing::Coordinates,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ pub enum ControlCommand {
         /// Where its nodes can be met, each as `host:port`.
         entrances: BTreeSet<String>,
         /// Where on the globe it is.
-        place: Option<Place>,
+        place: Option<Coordinates>,
         /// The node that votes for it in the control group.
         voter: Option<NodeId>,
     },
@@ -37,7 +37,7 @@ pub enum ControlCommand {
         /// Where its nodes can be met.
         entrances: BTreeSet<String>,
         /// Where on the globe it is.
-        place: Option<Place>,
+        place: Option<Coordinates>,
         /// Who should act for it if it is lost, first choice first; the nearest if none of these can.
         heirs: Vec<RegionId>,
         /// The node that votes for it in the control group.

@@ -4,7 +4,7 @@ use super::Successors;
 use crate::{
     ids::{NodeId, RegionId, ShardId, Slot, Stamp},
     orphans::Tally,
-    place::Place,
+    routing::Coordinates,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ pub struct Region {
     /// Where its nodes can be met.
     pub entrances: BTreeSet<String>,
     /// Where on the globe it is.
-    pub place: Option<Place>,
+    pub place: Option<Coordinates>,
     /// Who should act for it if it is lost, first choice first.
     pub heirs: Vec<RegionId>,
     /// The node that votes for it in the control group.

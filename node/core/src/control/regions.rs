@@ -4,7 +4,7 @@ use super::{ControlOutcome, ControlRefusal, ControlState, FailoverMode, Failover
 use crate::{
     ids::{NodeId, RegionId},
     lease::{LEASE_MS_MAX, LEASE_MS_MIN},
-    place::Place,
+    routing::Coordinates,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ impl ControlState {
         mark: u128,
         name: String,
         entrances: BTreeSet<String>,
-        place: Option<Place>,
+        place: Option<Coordinates>,
         voter: Option<NodeId>,
     ) -> Result<ControlOutcome, ControlRefusal> {
         if self.world == 0 {
@@ -70,7 +70,7 @@ impl ControlState {
         &mut self,
         id: RegionId,
         entrances: BTreeSet<String>,
-        place: Option<Place>,
+        place: Option<Coordinates>,
         heirs: Vec<RegionId>,
         voter: Option<NodeId>,
     ) -> Result<ControlOutcome, ControlRefusal> {

@@ -6,7 +6,7 @@ mod world;
 use super::*;
 use crate::{
     control::{ControlOutcome, FailoverMode, Report},
-    place::Place,
+    routing::Coordinates,
 };
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ fn automatic(regions: u16, lease_ms: u64) -> ControlState {
             mark: u128::from(number),
             name: format!("r{number}"),
             entrances: BTreeSet::new(),
-            place: Place::new(latitude, longitude),
+            place: Coordinates::new(latitude, longitude),
             voter: None,
         });
     }

@@ -8,7 +8,7 @@ use sojourn_core::{
         Successors, WorldPolicy,
     },
     orphans::Tally,
-    place::Place,
+    routing::Coordinates,
 };
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ fn founding() -> Vec<ControlCommand> {
         mark,
         name: name.into(),
         entrances: BTreeSet::from([format!("{name}-0:7500")]),
-        place: Place::new(-33_869, 151_209),
+        place: Coordinates::new(-33_869, 151_209),
         voter: Some(NodeId(1)),
     };
     let policy =
@@ -118,8 +118,12 @@ fn the_format_of_control_is_pinned() {
     assert_eq!(step(Step::Reconciled { orphans }), [12, 1, 9, 7, 1, 2, 3, 4]);
     let mode = ControlCommand::SetFailover { mode: FailoverMode::Automatic, lease_ms: 10_000 };
     assert_eq!(encode(&mode), [4, 0, 144, 78]);
-    assert_eq!(encode(&Place::new(-1, 90)), [1, 1, 180, 1]);
-    assert_eq!(decode_all::<Place>(&[1, 192, 164, 22]), Err(WireError::Invalid("a place")), "181.408 degrees east");
+    assert_eq!(encode(&Coordinates::new(-1, 90)), [1, 1, 180, 1]);
+    assert_eq!(
+        decode_all::<Coordinates>(&[1, 192, 164, 22]),
+        Err(WireError::Invalid("a place")),
+        "181.408 degrees east"
+    );
     assert_eq!(decode_all::<Successors>(&[1, 5, 4]), Err(WireError::Invalid("a region for every slot")));
 }
 

@@ -79,6 +79,8 @@ fn a_lost_region_is_acted_for_once_its_lease_is_over_and_all_that_is_held_is_fou
     assert_eq!(refuse(&mut state, NA, Step::Ready { region: APAC }), ControlRefusal::NotAble(APAC));
     take(&mut state, NA, Step::Ready { region: EU });
     assert_eq!(acting(&state, NA), Some(EU));
+    assert!(state.grant(EU, eu, EU, state.version - 1).is_err(), "it does not know that somebody acts");
+    assert!(state.grant(EU, eu, EU, state.version).is_ok());
     let gap = state.regions[&NA].cut[&(NA, ShardId(0))];
     assert_eq!(gap, Gap { at: APAC, index: 93, stamp: 1_093, entries: 2, ms: AT - 1_093 });
     assert_eq!(acting(&state, EU), Some(EU));
