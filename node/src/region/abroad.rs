@@ -109,7 +109,7 @@ impl Ways {
             match self.place(held, key) {
                 Place::Here => {}
                 Place::Away(home) => return Ok(home),
-                Place::Unknown if begins_anew(&command.op) && self.is_all_heard(held, key) => {}
+                Place::Unknown if begins_anew(&command.op) => {}
                 Place::Unknown => {
                     if let Some((home, _)) = self.find(held, key, &Projection::Summary).await? {
                         return Ok(home);
@@ -144,12 +144,6 @@ impl Ways {
             keys.into_iter().for_each(|key| copies.touch(key, home));
         }
         written.into_iter().map(|outcome| outcome.map_err(|error| not_proposed(home, &error))).collect()
-    }
-
-    fn is_all_heard(&self, held: &Shard, key: &Key) -> bool {
-        let copies = held.copies();
-        let heard = |region| copies.as_ref().is_some_and(|copies| copies.answers_for(region, key));
-        self.abroad.regions().into_iter().all(heard)
     }
 
     /// Looks for a session in all other regions.
@@ -205,7 +199,8 @@ impl Ways {
     }
 }
 
-/// Whether an operation makes a session of its own, whatever there was: it need not know.
+/// Whether an operation makes a session of its own, whatever there was. It asks nobody: new visitors must not wait for
+/// regions that are far away, or cut off.
 fn begins_anew(op: &Op) -> bool {
     matches!(op, Op::Set { condition: Condition::Always, get: false, .. })
 }

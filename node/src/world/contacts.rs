@@ -1,4 +1,4 @@
-//! Where the nodes of other regions are, and who leads what there: asked again and again, one region beside the other.
+//! Where the nodes of other regions are, and who leads what there: asked again and again.
 
 use super::{
     Neighbour,
@@ -13,7 +13,6 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use futures::future::join_all;
 use parking_lot::Mutex;
 use sojourn_core::{NamespaceId, NodeId, RegionId, ShardId, Slot, region::RegionState};
 use sojourn_proto::wire::{decode_all, encode};
@@ -175,13 +174,17 @@ impl Whereabouts {
     }
 }
 
-/// Keeps asking until the node is gone.
-pub(super) async fn run_contacts(node: RegionNode, contacts: Weak<Contacts>, enquiry: Arc<dyn Enquiry>) {
+/// Keeps asking one region until the node is gone. Each has a task of its own: one that does not answer holds up no other.
+pub(super) async fn run_contact(
+    node: RegionNode,
+    contacts: Weak<Contacts>,
+    region: RegionId,
+    enquiry: Arc<dyn Enquiry>,
+) {
     while let Some(contacts) = contacts.upgrade() {
-        let ours = node.region();
-        join_all(contacts.others().into_iter().map(|region| contacts.ask(region, &*enquiry, &ours))).await;
-        let met_all = contacts.known.lock().len() == contacts.neighbours.len();
+        contacts.ask(region, &*enquiry, &node.region()).await;
+        let has_met = contacts.whereabouts(region).is_some();
         drop(contacts);
-        tokio::time::sleep(if met_all { ASK_EVERY } else { ASK_AGAIN_AFTER }).await;
+        tokio::time::sleep(if has_met { ASK_EVERY } else { ASK_AGAIN_AFTER }).await;
     }
 }

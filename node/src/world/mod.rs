@@ -21,7 +21,7 @@ use crate::{
     peers::{AbroadIdentity, AbroadNetwork, AbroadRoster, Enquiry, Receiver, Rpc, RpcOptions},
     region::RegionNode,
 };
-use contacts::run_contacts;
+use contacts::run_contact;
 use door::Door;
 use follow::{Followers, run_followers};
 use guide::Region;
@@ -83,7 +83,10 @@ pub async fn join(gate: Gate, node: RegionNode, contacts: Arc<Contacts>, enquiry
     rpc.serve(Arc::new(Door::new(node.clone(), sources, followers.clone())));
     node.open(Arc::new(Homes::new(rpc.clone(), contacts.clone())));
     let env = node.env().clone();
+    let others = contacts.others();
     let contacts = Arc::downgrade(&contacts);
-    env.spawn("world-contacts", run_contacts(node.clone(), contacts.clone(), enquiry));
+    for region in others {
+        env.spawn("world-contact", run_contact(node.clone(), contacts.clone(), region, enquiry.clone()));
+    }
     env.spawn("world-followers", run_followers(node, contacts, rpc, followers));
 }

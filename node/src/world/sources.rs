@@ -21,7 +21,10 @@ use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until},
+};
 
 /// About the most bytes of sessions in one batch.
 const BATCH_BYTES_MAX: u64 = 512 << 10;
@@ -55,8 +58,6 @@ struct Heard {
     taken_bytes: u64,
     /// A ping that is not echoed yet.
     ping_ms: Option<u64>,
-    /// Whether anything was said since the stream looked last.
-    anything: bool,
     ended: bool,
 }
 
@@ -133,7 +134,6 @@ impl Sources {
             stream.hear(|heard| {
                 heard.taken_bytes = tick.taken_bytes;
                 heard.ping_ms = Some(tick.ping_ms);
-                heard.anything = true;
             });
         }
     }
@@ -182,12 +182,16 @@ struct Sending {
 
 impl Sending {
     async fn run(mut self, sources: Weak<Sources>, rpc: Rpc) {
-        while sources.strong_count() > 0 {
+        let mut silent_at = Instant::now() + SILENCE_MAX;
+        while sources.strong_count() > 0 && Instant::now() < silent_at {
             let led = self.led.clone();
             let fed = led.sessions().fed();
             tokio::pin!(fed);
             fed.as_mut().enable();
-            let Some(window) = self.look().await else { return };
+            let Some((window, was_told)) = self.look().await else { return };
+            if was_told {
+                silent_at = Instant::now() + SILENCE_MAX;
+            }
             let Some(batch) = self.next_batch(window).await else { return };
             match batch {
                 Some(batch) => {
@@ -199,18 +203,15 @@ impl Sending {
                 None => tokio::select! {
                     () = fed => {}
                     () = self.stream.told.notified() => {}
-                    () = sleep(SILENCE_MAX) => {
-                        if !std::mem::take(&mut self.stream.heard.lock().anything) {
-                            return;
-                        }
-                    }
+                    () = sleep_until(silent_at) => {}
                 },
             }
         }
     }
 
-    /// Takes in what the follower has said: how much may be sent now; none if the stream is over.
-    async fn look(&mut self) -> Option<u64> {
+    /// Takes in what the follower has said: how much may be sent now, and whether it has said anything; none if the stream is
+    /// over.
+    async fn look(&mut self) -> Option<(u64, bool)> {
         let (ping, taken_bytes) = {
             let mut heard = self.stream.heard.lock();
             if heard.ended {
@@ -224,7 +225,8 @@ impl Sending {
             }
             self.due = Some((ping, self.led.sessions().feed_end().index));
         }
-        Some(self.follow.window_bytes.saturating_sub(self.sent_bytes.saturating_sub(taken_bytes)))
+        let window = self.follow.window_bytes.saturating_sub(self.sent_bytes.saturating_sub(taken_bytes));
+        Some((window, ping.is_some()))
     }
 
     /// What is to be sent now, if anything; none at all if the feed does not reach back.
