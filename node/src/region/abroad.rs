@@ -18,10 +18,14 @@ use futures::future::{BoxFuture, Either, join_all};
 use sojourn_core::{
     Answer, Command, Condition, Key, Life, Op, Outcome, Projection, Query, Refusal, RegionId, Stamp, mint::Provenance,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio::time::timeout;
 
 /// How often a write follows a session that changes its home meanwhile.
 const HOPS_MAX: u32 = 3;
+
+/// How long an operation that makes a session of its own waits for regions that may have one under its id.
+const FIND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How far a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +113,11 @@ impl Ways {
             match self.place(held, key) {
                 Place::Here => {}
                 Place::Away(home) => return Ok(home),
-                Place::Unknown if begins_anew(&command.op) => {}
+                Place::Unknown if begins_anew(&command.op) => {
+                    if let Some(home) = self.find_soon(held, key).await {
+                        return Ok(home);
+                    }
+                }
                 Place::Unknown => {
                     if let Some((home, _)) = self.find(held, key, &Projection::Summary).await? {
                         return Ok(home);
@@ -144,6 +152,19 @@ impl Ways {
             keys.into_iter().for_each(|key| copies.touch(key, home));
         }
         written.into_iter().map(|outcome| outcome.map_err(|error| not_proposed(home, &error))).collect()
+    }
+
+    /// Where a session is that an operation would replace, if regions are silent that may know better than the copies here.
+    async fn find_soon(&self, held: &Shard, key: &Key) -> Option<RegionId> {
+        let copies = held.copies();
+        let is_heard = |region| {
+            copies.as_ref().is_some_and(|copies| copies.answers_for(region, key) || copies.has_lost(region, key.slot()))
+        };
+        if self.abroad.regions().into_iter().all(is_heard) {
+            return None;
+        }
+        let found = timeout(FIND_TIMEOUT, self.find(held, key, &Projection::Summary)).await;
+        found.ok()?.ok()?.map(|(home, _)| home)
     }
 
     /// Looks for a session in all other regions.
@@ -199,8 +220,8 @@ impl Ways {
     }
 }
 
-/// Whether an operation makes a session of its own, whatever there was. It asks nobody: new visitors must not wait for
-/// regions that are far away, or cut off.
+/// Whether an operation makes a session of its own, whatever there was: new visitors must not wait for regions that are far
+/// away, and hardly for one that is cut off.
 fn begins_anew(op: &Op) -> bool {
     matches!(op, Op::Set { condition: Condition::Always, get: false, .. })
 }

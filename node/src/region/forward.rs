@@ -21,7 +21,7 @@ use futures::{
     stream::{FuturesUnordered, StreamExt},
 };
 use sojourn_core::{
-    Answer, Command, NodeId, Outcome, Query, ShardId,
+    Answer, Command, NodeId, Outcome, Query, ShardId, Stamp,
     placement::GroupName,
     region::{RegionCommand, RegionOutcome},
 };
@@ -115,21 +115,21 @@ impl Inner {
         if !vouched && !shard.reads.confirm().await {
             return Err(NotProposed::NotLeader);
         }
+        let now = shard.proposer.lead()?;
         let mut answers = Vec::with_capacity(queries.len());
         for query in queries {
-            if let Some(answer) = self.read_away(&shard, shard.proposer.lead()?, query).await? {
+            if let Some(answer) = self.read_away(&shard, now, query).await? {
                 answers.push(answer);
                 continue;
             }
-            answers.push(self.read_settled(&shard, query).await?);
+            answers.push(self.read_settled(&shard, now, query).await?);
         }
         Ok(answers)
     }
 
     /// The answer to a read, once what it says is over is over in the log.
-    async fn read_settled(&self, shard: &Shard, query: &Query) -> Result<Answer, NotProposed> {
+    async fn read_settled(&self, shard: &Shard, mut now: Stamp, query: &Query) -> Result<Answer, NotProposed> {
         loop {
-            let now = shard.proposer.lead()?;
             let read = shard.group.machine().query(now, query).await;
             let (answer, hidden) = read.map_err(|error| {
                 tracing::error!(%error, "a session cannot be read from the engine");
@@ -137,7 +137,7 @@ impl Inner {
             })?;
             match hidden {
                 // Somebody has moved its deadline on or ended it meanwhile.
-                Some(key) if !self.log_expiry(shard, now, &key).await? => {}
+                Some(key) if !self.log_expiry(shard, now, &key).await? => now = shard.proposer.lead()?,
                 Some(_) | None => return Ok(answer),
             }
         }
