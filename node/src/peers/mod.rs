@@ -6,15 +6,19 @@
 
 mod abroad;
 mod frame;
+mod greeting;
 mod link;
 mod roster;
 mod rpc;
+mod server;
 pub mod simulated;
 
 pub use abroad::{AbroadIdentity, AbroadRoster, AbroadStranger};
-pub use link::{AbroadNetwork, FRAME_FORMAT, Identity, PeersServer, TcpEnquiry, TcpNetwork};
+pub use greeting::{FRAME_FORMAT, Identity};
+pub use link::{AbroadNetwork, TcpEnquiry, TcpNetwork};
 pub use roster::{Roster, Stranger};
 pub use rpc::{CallError, Reply, Rpc, RpcOptions, Service};
+pub use server::PeersServer;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
