@@ -17,6 +17,7 @@ pub mod lease;
 pub mod merge;
 pub mod mint;
 pub mod orphans;
+mod outcome;
 pub mod placement;
 pub mod policy;
 pub mod query;
