@@ -46,7 +46,7 @@ pub enum Fault {
 }
 
 /// Every kind, as often as it is chosen.
-const MIX: [Fault; 23] = [
+const MIX: [Fault; 25] = [
     Fault::Crash,
     Fault::Crash,
     Fault::Crash,
@@ -64,9 +64,11 @@ const MIX: [Fault; 23] = [
     Fault::Pair,
     Fault::Weather,
     Fault::SlowDisk,
+    Fault::SlowDisk,
     Fault::FailedSync,
     Fault::FailedSync,
     Fault::FullDisk,
+    Fault::ClockJump,
     Fault::ClockJump,
     Fault::Transfer,
     Fault::Transfer,

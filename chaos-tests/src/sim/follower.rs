@@ -7,11 +7,9 @@ use sojourn_core::{
     Key, Record, ShardId,
     feed::{FeedBounds, FeedCursor, Followed},
     merge::merge,
+    stream::{CopyPage, Span},
 };
-use sojourn_node::{
-    region::backend::Backend,
-    shard::{CopyPage, Sessions},
-};
+use sojourn_node::{region::backend::Backend, shard::Sessions};
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -90,9 +88,11 @@ impl Copies {
                 Stage::Following(cursor) => Pulled::Changes(sessions.follow(cursor, bounds).await),
                 Stage::Begin => {
                     let since = sessions.feed_end();
-                    Pulled::Page(sessions.copy(None, bounds).await, since)
+                    Pulled::Page(sessions.copy_page(&Span::all_after(None), bounds).await, since)
                 }
-                Stage::Copying { after, since, .. } => Pulled::Page(sessions.copy(after.as_ref(), bounds).await, since),
+                Stage::Copying { after, since, .. } => {
+                    Pulled::Page(sessions.copy_page(&Span::all_after(after), bounds).await, since)
+                }
             }
         });
         drop(running);
@@ -149,7 +149,7 @@ impl Copy {
                 self.stage = Stage::Begin;
                 false
             }
-            Pulled::Page(Ok(CopyPage { records, next }), since) => {
+            Pulled::Page(Ok(CopyPage { records, elsewhere: _, until: next }), since) => {
                 let mut fresh = match std::mem::take(&mut self.stage) {
                     Stage::Copying { fresh, .. } => fresh,
                     Stage::Begin | Stage::Following(_) => BTreeMap::new(),

@@ -236,7 +236,7 @@ fn demand(coverage: &Coverage, runs: u64) -> anyhow::Result<()> {
     }
     let on_one = faults::ON_ONE
         .iter()
-        .flat_map(|fault| ["leader", "follower"].map(|role| (format!("{fault:?} of a {role}"), 3)));
+        .flat_map(|fault| ["leader", "follower"].map(|role| (format!("{fault:?} of a {role}"), 5)));
     let demanded = DEMANDED.iter().map(|(what, times)| ((*what).to_owned(), *times)).chain(on_one);
     let missed = demanded.filter(|(what, times)| coverage.times(what) < times * runs / RUNS_MIN);
     let missed: Vec<String> =

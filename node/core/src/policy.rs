@@ -34,6 +34,12 @@ pub struct Namespace {
     pub policy: Policy,
 }
 
+/// Whether a namespace may be called so: 1 to 64 of `a-z A-Z 0-9 _ -`.
+pub(crate) fn is_namespace_name(name: &str) -> bool {
+    let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    (1..=64).contains(&name.len()) && letters
+}
+
 /// A namespace's policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {

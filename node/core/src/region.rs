@@ -4,7 +4,7 @@ use crate::{
     ids::{NamespaceId, NodeId, RegionId, ShardId, SlotTable},
     mint::MintKey,
     placement::{self, GroupName},
-    policy::{Namespace, Policy},
+    policy::{self, Namespace, Policy},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -339,8 +339,7 @@ impl RegionState {
     }
 
     fn create_namespace(&mut self, name: String, policy: Policy) -> Result<RegionOutcome, RegionRefusal> {
-        let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
-        if name.is_empty() || name.len() > 64 || !letters {
+        if !policy::is_namespace_name(&name) {
             return Err(RegionRefusal::BadNamespaceName(name));
         }
         if self.namespace(&name).is_ok() {

@@ -6,7 +6,7 @@
 
 use crate::{
     feed::FeedCursor,
-    ids::{Key, RegionId, ShardId, Slot, Stamp},
+    ids::{Key, RegionId, SLOTS, ShardId, Slot, Stamp},
     session::Record,
 };
 use std::sync::Arc;
@@ -74,6 +74,14 @@ pub struct Span {
     pub until: Option<Key>,
     /// Only these slots, in ranges from first to last.
     pub slots: Vec<(Slot, Slot)>,
+}
+
+impl Span {
+    /// All slots, after a key.
+    pub fn all_after(after: Option<Key>) -> Self {
+        let slots = Slot::new(0).zip(Slot::new(SLOTS - 1)).into_iter().collect();
+        Self { after, until: None, slots }
+    }
 }
 
 /// What a source knows of a span.

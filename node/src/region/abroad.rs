@@ -38,7 +38,7 @@ pub enum Reach {
 
 /// The other regions of the world, as this one reaches them.
 pub trait Abroad: Send + Sync + 'static {
-    /// Writes at a region, one after the other; one result each. Repeating a request is safe.
+    /// Writes at a region, those of one session in order; one result each. Repeating a request is safe.
     fn write(&self, home: RegionId, commands: Vec<Command>) -> BoxFuture<'static, Vec<Result<Outcome, Unavailable>>>;
 
     /// Reads a session at a region, if that one orders it.

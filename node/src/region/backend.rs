@@ -20,8 +20,8 @@ pub enum Unavailable {
         /// When trying again makes sense.
         retry_after_ms: u64,
     },
-    /// The region that orders this session does not answer.
-    #[error("region {region} keeps this session and does not answer; try again in {retry_after_ms} ms")]
+    /// The region that orders the session does not answer.
+    #[error("region {region} keeps the session and does not answer; try again in {retry_after_ms} ms")]
     HomeAway {
         /// The region's number.
         region: u16,

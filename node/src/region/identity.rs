@@ -15,7 +15,7 @@ use std::{
 };
 
 /// The version of everything in a data directory.
-pub const DIRECTORY_FORMAT: u32 = 1;
+pub const DIRECTORY_FORMAT: u32 = 2;
 
 const FILE: &str = "identity";
 const LOCK: &str = "lock";
@@ -281,8 +281,9 @@ mod tests {
             assert!(error.contains(says), "{error}");
         }
         let text = print(&identity());
-        directory.replace(text.replace("sojourn 1", "sojourn 2").as_bytes()).await.expect("written");
-        assert!(matches!(directory.read(&same), Err(IdentityError::Format { format, .. }) if format == "2"));
+        let another = text.replace(&format!("sojourn {DIRECTORY_FORMAT}"), "sojourn 99");
+        directory.replace(another.as_bytes()).await.expect("written");
+        assert!(matches!(directory.read(&same), Err(IdentityError::Format { format, .. }) if format == "99"));
         for cut in 10..text.len() - 1 {
             directory.replace(&text.as_bytes()[..cut]).await.expect("written");
             assert!(matches!(directory.read(&same), Err(IdentityError::Damaged(_))), "cut at {cut}");

@@ -3,10 +3,7 @@
 use super::{Sessions, rows};
 use crate::engine::Part;
 use sojourn_core::{
-    Answer, Command, Fields, Key, NamespaceId, Query, Record, RegionId, Stamp, State,
-    query::Filter,
-    state::ColdSession,
-    stream::{CopyPage, Span},
+    Answer, Command, Fields, Key, NamespaceId, Query, Record, Stamp, State, query::Filter, state::ColdSession,
 };
 use std::io;
 use tokio::sync::RwLock;
@@ -74,25 +71,6 @@ impl Sessions {
         }
     }
 
-    /// A page of a copy of what this region orders, with all its fields.
-    ///
-    /// # Errors
-    /// The engine does not give back what it has.
-    pub async fn copy_page(&self, span: &Span, count_max: usize, bytes_max: u64) -> io::Result<CopyPage> {
-        let page = self.state.read().copy_page(span, count_max, bytes_max);
-        let mut records = Vec::with_capacity(page.records.len());
-        for (key, record) in page.records {
-            let record = if record.is_cold() { self.whole(&key).await? } else { Some(record) };
-            records.extend(record.map(|record| (key, record)));
-        }
-        Ok(CopyPage { records, ..page })
-    }
-
-    /// See [`State::copy_reach`].
-    pub fn copy_reach(&self, region: RegionId, after: Option<&Key>, count: usize) -> Option<Key> {
-        self.state.read().copy_reach(region, after, count)
-    }
-
     /// Counts page by page, so that writes need not wait for all of it.
     async fn count(&self, now: Stamp, namespace: NamespaceId, filter: &Filter) -> Answer {
         let (mut sessions, mut bytes, mut from) = (0, 0, None);
@@ -134,7 +112,7 @@ impl Sessions {
     }
 }
 
-pub(super) fn warm(state: &mut State, cold: &[ColdSession], fetched: Vec<Option<Fields>>) -> io::Result<()> {
+fn warm(state: &mut State, cold: &[ColdSession], fetched: Vec<Option<Fields>>) -> io::Result<()> {
     for (session, fields) in cold.iter().zip(fetched) {
         match fields {
             Some(fields) => state.warm(session, fields),

@@ -1,29 +1,18 @@
 //! What somebody outside asks who keeps a copy of a shard: what changed after a cursor, or, where the feed does not reach back
 //! to it, the shard itself, page by page.
 //!
-//! A cursor is (shard, feed, index). Who begins takes [`Sessions::feed_end`] first and the pages of [`Sessions::copy`] then, into
+//! A cursor is (shard, feed, index). Who begins takes [`Sessions::feed_end`] first and the pages of [`Sessions::copy_page`] then, into
 //! an empty copy, and follows from that cursor: what changed while he copied comes again, and merging it again changes nothing.
 //! A tombstone that a replica has forgotten is no change, so a copy may know it for longer.
 
-use super::{
-    Sessions,
-    cold::{lost, warm},
-};
+use super::{Sessions, cold::lost};
 use sojourn_core::{
-    Body, Effect, Key, Record, State,
+    Body, Effect, Key, Record, RegionId,
     feed::{FeedBounds, FeedCursor, FeedId, Followed},
     state::ColdSession,
+    stream::{CopyPage, Span},
 };
 use std::{io, sync::Arc};
-
-/// Records of a shard, in the order of their keys, with their fields.
-#[derive(Clone, Debug)]
-pub struct CopyPage {
-    /// The records.
-    pub records: Vec<(Key, Arc<Record>)>,
-    /// After which key to go on; `None` where this page is the last.
-    pub next: Option<Key>,
-}
 
 impl Sessions {
     /// Says which feed this is; until then no cursor fits it.
@@ -88,46 +77,22 @@ impl Sessions {
         self.feed.lock().end()
     }
 
-    /// The records after `after`, or from the first; each page as this replica has them at that moment.
+    /// What there is of a span, with all fields: see [`State::copy_page`](sojourn_core::State::copy_page).
     ///
     /// # Errors
     /// The engine does not give back what it has.
-    pub async fn copy(&self, after: Option<&Key>, bounds: FeedBounds) -> io::Result<CopyPage> {
-        loop {
-            let cold = match page(&self.state.read(), after, bounds) {
-                Ok(page) => return Ok(page),
-                Err(cold) => cold,
-            };
-            let _as_it_is = self.shelf.replaced.read().await;
-            let fetched = self.fetch(&cold).await?;
-            let mut state = self.state.write();
-            warm(&mut state, &cold, fetched)?;
-            // Taken before room is made: for one page there always is some.
-            let page = page(&state, after, bounds);
-            self.shelf.make_room(&mut state);
-            if let Ok(page) = page {
-                return Ok(page);
-            }
+    pub async fn copy_page(&self, span: &Span, bounds: FeedBounds) -> io::Result<CopyPage> {
+        let page = self.state.read().copy_page(span, bounds);
+        let mut records = Vec::with_capacity(page.records.len());
+        for (key, record) in page.records {
+            let record = if record.is_cold() { self.whole(&key).await? } else { Some(record) };
+            records.extend(record.map(|record| (key, record)));
         }
+        Ok(CopyPage { records, ..page })
     }
-}
 
-/// A page of a state.
-///
-/// # Errors
-/// The sessions of it whose fields have to be fetched first.
-fn page(state: &State, after: Option<&Key>, bounds: FeedBounds) -> Result<CopyPage, Vec<ColdSession>> {
-    let (mut records, mut bytes, mut cold, mut next) = (Vec::new(), 0, Vec::new(), None);
-    for (key, record) in state.records(after) {
-        bytes += key.id().len() as u64 + record.body_bytes();
-        if !records.is_empty() && (records.len() >= bounds.entries_max || bytes > bounds.bytes_max) {
-            next = records.last().map(|(key, _): &(Key, Arc<Record>)| key.clone());
-            break;
-        }
-        if record.is_cold() {
-            cold.push(ColdSession { key: key.clone(), incarnation: record.incarnation, version: record.version });
-        }
-        records.push((key.clone(), record.clone()));
+    /// See [`State::copy_reach`](sojourn_core::State::copy_reach).
+    pub fn copy_reach(&self, region: RegionId, after: Option<&Key>, count: usize) -> Option<Key> {
+        self.state.read().copy_reach(region, after, count)
     }
-    if cold.is_empty() { Ok(CopyPage { records, next }) } else { Err(cold) }
 }

@@ -16,7 +16,6 @@ mod touches;
 
 pub use batch::{Bundle, decode as decode_entry};
 pub use chores::expire;
-pub use feed::CopyPage;
 pub use machine::Sessions;
 pub use proposer::{NotProposed, Proposer, ProposerOptions};
 pub use reads::Reads;

@@ -38,9 +38,8 @@ const BATCH_PAUSE: Duration = Duration::from_millis(3);
 /// A follower that says nothing for so long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// Sessions and bytes of one page of a copy.
-const PAGE_COUNT_MAX: usize = 512;
-const PAGE_BYTES_MAX: u64 = 512 << 10;
+/// What one page of a copy holds.
+const PAGE: FeedBounds = FeedBounds { entries_max: 512, bytes_max: 512 << 10 };
 
 /// Streams of one node: one for each of its shards, of each shard of each other region.
 const STREAMS_MAX: usize = 65_536;
@@ -151,7 +150,7 @@ async fn page(led: &Led, copy: &CopyOf) -> Copied {
     if !sessions.reaches(copy.begin) {
         return Copied::BeginAnew;
     }
-    match sessions.copy_page(&copy.span, PAGE_COUNT_MAX, PAGE_BYTES_MAX).await {
+    match sessions.copy_page(&copy.span, PAGE).await {
         Ok(page) => Copied::Page {
             as_of: sessions.last_stamp(),
             until: page.until,

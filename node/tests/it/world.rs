@@ -21,6 +21,7 @@ fn a_session_is_the_same_in_both_regions() {
     what_is_destroyed_in_one_region_is_gone_in_both(&world);
     a_killed_leader_at_home_is_waited_for(&world);
     a_lost_region_takes_its_own_sessions_with_it_and_no_others(&world);
+    a_namespace_is_cleared_in_both_regions(&world);
 }
 
 fn no_region_makes_a_namespace_of_its_own(world: &World<'_>) {
@@ -90,10 +91,17 @@ fn a_lost_region_takes_its_own_sessions_with_it_and_no_others(world: &World<'_>)
     assert_eq!(world.redis_at(eu(1), "GET sess:eu"), "mine");
     assert_eq!(world.redis_at(eu(1), "SET sess:eu still EX 3600"), "+OK");
     let refused = world.redis_at(eu(2), "SET sess:5 no EX 3600");
-    assert!(refused.starts_with("-CLUSTERDOWN region 0 keeps this session"), "{refused}");
+    assert!(refused.starts_with("-CLUSTERDOWN region 0 keeps the session"), "{refused}");
     for node in ["na-0", "na-1", "na-2"] {
         assert_eq!(world.dev(&["start", node]).code, 0);
     }
     until("the region is back", || world.redis_at(eu(2), "GET sess:5") == "second");
     assert_eq!(world.redis_at(na(0), "GET sess:eu"), "still");
+}
+
+fn a_namespace_is_cleared_in_both_regions(world: &World<'_>) {
+    assert_eq!(world.redis_at(eu(1), "FLUSHDB"), "+OK");
+    until("both regions are empty", || {
+        world.redis_at(eu(0), "DBSIZE") == ":0" && world.redis_at(na(0), "DBSIZE") == ":0"
+    });
 }

@@ -79,7 +79,7 @@ pub enum Failure {
     },
     /// The region that keeps the session does not answer.
     #[error(
-        "region {region} keeps this session and does not answer; repeat the request, with the same request id, in \
+        "region {region} keeps the session and does not answer; repeat the request, with the same request id, in \
          {retry_after_ms} ms"
     )]
     HomeAway {

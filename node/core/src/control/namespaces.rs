@@ -3,7 +3,7 @@
 use super::{ControlOutcome, ControlRefusal, ControlState};
 use crate::{
     ids::{NamespaceId, RegionId},
-    policy::{Namespace, Policy},
+    policy::{self, Namespace, Policy},
     region::{DEFAULT_NAMESPACE, DEFAULT_NAMESPACE_NAME},
 };
 use std::collections::BTreeSet;
@@ -91,8 +91,7 @@ impl ControlState {
         name: String,
         policy: WorldPolicy,
     ) -> Result<ControlOutcome, ControlRefusal> {
-        let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
-        if name.is_empty() || name.len() > 64 || !letters {
+        if !policy::is_namespace_name(&name) {
             return Err(ControlRefusal::BadNamespaceName(name));
         }
         if self.namespace(&name).is_ok() {

@@ -3,7 +3,7 @@
 use super::{Event, State, turn::Turn};
 use crate::{
     command::{Op, Outcome},
-    feed::FeedCursor,
+    feed::{FeedBounds, FeedCursor},
     ids::{Key, RegionId, Slot, Stamp},
     merge::merge,
     session::{Body, Fields, Kind, Life, Record},
@@ -40,15 +40,16 @@ impl State {
         self.followed.get(&source).cloned().unwrap_or_default()
     }
 
-    /// A page of a copy of what this region orders, in the order of keys, of about `bytes_max` bytes and `count_max` records at
-    /// most. Fields that are on disk only come as such.
-    pub fn copy_page(&self, span: &Span, count_max: usize, bytes_max: u64) -> CopyPage {
+    /// A page of a copy of what this region orders, in the order of keys, within `bounds`. Fields that are on disk only come
+    /// as such.
+    pub fn copy_page(&self, span: &Span, bounds: FeedBounds) -> CopyPage {
+        let FeedBounds { entries_max, bytes_max } = bounds;
         let Span { after, until, slots } = span;
         let mut page = CopyPage { records: Vec::new(), elsewhere: Vec::new(), until: until.clone() };
         let (mut last, mut bytes) = (None, 0);
         let here = self.records(after.as_ref()).take_while(|(key, _)| until.as_ref().is_none_or(|until| *key <= until));
         for (key, record) in here.filter(|(key, _)| covers(slots, key)) {
-            if page.records.len() + page.elsewhere.len() == count_max || bytes >= bytes_max {
+            if page.records.len() + page.elsewhere.len() == entries_max || bytes >= bytes_max {
                 page.until = last;
                 break;
             }

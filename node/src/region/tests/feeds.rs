@@ -1,10 +1,11 @@
 //! Shards as somebody outside follows them.
 
 use super::*;
-use crate::shard::{CopyPage, Sessions};
+use crate::shard::Sessions;
 use sojourn_core::{
     Record,
     feed::{FeedBounds, FeedCursor, Followed},
+    stream::{CopyPage, Span},
 };
 
 const BOUNDS: FeedBounds = FeedBounds { entries_max: 2, bytes_max: 1 << 20 };
@@ -17,10 +18,11 @@ fn sessions(world: &World, node: u64) -> Arc<Sessions> {
 async fn copy(sessions: &Sessions) -> BTreeMap<Key, Record> {
     let (mut records, mut after) = (BTreeMap::new(), None);
     loop {
-        let CopyPage { records: page, next } = sessions.copy(after.as_ref(), BOUNDS).await.expect("a page");
+        let span = Span::all_after(after);
+        let CopyPage { records: page, until, .. } = sessions.copy_page(&span, BOUNDS).await.expect("a page");
         assert!(page.len() <= 2);
         records.extend(page.into_iter().map(|(key, record)| (key, Record::clone(&record))));
-        after = next;
+        after = until;
         if after.is_none() {
             return records;
         }

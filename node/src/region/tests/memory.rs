@@ -13,8 +13,10 @@ use crate::{
     shard::ProposerOptions,
 };
 use sojourn_core::{
-    Answer, Command, Expiry, Fields, Key, Kind, NamespaceId, NodeId, Op, Outcome, Projection, Query, Refusal, RegionId,
-    Request, ShardId,
+    Answer, Body, Command, Expiry, Fields, Key, Kind, NamespaceId, NodeId, Op, Outcome, Projection, Query, Refusal,
+    RegionId, Request, ShardId,
+    command::ExpireCondition,
+    feed::{FeedBounds, Followed},
     policy::Policy,
     region::{Addresses, Member},
 };
@@ -167,6 +169,38 @@ async fn check_replica(node: &RegionNode, number: u64, text: Option<&str>) {
     check(number, &answer, text);
 }
 
+/// A session that gets another deadline while its fields are on disk only is told with them.
+async fn followers_are_told_whole_sessions(node: &RegionNode) {
+    let bounds = FeedBounds { entries_max: 100, bytes_max: 1 << 20 };
+    let cold = |number: &u64| {
+        let sessions = node.sessions(node.topology().slots().shard(key(*number).slot())).expect("a replica");
+        sessions.record(&key(*number)).expect("a session").is_cold()
+    };
+    let number = (0..SESSIONS).find(cold).expect("most are on disk only");
+    let sessions = node.sessions(node.topology().slots().shard(key(number).slot())).expect("a replica");
+    let cursor = sessions.feed_end();
+    let expiry = Expiry::After { ms: 3_600_000 };
+    write(node, vec![command(number, Op::SetExpiry { expiry, condition: ExpireCondition::Always })]).await;
+    let record = loop {
+        let fed = sessions.fed();
+        tokio::pin!(fed);
+        fed.as_mut().enable();
+        let Followed::Changes { entries, .. } = sessions.follow(cursor, bounds).await.expect("followed") else {
+            panic!("the cursor is of this moment")
+        };
+        let mut effects = entries.into_iter().flat_map(|entry| entry.effects);
+        match effects.find(|effect| effect.key == key(number)) {
+            Some(effect) => break effect.record,
+            // This replica applies it a moment later than the leader.
+            None => fed.await,
+        }
+    };
+    assert!(
+        matches!(&record.body, Body::Hot(fields) if fields.get(b"a") == Some(&*noise(number))),
+        "without its fields"
+    );
+}
+
 fn hot_bytes(node: &RegionNode) -> u64 {
     (0..2).map(|shard| node.sessions(ShardId(shard)).expect("a replica").hot_bytes()).sum()
 }
@@ -207,6 +241,7 @@ async fn five_times_the_memory_is_held_read_and_patched_on_every_node() {
         }
         assert!(hot_bytes(node) <= MEMORY_BYTES_MAX + SLACK_BYTES);
     }
+    followers_are_told_whole_sessions(&nodes[0]).await;
     let grown = memory_bytes().saturating_sub(resident);
     assert!(grown < NODES * all_hot * 3 / 4, "{grown} bytes more are resident, all fields are {all_hot} on each node");
 

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    Record, ShardId, Slot,
-    feed::{FeedCursor, FeedId},
+    Record, ShardId,
+    feed::{FeedBounds, FeedCursor, FeedId},
     stream::{Absorbed, Piece, Source, Span},
 };
 
@@ -23,17 +23,13 @@ fn changes(after: usize, next: usize, effects: &[Effect]) -> Piece {
     Piece::Changes { after: cursor(after), next: cursor(next), records }
 }
 
-fn all_slots() -> Vec<(Slot, Slot)> {
-    vec![(Slot::new(0).expect("a slot"), Slot::new(crate::ids::SLOTS - 1).expect("a slot"))]
-}
-
 /// Takes a whole copy in pages of `count` records, as a follower does.
 fn copy(from: &State, to: &mut State, stamp: u64, begin: usize, count: usize) {
     let mut after = None;
     loop {
         let until = to.copy_reach(SOURCE.region, after.as_ref(), count);
-        let span = Span { after: after.clone(), until, slots: all_slots() };
-        let page = from.copy_page(&span, count, u64::MAX);
+        let span = Span { until, ..Span::all_after(after.clone()) };
+        let page = from.copy_page(&span, FeedBounds { entries_max: count, bytes_max: u64::MAX });
         let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect();
         let span = Span { until: page.until.clone(), ..span };
         let piece = Piece::Page { begin: cursor(begin), span, records, elsewhere: page.elsewhere };
@@ -123,17 +119,12 @@ fn of_two_regions_that_create_one_id_both_keep_the_same_one() {
     run(&mut na, T, "s", set("na", Expiry::Default));
     run(&mut eu, T + 5, "s", set("eu", Expiry::Default));
     let theirs = records_of(&na, RegionId(0)).into_iter().collect();
-    let piece = Piece::Page {
-        begin: cursor(1),
-        span: Span { after: None, until: None, slots: all_slots() },
-        records: theirs,
-        elsewhere: Vec::new(),
-    };
+    let piece = Piece::Page { begin: cursor(1), span: Span::all_after(None), records: theirs, elsewhere: Vec::new() };
     absorb(&mut eu, T + 9, piece);
     assert_eq!(value(&eu, T + 9, "s").as_deref(), Some("eu"), "the later one");
     let theirs = records_of(&eu, RegionId(1)).into_iter().collect();
     let source = Source { region: RegionId(1), ..SOURCE };
-    let span = Span { after: None, until: None, slots: all_slots() };
+    let span = Span::all_after(None);
     let piece = Piece::Page { begin: cursor(1), span, records: theirs, elsewhere: Vec::new() };
     let absorbed = Box::new(Absorbed { source, as_of: T, piece });
     run(&mut na, T + 9, "absorb", Op::Absorb { absorbed });
