@@ -46,10 +46,11 @@ pub enum Fault {
 }
 
 /// Every kind, as often as it is chosen.
-const MIX: [Fault; 25] = [
+const MIX: [Fault; 27] = [
     Fault::Crash,
     Fault::Crash,
     Fault::Crash,
+    Fault::Kill,
     Fault::Kill,
     Fault::PowerCut,
     Fault::PowerCut,
@@ -62,6 +63,7 @@ const MIX: [Fault; 25] = [
     Fault::Depose,
     Fault::OneWay,
     Fault::Pair,
+    Fault::Weather,
     Fault::Weather,
     Fault::SlowDisk,
     Fault::SlowDisk,
