@@ -3,13 +3,16 @@
 
 use sojourn_client::{Builder, Client};
 use sojourn_core::{
-    Answer, Key, Projection, Query, ShardId,
+    Answer, Key, Op, Projection, Query, ShardId,
     policy::Policy,
     region::{DEFAULT_NAMESPACE, RegionCommand, RegionOutcome, RegionRefusal},
 };
 use sojourn_node::{
     config::{NodeConfig, Texts},
-    region::backend::{Backend, Read},
+    region::{
+        backend::{Backend, Read},
+        sweep::{Sweep, Swept},
+    },
     run::{Listeners, Running},
 };
 use std::{
@@ -192,6 +195,14 @@ impl Region {
         let query = Query::GetAtHome { key, projection: Projection::Summary };
         let answer = any.node().read(vec![Read { shard: None, query }]).await.pop().expect("one");
         matches!(answer, Ok(Answer::Record(Some(_))))
+    }
+
+    /// What becomes of a revocation that another region asks for with this epoch.
+    pub async fn revoke_at(&self, user: &str, epoch: u64) -> Swept {
+        let (_, any) = self.alive().next().expect("a living node");
+        let op = Op::Revoke { user: user.as_bytes().into(), epoch, count_max: u64::MAX };
+        let sweep = Sweep { namespace: DEFAULT_NAMESPACE, rules: Policy::default().rules(true), op };
+        any.node().sweep(sweep).await.expect("swept")
     }
 
     /// How to connect to a namespace.

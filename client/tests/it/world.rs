@@ -2,6 +2,7 @@
 
 use crate::region::{Region, SOON};
 use sojourn_client::{Error, NewSession, Patch, Put, SessionId};
+use sojourn_node::region::sweep::Swept;
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -51,6 +52,9 @@ async fn sessions_of_one_region_are_used_and_ended_from_the_other() {
     for (region, login) in [&in_na, &in_eu].into_iter().zip(slow) {
         assert_eq!(region.create(NewSession::new().login(login)).await.err(), out);
     }
+    // An epoch that a login may have read already would leave that login in.
+    let too_low = Swept::EpochTooLow { highest: revoked.revocation_epoch };
+    assert_eq!(eu.revoke_at("u7", revoked.revocation_epoch).await, too_low);
     // The other region gives out a higher epoch, though the first was given out here.
     let again = in_na.create(NewSession::new().user("u7")).await.expect("created").id;
     assert!(in_eu.revoke("u7").await.expect("revoked").revocation_epoch > revoked.revocation_epoch);
