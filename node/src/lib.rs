@@ -17,4 +17,5 @@ pub mod run;
 pub mod security;
 pub mod shard;
 pub mod telemetry;
+pub mod wan;
 pub mod world;

@@ -12,7 +12,7 @@ use crate::{
         resp::RespOptions,
     },
     log::{Log, LogFailure, LogOptions},
-    peers::{Identity, PeersServer, Roster, Rpc, RpcOptions, TcpEnquiry, TcpNetwork},
+    peers::{AbroadEnquiry, Identity, PeersServer, Roster, Rpc, RpcOptions, TcpEnquiry, TcpNetwork},
     raft::GroupOptions,
     region::{
         NodeOptions, RegionNode,
@@ -133,7 +133,8 @@ impl Running {
         let log_options =
             LogOptions { log_bytes_max: config.log_bytes_max, ..LogOptions::new(config.data_dir.join("log")) };
         let log = Log::open(&env, log_options, Arc::new(stop_at_once)).await?;
-        let gate = (!config.abroad.neighbours.is_empty()).then(|| Gate::new(&env, config.abroad.neighbours.clone()));
+        let (neighbours, way_out) = (&config.abroad.neighbours, &config.abroad.way_out);
+        let gate = (!neighbours.is_empty()).then(|| Gate::new(&env, neighbours.clone(), way_out.clone()));
         let door = (listeners.peers, gate.as_ref());
         let entered = enter(&env, &config, &directory, &log, door, stopped, &endpoint).await?;
         let Entered { identity, rpc, peers } = entered;
@@ -148,7 +149,7 @@ impl Running {
         let options = node_options(&env, &config, &identity);
         let node = RegionNode::start(env, log, rpc, options).await?;
         if let Some((gate, contacts)) = gate.zip(contacts.clone()) {
-            tokio::spawn(world::join(gate, node.clone(), contacts, Arc::new(TcpEnquiry)));
+            tokio::spawn(world::join(gate, node.clone(), contacts, Arc::new(AbroadEnquiry(way_out.clone()))));
         }
         let (name, number) = (config.name_of(Some(identity.node)), identity.node.0);
         let expected = (config.world, config.abroad.secret.as_ref().map(WorldSecret::mint_key));

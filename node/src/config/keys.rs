@@ -58,6 +58,12 @@ pub const KEYS: &[Key] = &[
         "what all nodes of a world know and nobody else: at least 32 letters, the same everywhere",
     ),
     key(
+        "world.proxy",
+        None,
+        "where a proxy listens that opens the connections to other regions (HTTP CONNECT), such as 10.0.0.1:3128; none \
+         otherwise",
+    ),
+    key(
         "geo.database",
         None,
         "a MaxMind DB file that says where addresses are, read anew when it changes; built in otherwise",

@@ -1,7 +1,7 @@
 //! What a node is told of the other regions of its world.
 
 use super::{ConfigError, Source};
-use crate::world::Neighbour;
+use crate::{peers::WayOut, world::Neighbour};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use sojourn_core::{RegionId, mint::MintKey};
@@ -37,6 +37,8 @@ pub struct WorldConfig {
     pub neighbours: BTreeMap<RegionId, Neighbour>,
     /// The secret, if there is one.
     pub secret: Option<WorldSecret>,
+    /// How connections to other regions are opened.
+    pub way_out: WayOut,
     /// All that were listed, this one perhaps among them.
     listed: BTreeMap<RegionId, Neighbour>,
 }
@@ -49,11 +51,19 @@ impl Source<'_> {
             let mend = format!("use at least {SECRET_LETTERS_MIN}, such as `openssl rand -hex 32` prints");
             return Err(ConfigError::BadValue { key: "world.secret", value, mend });
         }
+        let way_out = match self.text("world.proxy") {
+            None => WayOut::Direct,
+            Some(proxy) if proxy.contains(':') => WayOut::Proxy(proxy),
+            Some(value) => {
+                let mend = "use an address and a port, such as 10.0.0.1:3128".to_owned();
+                return Err(ConfigError::BadValue { key: "world.proxy", value, mend });
+            }
+        };
         let listed = self.text("world.regions").map(|text| regions(&text)).transpose()?.unwrap_or_default();
         let here = RegionId(self.number("region.id")?);
         let neighbours = listed.iter().filter(|(id, _)| **id != here);
         let neighbours = neighbours.map(|(id, neighbour)| (*id, neighbour.clone())).collect();
-        Ok(WorldConfig { neighbours, secret: secret.map(WorldSecret), listed })
+        Ok(WorldConfig { neighbours, secret: secret.map(WorldSecret), way_out, listed })
     }
 }
 
@@ -112,6 +122,7 @@ impl WorldConfig {
 #[cfg(test)]
 mod tests {
     use super::super::{NodeConfig, Texts};
+    use crate::peers::WayOut;
 
     fn with(pairs: &[(&str, &str)]) -> Result<NodeConfig, String> {
         let texts: Texts = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -125,6 +136,9 @@ mod tests {
     #[test]
     fn the_other_regions_are_listed_with_their_entrances() {
         let config = with(&[REGIONS, SECRET, WORLD]).expect("a good configuration");
+        assert_eq!(config.abroad.way_out, WayOut::Direct);
+        let proxied = with(&[REGIONS, SECRET, WORLD, ("world.proxy", "10.0.0.1:3128")]).expect("a good configuration");
+        assert_eq!(proxied.abroad.way_out, WayOut::Proxy("10.0.0.1:3128".to_owned()));
         let neighbours: Vec<_> = config.abroad.neighbours.iter().map(|(id, it)| (id.0, &*it.name)).collect();
         assert_eq!(neighbours, [(1, "eu")]);
         assert_eq!(config.abroad.neighbours[&sojourn_core::RegionId(1)].entrances.len(), 2);
@@ -137,6 +151,7 @@ mod tests {
             (vec![REGIONS, SECRET], "region.world", "openssl rand"),
             (vec![REGIONS, WORLD], "world.secret", "openssl rand"),
             (vec![REGIONS, WORLD, ("world.secret", "short")], "world.secret", "at least 32"),
+            (vec![REGIONS, SECRET, WORLD, ("world.proxy", "10.0.0.1")], "world.proxy", "and a port"),
             (vec![("world.regions", "na=127.0.0.1:1"), SECRET, WORLD], "world.regions", "number:name=address"),
             (vec![("world.regions", "1:eu=a:1,1:apac=b:1"), SECRET, WORLD], "world.regions", "of its own"),
             (vec![("world.regions", "1:na=a:1"), SECRET, WORLD], "region.name", "world.regions"),

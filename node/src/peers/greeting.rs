@@ -3,7 +3,7 @@
 //! The caller says who it is, of which world, with which disk, and what for. The called node welcomes it or says why not. Nodes
 //! that do not know the region yet ask it one question the same way.
 
-use super::{Lane, abroad::AbroadIdentity};
+use super::{Lane, WayOut, abroad::AbroadIdentity};
 use bytes::Buf;
 use serde::{Deserialize, Serialize};
 use sojourn_core::NodeId;
@@ -67,9 +67,13 @@ pub(super) enum Welcome {
 }
 
 /// Connects, says who and what for, and hears whether that is welcome.
-pub(super) async fn greet(address: &str, purpose: Purpose, timeout: Duration) -> io::Result<(TcpStream, Welcome)> {
+pub(super) async fn greet(
+    (out, address): (&WayOut, &str),
+    purpose: Purpose,
+    timeout: Duration,
+) -> io::Result<(TcpStream, Welcome)> {
     let greeting = async {
-        let mut stream = TcpStream::connect(address).await?;
+        let mut stream = out.connect(address).await?;
         tune(&stream)?;
         say(&mut stream, &Greeting { format: FRAME_FORMAT, purpose }).await?;
         let welcome = hear(&mut stream).await?;

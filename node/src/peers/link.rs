@@ -4,7 +4,7 @@
 //! caller reads.
 
 use super::{
-    Enquiry, FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, NoAnswer, Receiver, Roster,
+    Enquiry, FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, NoAnswer, Receiver, Roster, WayOut,
     abroad::AbroadRoster,
     greeting::{Identity, Purpose, Welcome, greet},
 };
@@ -19,6 +19,8 @@ use tokio::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The same to another region, which is two ways there and back.
+const CONNECT_ABROAD_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a question to a node may take: the answer may need the region's agreement.
 const ASK_TIMEOUT: Duration = Duration::from_secs(8);
 const RETRY_MIN: Duration = Duration::from_millis(20);
@@ -57,25 +59,26 @@ impl Network for TcpNetwork {
 /// The network to the nodes of other regions, whose numbers are those of [`AbroadRoster`].
 pub struct AbroadNetwork {
     roster: Arc<AbroadRoster>,
+    out: WayOut,
 }
 
 impl AbroadNetwork {
     /// A network that finds nodes in `roster`.
-    pub fn new(roster: Arc<AbroadRoster>) -> Self {
-        Self { roster }
+    pub fn new(roster: Arc<AbroadRoster>, out: WayOut) -> Self {
+        Self { roster, out }
     }
 }
 
 impl Network for AbroadNetwork {
     fn open(&self, peer: NodeId, lane: Lane, receiver: Arc<dyn Receiver>) -> mpsc::Sender<Bytes> {
         let (sender, frames) = mpsc::channel(FRAMES_IN_FLIGHT_MAX);
-        let directory = Directory::World(self.roster.clone());
+        let directory = Directory::World(self.roster.clone(), self.out.clone());
         tokio::spawn(Way { directory, peer, lane, receiver }.run(frames));
         sender
     }
 
     fn ask(&self, peer: NodeId, question: Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer>> {
-        TcpEnquiry.ask(self.roster.address(peer).unwrap_or_default(), question)
+        AbroadEnquiry(self.out.clone()).ask(self.roster.address(peer).unwrap_or_default(), question)
     }
 }
 
@@ -84,14 +87,22 @@ enum Directory {
     /// Those of the same region.
     Region(Identity, Arc<Roster>),
     /// Those of others.
-    World(Arc<AbroadRoster>),
+    World(Arc<AbroadRoster>, WayOut),
 }
 
 impl Directory {
     fn address(&self, peer: NodeId) -> Option<String> {
         match self {
             Self::Region(_, roster) => roster.address(peer),
-            Self::World(roster) => roster.address(peer),
+            Self::World(roster, _) => roster.address(peer),
+        }
+    }
+
+    /// How connections are opened, and how long that may take.
+    fn way_out(&self) -> (&WayOut, Duration) {
+        match self {
+            Self::Region(..) => (&WayOut::Direct, CONNECT_TIMEOUT),
+            Self::World(_, out) => (out, CONNECT_ABROAD_TIMEOUT),
         }
     }
 
@@ -102,7 +113,7 @@ impl Directory {
                 let Identity { region, node, disk } = identity.clone();
                 Some(Purpose::Frames { lane, world: roster.world(), region, node: node.0, disk })
             }
-            Self::World(roster) => roster.identity().map(|identity| Purpose::Abroad { lane, identity }),
+            Self::World(roster, _) => roster.identity().map(|identity| Purpose::Abroad { lane, identity }),
         }
     }
 }
@@ -143,7 +154,8 @@ impl Way {
         let unknown = || io::Error::new(io::ErrorKind::NotFound, "its address is not known");
         let address = self.directory.address(self.peer).ok_or_else(unknown)?;
         let purpose = self.directory.purpose(self.lane).ok_or_else(unknown)?;
-        match greet(&address, purpose, CONNECT_TIMEOUT).await? {
+        let (out, timeout) = self.directory.way_out();
+        match greet((out, &address), purpose, timeout).await? {
             (stream, Welcome::Frames) => Ok(stream),
             (_, Welcome::Refused(reason)) => Err(io::Error::new(io::ErrorKind::PermissionDenied, reason)),
             (_, Welcome::Answer(_)) => Err(io::Error::other("the peer answered a question that was not asked")),
@@ -189,8 +201,18 @@ pub struct TcpEnquiry;
 
 impl Enquiry for TcpEnquiry {
     fn ask(&self, address: String, question: Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer>> {
+        AbroadEnquiry(WayOut::Direct).ask(address, question)
+    }
+}
+
+/// Asks nodes of other regions likewise.
+pub struct AbroadEnquiry(pub WayOut);
+
+impl Enquiry for AbroadEnquiry {
+    fn ask(&self, address: String, question: Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer>> {
+        let out = self.0.clone();
         Box::pin(async move {
-            let reason = match greet(&address, Purpose::Question(question.into()), ASK_TIMEOUT).await {
+            let reason = match greet((&out, &address), Purpose::Question(question.into()), ASK_TIMEOUT).await {
                 Ok((_, Welcome::Answer(answer))) => return Ok(answer.into()),
                 Ok((_, Welcome::Refused(reason))) => reason,
                 Ok((_, Welcome::Frames)) => "it did not understand the question".to_owned(),

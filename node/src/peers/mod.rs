@@ -8,6 +8,7 @@ mod abroad;
 mod frame;
 mod greeting;
 mod link;
+mod proxy;
 mod roster;
 mod rpc;
 mod server;
@@ -15,7 +16,9 @@ pub mod simulated;
 
 pub use abroad::{AbroadIdentity, AbroadRoster, AbroadStranger};
 pub use greeting::{FRAME_FORMAT, Identity};
-pub use link::{AbroadNetwork, TcpEnquiry, TcpNetwork};
+pub use link::{AbroadEnquiry, AbroadNetwork, TcpEnquiry, TcpNetwork};
+pub use proxy::WayOut;
+pub(crate) use proxy::read_head;
 pub use roster::{Roster, Stranger};
 pub use rpc::{CallError, Reply, Rpc, RpcOptions, Service};
 pub use server::PeersServer;

@@ -18,7 +18,7 @@ pub use contacts::Contacts;
 
 use crate::{
     env::Env,
-    peers::{AbroadIdentity, AbroadNetwork, AbroadRoster, Enquiry, Receiver, Rpc, RpcOptions},
+    peers::{AbroadIdentity, AbroadNetwork, AbroadRoster, Enquiry, Receiver, Rpc, RpcOptions, WayOut},
     region::RegionNode,
 };
 use contacts::run_contact;
@@ -47,11 +47,11 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The gate to these regions.
-    pub fn new(env: &Env, neighbours: BTreeMap<RegionId, Neighbour>) -> Self {
+    /// The gate to these regions; `out` opens connections to them.
+    pub fn new(env: &Env, neighbours: BTreeMap<RegionId, Neighbour>, out: WayOut) -> Self {
         let names = neighbours.iter().map(|(id, neighbour)| (*id, neighbour.name.clone())).collect();
         let roster = Arc::new(AbroadRoster::new(names));
-        let network = Arc::new(AbroadNetwork::new(roster.clone()));
+        let network = Arc::new(AbroadNetwork::new(roster.clone(), out));
         let rpc = Rpc::new(env.clone(), network, RpcOptions::default());
         Self { neighbours, roster, rpc }
     }

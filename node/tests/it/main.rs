@@ -10,5 +10,6 @@ mod process;
 mod redis;
 mod region;
 mod resp;
+mod wan;
 mod wire;
 mod world;

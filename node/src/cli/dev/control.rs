@@ -1,6 +1,9 @@
 //! How another shell speaks to the running world: one line of JSON each way over a Unix socket in its directory.
 
-use super::directory::control_socket;
+use super::{
+    directory::control_socket,
+    wan::{Ask, LinkLine},
+};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -40,6 +43,11 @@ pub enum Request {
         /// The node's name.
         node: String,
     },
+    /// Look at the ways between regions, or change them.
+    Wan {
+        /// What is asked.
+        ask: Ask,
+    },
 }
 
 /// What is answered.
@@ -48,6 +56,8 @@ pub enum Request {
 pub enum Reply {
     /// How the nodes are.
     Nodes(Vec<NodeLine>),
+    /// How the ways between regions are.
+    Links(Vec<LinkLine>),
     /// It happened; a sentence about it.
     Done(String),
     /// It did not; why, and the mend.

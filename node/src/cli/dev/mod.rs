@@ -6,6 +6,7 @@ mod directory;
 mod page;
 mod plan;
 mod ports;
+mod wan;
 mod world;
 
 use super::output::{self, Format};
@@ -16,6 +17,7 @@ use directory::{DataDir, Founded};
 use plan::{BASE_PORT, NODES_MAX, Plan};
 use rand::TryRngCore;
 use std::{path::PathBuf, time::Duration};
+use wan::PairDelay;
 
 /// Where a world is kept if nothing else is said.
 pub const DATA_DIR: &str = ".data/dev";
@@ -26,6 +28,7 @@ pub const DATA_DIR: &str = ".data/dev";
 /// is ready and says how to use it. Ctrl-C ends all of it; what was stored is there again the next time, unless --fresh is given.
 ///
 /// Node j of region k (na 0, eu 1, apac 2) listens on 7400 + 100·k + 10·j: gRPC on that, Redis clients on +1, HTTP on +2, other nodes on +3.
+/// What goes from one region to another goes through 7400 + 100·k + 99, where `dev wan` delays, limits and cuts it.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = false, subcommand_negates_reqs = true)]
 pub struct DevArgs {
@@ -39,6 +42,10 @@ pub struct DevArgs {
     /// The regions to start, such as na,eu,apac
     #[arg(long, value_name = "NAMES", default_value = "na", value_delimiter = ',')]
     regions: Vec<String>,
+
+    /// How long what goes between two regions takes, one way, such as na-eu=80ms,na-apac=150ms,eu-apac=120ms
+    #[arg(long, value_name = "PAIRS", value_delimiter = ',')]
+    wan_delay: Vec<PairDelay>,
 
     /// How many nodes the region has
     #[arg(long, value_name = "COUNT", default_value_t = 3,
@@ -87,6 +94,9 @@ enum Act {
         /// Its name, such as na-2
         node: String,
     },
+    /// Look at the ways between regions, delay, limit, cut and heal them
+    #[command(subcommand)]
+    Wan(wan::Act),
 }
 
 /// Starts a world and runs it until it is told to end, or acts on the running one.
@@ -101,16 +111,23 @@ pub fn run(args: DevArgs) -> anyhow::Result<()> {
         Some(Act::Stop { node }) => (Request::Stop { node: node.clone() }, Format::Table),
         Some(Act::Cont { node }) => (Request::Cont { node: node.clone() }, Format::Table),
         Some(Act::Start { node }) => (Request::Start { node: node.clone() }, Format::Table),
+        Some(Act::Wan(act)) => {
+            let (ask, format) = act.request();
+            (Request::Wan { ask }, format)
+        }
     };
     match (control::ask(&args.data_dir, &request)?, format) {
         (Reply::Nodes(nodes), Format::Table) => output::print(&page::status(&nodes)),
         (Reply::Nodes(nodes), Format::Json) => output::print(&output::json(&nodes)?),
+        (Reply::Links(links), Format::Table) => output::print(&wan::links(&links)),
+        (Reply::Links(links), Format::Json) => output::print(&output::json(&links)?),
         (Reply::Done(text) | Reply::Refused(text), _) => output::print(&format!("{text}\n")),
     }
 }
 
 fn start(args: &DevArgs) -> anyhow::Result<()> {
     check_regions(&args.regions)?;
+    wan::check(&args.wan_delay, &args.regions)?;
     let data_dir = DataDir::take(&args.data_dir)?;
     let asked =
         Founded { world: fresh_world()?, regions: args.regions.clone(), base_port: args.base_port, nodes: args.nodes };
@@ -128,7 +145,10 @@ fn start(args: &DevArgs) -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Children end with the thread that started them, so everything runs on this one.
-    runtime.block_on(world::run(plan, args.restart_after.map(Duration::from_secs)))
+    runtime.block_on(async {
+        let wan = wan::open(&plan, &args.wan_delay).await?;
+        world::run(plan, wan, args.restart_after.map(Duration::from_secs)).await
+    })
 }
 
 fn check_regions(names: &[String]) -> anyhow::Result<()> {

@@ -28,11 +28,23 @@ pub fn welcome(plan: &Plan, nodes: &[NodeLine], program: &str, took: Duration) -
          Break it, from another shell\n\
          \x20 {program} dev kill {last}{at}     it stays down until `dev start {last}`\n\
          \x20 {program} dev stop {last}{at}     it is frozen until `dev cont {last}`\n\
-         \x20 {program} dev status{at}\n\n\
+         \x20 {program} dev status{at}\n\
+         {wan}\n\
          Ctrl-C ends all of it.\n",
         what = what(plan),
         s = if count == 1 { "" } else { "s" },
         nodes = addresses(nodes),
+        wan = ways(plan, program, &at),
+    )
+}
+
+/// What can be done to the ways between regions, if there are some.
+fn ways(plan: &Plan, program: &str, at: &str) -> String {
+    let [first, second, ..] = plan.regions.as_slice() else { return String::new() };
+    let pair = format!("{}-{}", first.name, second.name);
+    format!(
+        "\x20 {program} dev wan set {pair} --delay 80ms{at}\n\
+         \x20 {program} dev wan cut {pair}{at}     nothing arrives until `dev wan heal`\n"
     )
 }
 

@@ -9,6 +9,9 @@ pub const BASE_PORT: u16 = 7400;
 const REGION_STEP: u16 = 100;
 const NODE_STEP: u16 = 10;
 
+/// Where a region's nodes ask for connections to the other regions, from its first port on: behind its last node's ports.
+const WAY_OUT_PORT: u16 = REGION_STEP - 1;
+
 /// Regions by number.
 const USUAL_REGIONS: [&str; 3] = ["na", "eu", "apac"];
 
@@ -99,7 +102,26 @@ impl Plan {
             Some(PlannedNode { id, name, region: region.clone(), ports: Ports::of(base_port, region.id, index)? })
         };
         let nodes = all.map(node).collect::<Option<_>>()?;
-        Some(Self { data_dir: data_dir.to_owned(), world, regions, nodes })
+        let plan = Self { data_dir: data_dir.to_owned(), world, regions, nodes };
+        let ways_fit = plan.regions.len() < 2 || plan.regions.iter().all(|region| plan.way_out(region).is_some());
+        ways_fit.then_some(plan)
+    }
+
+    /// The first port of a region.
+    fn first_port(&self, region: &PlannedRegion) -> Option<u16> {
+        self.of_region(region).next().map(|node| node.ports.grpc)
+    }
+
+    /// Where a region's nodes ask for connections to other regions; none if there are no others, or no port is left.
+    pub fn way_out(&self, region: &PlannedRegion) -> Option<u16> {
+        let is_world = self.regions.len() > 1;
+        self.first_port(region).filter(|_| is_world)?.checked_add(WAY_OUT_PORT)
+    }
+
+    /// The ports of a region's nodes, also of those that are added by hand.
+    pub fn ports_of(&self, region: &PlannedRegion) -> std::ops::Range<u16> {
+        let first = self.first_port(region).unwrap_or_default();
+        first..first.saturating_add(WAY_OUT_PORT)
     }
 
     fn of_region<'a>(&'a self, region: &'a PlannedRegion) -> impl Iterator<Item = &'a PlannedNode> {
@@ -160,8 +182,9 @@ impl Plan {
             ("--listen-http", at(node.ports.http)),
             ("--listen-peers", at(node.ports.peers)),
         ];
+        let way_out = self.way_out(&node.region).map(|port| ("--world-proxy", at(port)));
         std::iter::once("serve".to_owned())
-            .chain(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]))
+            .chain(flags.into_iter().chain(way_out).flat_map(|(flag, value)| [flag.to_owned(), value]))
             .collect()
     }
 }
@@ -192,6 +215,8 @@ mod tests {
         let name = config.name_of(config.id);
         assert_eq!((name.as_str(), config.founders.len(), config.world), ("eu-1", 3, Some(7)));
         assert_eq!((config.listen.resp.port(), config.abroad.neighbours.len()), (7511, 1));
+        assert_eq!(config.abroad.way_out, crate::peers::WayOut::Proxy("127.0.0.1:7599".to_owned()));
+        assert_eq!(plan.ports_of(&plan.regions[1]), 7500..7599);
     }
 
     fn flag_of(key: &crate::config::Key) -> String {

@@ -9,17 +9,18 @@ use std::{io::ErrorKind, net::TcpListener};
 /// # Errors
 /// One is taken.
 pub fn check_free(plan: &Plan) -> anyhow::Result<()> {
-    for node in &plan.nodes {
-        for (what_for, port) in node.ports.all() {
-            match TcpListener::bind(("127.0.0.1", port)) {
-                Ok(_free) => {}
-                Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
-                    "port {port}, where {} listens for {what_for}, is taken by another program, perhaps another world: \
-                     end that, or choose ports with --base-port",
-                    node.name
-                ),
-                Err(error) => bail!("port {port} cannot be used: {error}; choose ports with --base-port"),
-            }
+    let nodes =
+        plan.nodes.iter().flat_map(|node| node.ports.all().map(|(what_for, port)| (&node.name, what_for, port)));
+    let regions = plan.regions.iter();
+    let ways_out = regions.filter_map(|region| Some((&region.name, "the way to other regions", plan.way_out(region)?)));
+    for (who, what_for, port) in nodes.chain(ways_out) {
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(_free) => {}
+            Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
+                "port {port}, where {who} listens for {what_for}, is taken by another program, perhaps another world: end \
+                 that, or choose ports with --base-port",
+            ),
+            Err(error) => bail!("port {port} cannot be used: {error}; choose ports with --base-port"),
         }
     }
     Ok(())

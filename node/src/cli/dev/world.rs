@@ -5,8 +5,9 @@ use super::{
     control::{self, Asked, NodeLine, Reply, Request},
     page,
     plan::{Plan, PlannedNode, Ports},
+    wan,
 };
-use crate::cli::output;
+use crate::{cli::output, wan::Wan};
 use anyhow::bail;
 use futures::{
     future::{BoxFuture, FutureExt},
@@ -58,6 +59,8 @@ struct Node {
 
 struct World {
     plan: Plan,
+    /// The ways between its regions, if it has several.
+    wan: Option<Wan>,
     nodes: Vec<Node>,
     running: FuturesUnordered<BoxFuture<'static, (usize, io::Result<ExitStatus>)>>,
     restarts: FuturesUnordered<BoxFuture<'static, usize>>,
@@ -70,7 +73,7 @@ struct World {
 ///
 /// # Errors
 /// A node does not start; what it said.
-pub async fn run(plan: Plan, restart_after: Option<Duration>) -> anyhow::Result<()> {
+pub async fn run(plan: Plan, wan: Option<Wan>, restart_after: Option<Duration>) -> anyhow::Result<()> {
     let (sender, mut ready) = mpsc::channel(16);
     for (index, node) in plan.nodes.iter().enumerate() {
         child::hear(&plan.notify_socket(node), index, sender.clone())?;
@@ -79,7 +82,7 @@ pub async fn run(plan: Plan, restart_after: Option<Duration>) -> anyhow::Result<
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
-    let mut world = World::new(plan, restart_after);
+    let mut world = World::new(plan, wan, restart_after);
     for index in 0..world.nodes.len() {
         world.start(index)?;
     }
@@ -107,7 +110,7 @@ pub async fn run(plan: Plan, restart_after: Option<Duration>) -> anyhow::Result<
 }
 
 impl World {
-    fn new(plan: Plan, restart_after: Option<Duration>) -> Self {
+    fn new(plan: Plan, wan: Option<Wan>, restart_after: Option<Duration>) -> Self {
         let node = |planned: &PlannedNode| Node {
             planned: planned.clone(),
             state: State::Down { ended: "was not started".to_owned() },
@@ -118,6 +121,7 @@ impl World {
         let nodes = plan.nodes.iter().map(node).collect();
         Self {
             plan,
+            wan,
             nodes,
             running: FuturesUnordered::new(),
             restarts: FuturesUnordered::new(),
@@ -195,6 +199,14 @@ impl World {
                 let _gone = reply.send(Reply::Nodes(self.lines()));
                 return Ok(());
             }
+            Request::Wan { ask } => {
+                let said = wan::act(self.wan.as_ref(), ask);
+                if let Reply::Done(text) = &said {
+                    self.tell(text)?;
+                }
+                let _gone = reply.send(said);
+                return Ok(());
+            }
             Request::Kill { node } | Request::Stop { node } | Request::Cont { node } | Request::Start { node } => node,
         };
         let Some(index) = self.nodes.iter().position(|node| node.planned.name == *name) else {
@@ -230,7 +242,7 @@ impl World {
                 let at = page::at(&self.plan.data_dir);
                 let _gone = reply.send(Reply::Done(format!("{name} is frozen until: sojourn dev cont {name}{at}")));
             }
-            (Request::Cont { .. } | Request::Status, Some(pid)) => {
+            (Request::Cont { .. } | Request::Status | Request::Wan { .. }, Some(pid)) => {
                 if let State::Frozen { was_ready } = self.nodes[index].state {
                     self.nodes[index].state = if was_ready { State::Ready } else { State::Starting };
                 }
