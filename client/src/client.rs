@@ -7,6 +7,7 @@ use crate::{
     nodes::Nodes,
     requests::Requests,
     retry::{RetryPolicy, Step, Trouble},
+    token::{Token, Tokens},
     watch::Changes,
 };
 use bytes::Bytes;
@@ -29,8 +30,12 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(50);
 
 /// A connection to a region. Cheap to clone; all clones share connections.
 ///
-/// Times are in ms since the Unix epoch by the nodes' clocks, sizes in bytes. Reads are linearizable. A write that was
-/// answered is on the disks of a quorum; one that ended in [`Error::Unavailable`] may have been applied, but not twice.
+/// Times are in ms since the Unix epoch by the nodes' clocks, sizes in bytes. A write that was answered is on the disks of a
+/// quorum; one that ended in [`Error::Unavailable`] may have been applied, but not twice.
+///
+/// Reads are linearizable in the region that orders the session. Elsewhere they may be up to a second old
+/// ([`Session::age_ms`]), but a client never sees less of a session than it has seen before, its own writes included. For
+/// users whose requests come to several clients, put [`Client::token`] into the cookie and give it to [`Client::resume`].
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -43,6 +48,7 @@ struct Inner {
     options: Builder,
     requests: Requests,
     clock: NodeClock,
+    tokens: Tokens,
 }
 
 /// How to connect.
@@ -96,7 +102,13 @@ impl Builder {
         let nodes = Nodes::new(self.addresses.clone());
         let requests = Requests::new(rand::random());
         let client = Client {
-            inner: Arc::new(Inner { nodes, options: self, requests, clock: NodeClock::new(0) }),
+            inner: Arc::new(Inner {
+                nodes,
+                options: self,
+                requests,
+                clock: NodeClock::new(0),
+                tokens: Tokens::default(),
+            }),
             on_behalf_of: None,
         };
         let topology = client.call(None, v1::TopologyRequest {}, topology).await?;
@@ -182,10 +194,25 @@ impl Client {
             // The machine slept, or a clock was set: nothing was created.
             Err((_, Meaning::ClockIs(now_ms))) => {
                 self.inner.clock.set(now_ms);
-                Ok(self.call(Some(slot), message(now_ms), create).await?.into())
+                Ok(self.created(self.call(Some(slot), message(now_ms), create).await?))
             }
-            created => Ok(created.map_err(|(error, _)| error)?.into()),
+            created => Ok(self.created(created.map_err(|(error, _)| error)?)),
         }
+    }
+
+    fn created(&self, answer: v1::CreateResponse) -> Created {
+        self.inner.tokens.hear(&SessionId::from_wire(answer.id.clone()), &answer.token);
+        answer.into()
+    }
+
+    /// What this client has seen of a session, for the cookie; none if nothing, or too long ago.
+    pub fn token(&self, id: &SessionId) -> Option<Token> {
+        self.inner.tokens.get(id)
+    }
+
+    /// Goes on where another client has seen a session: reads show no less of it from now on.
+    pub fn resume(&self, id: &SessionId, seen: Token) {
+        self.inner.tokens.see(id, seen);
     }
 
     /// Reads a session with all its fields; `None` if none lives.
@@ -211,8 +238,11 @@ impl Client {
     }
 
     async fn read(&self, id: &SessionId, fields: Vec<Bytes>, summary: bool) -> Result<Option<Session>, Error> {
-        let message = v1::GetRequest { id: id.to_wire(), fields, summary };
-        Ok(self.call(slot_of(id), message, get).await?.session.map(Session::from))
+        let token = self.token(id).map_or_else(String::new, |token| token.to_string());
+        let message = v1::GetRequest { id: id.to_wire(), fields, summary, token };
+        let v1::GetResponse { session, token, age_ms } = self.call(slot_of(id), message, get).await?;
+        self.inner.tokens.hear(id, &token);
+        Ok(session.map(|session| Session { age_ms, ..Session::from(session) }))
     }
 
     /// Replaces all fields of a session; never creates one.
@@ -242,13 +272,18 @@ impl Client {
         written: Result<v1::WriteResponse, (Error, Meaning)>,
     ) -> Result<Written, Error> {
         match written {
-            Ok(written) => Ok(written.into()),
+            Ok(written) => Ok(self.written(id, written)),
             Err((Error::Conflict { .. }, Meaning::CurrentIsCut)) => match self.get(id).await? {
                 Some(current) => Err(Error::Conflict { current: Box::new(current) }),
                 None => Err(Error::Gone),
             },
             Err((error, _)) => Err(error),
         }
+    }
+
+    fn written(&self, id: &SessionId, answer: v1::WriteResponse) -> Written {
+        self.inner.tokens.hear(id, &answer.token);
+        answer.into()
     }
 
     /// Moves a session's idle deadline on by its idle timeout; never past the absolute one.
@@ -258,7 +293,7 @@ impl Client {
     pub async fn touch(&self, id: &SessionId) -> Result<Written, Error> {
         let ticket = self.inner.requests.begin();
         let message = v1::TouchRequest { request: Some(ticket.id), id: id.to_wire() };
-        Ok(self.call(slot_of(id), message, touch).await?.into())
+        Ok(self.written(id, self.call(slot_of(id), message, touch).await?))
     }
 
     /// Gives a session a new minted id; the old one is dead at once. Do so at every login: an id that an attacker planted
@@ -282,7 +317,10 @@ impl Client {
         let ticket = self.inner.requests.begin();
         let made_at_ms = Some(self.inner.clock.now_ms());
         let message = v1::RenameRequest { request: Some(ticket.id), id: id.to_wire(), new_id, made_at_ms };
-        Ok(self.call(slot_of(id), message, rename).await?.into())
+        let answer = self.call(slot_of(id), message, rename).await?;
+        self.inner.tokens.end(id);
+        self.inner.tokens.hear(&SessionId::from_wire(answer.id.clone()), &answer.token);
+        Ok(answer.into())
     }
 
     /// Ends a session for good; says whether it lived.
@@ -292,7 +330,10 @@ impl Client {
     pub async fn destroy(&self, id: &SessionId) -> Result<bool, Error> {
         let ticket = self.inner.requests.begin();
         let message = v1::DestroyRequest { request: Some(ticket.id), id: id.to_wire() };
-        Ok(self.call(slot_of(id), message, destroy).await?.destroyed)
+        let answer = self.call(slot_of(id), message, destroy).await?;
+        self.inner.tokens.hear(id, &answer.token);
+        self.inner.tokens.end(id);
+        Ok(answer.destroyed)
     }
 
     /// Begins a login, before the password is checked: a session that is created with what this answers does not outlive a

@@ -28,6 +28,7 @@ mod nodes;
 mod requests;
 pub mod retry;
 mod session;
+mod token;
 mod watch;
 mod write;
 
@@ -36,5 +37,6 @@ pub use error::{Error, Reason};
 pub use id::SessionId;
 pub use listing::{Filter, Listing};
 pub use session::{Created, Expiry, Login, Owner, Revoked, Session, Total, Version, Written};
+pub use token::{BadToken, Token};
 pub use watch::{Change, ChangeKind, Changes, Event};
 pub use write::{NewSession, Patch, Put};

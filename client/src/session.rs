@@ -75,6 +75,8 @@ pub struct Session {
     pub bytes: u64,
     /// Those fields that were asked for; none in listings.
     pub fields: BTreeMap<Bytes, Bytes>,
+    /// How old the copy may be that was read, in ms; 0 where the session's home has answered. Listings do not tell.
+    pub age_ms: u64,
 }
 
 impl Session {
@@ -206,24 +208,25 @@ impl From<v1::Session> for Session {
             field_count,
             bytes,
             fields: fields.into_iter().map(|v1::Field { name, value }| (name, value)).collect(),
+            age_ms: 0,
         }
     }
 }
 
 impl From<v1::CreateResponse> for Created {
-    fn from(v1::CreateResponse { id, version, deadline_ms }: v1::CreateResponse) -> Self {
+    fn from(v1::CreateResponse { id, version, deadline_ms, token: _ }: v1::CreateResponse) -> Self {
         Self { id: SessionId::from_wire(id), version: version.unwrap_or_default().into(), deadline_ms }
     }
 }
 
 impl From<v1::RenameResponse> for Created {
-    fn from(v1::RenameResponse { id, version, deadline_ms }: v1::RenameResponse) -> Self {
+    fn from(v1::RenameResponse { id, version, deadline_ms, token: _ }: v1::RenameResponse) -> Self {
         Self { id: SessionId::from_wire(id), version: version.unwrap_or_default().into(), deadline_ms }
     }
 }
 
 impl From<v1::WriteResponse> for Written {
-    fn from(v1::WriteResponse { version, deadline_ms }: v1::WriteResponse) -> Self {
+    fn from(v1::WriteResponse { version, deadline_ms, token: _ }: v1::WriteResponse) -> Self {
         Self { version: version.unwrap_or_default().into(), deadline_ms }
     }
 }

@@ -123,6 +123,10 @@ async fn requests_without_sense_are_told_the_mend() {
     let refused = node.watch(request("mended", token)).await.expect_err("no token");
     assert_eq!(detail_of(&refused).map(|detail| detail.reason()), Some(v1::Reason::BadToken));
 
+    let seen = v1::GetRequest { id: id.clone(), token: "nonsense".to_owned(), ..Default::default() };
+    let refused = node.get(request("mended", seen)).await.expect_err("no token");
+    assert_eq!(detail_of(&refused).map(|detail| detail.reason()), Some(v1::Reason::BadToken));
+
     // One name for two writes.
     let name = Some(v1::RequestId { origin: 77, sequence: 1, settled: 1 });
     node.touch(request("mended", v1::TouchRequest { request: name, id: id.clone() })).await.expect("touched");

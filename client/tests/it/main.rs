@@ -6,5 +6,6 @@ mod failover;
 mod many;
 mod raw;
 mod region;
+mod tokens;
 mod watching;
 mod world;

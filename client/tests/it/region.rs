@@ -64,23 +64,31 @@ impl Region {
 
     /// Two new regions of one world, `na` and `eu`, with different numbers of shards.
     pub async fn start_two(name: &str) -> [Self; 2] {
-        let ports = free_ports(2);
-        let (of_na, of_eu) = ports.split_at(NODES * PORTS_PER_NODE);
-        let entrance = |ports: &[u16]| format!("127.0.0.1:{}", ports[3]);
+        Self::start_world(name, [("na", 4), ("eu", 3)]).await
+    }
+
+    /// New regions of one world, each with so many shards.
+    pub async fn start_world<const N: usize>(name: &str, regions: [(&str, u32); N]) -> [Self; N] {
+        let ports = free_ports(N);
+        let of_region = |id: usize| &ports[id * NODES * PORTS_PER_NODE..][..NODES * PORTS_PER_NODE];
+        let entrances = regions.iter().enumerate();
+        let entrances = entrances.map(|(id, (region, _))| format!("{id}:{region}=127.0.0.1:{}", of_region(id)[3]));
         let world = [
             ("region.world", "7".to_owned()),
             ("world.secret", "known to the tests of this world only".to_owned()),
-            ("world.regions", format!("0:na={},1:eu={}", entrance(of_na), entrance(of_eu))),
+            ("world.regions", entrances.collect::<Vec<_>>().join(",")),
         ];
-        let prepare = |region: &str, id: &str, shards: &str, ports: &[u16]| {
-            let own = [("region.id", id), ("region.name", region), ("region.shards", shards)];
-            let own = own.map(|(key, value)| (key, value.to_owned()));
-            Self::prepare(&format!("{name}-{region}"), ports, &[&world[..], &own].concat())
-        };
-        let (mut na, mut eu) = (prepare("na", "0", "4", of_na), prepare("eu", "1", "3", of_eu));
-        futures::future::join(na.revive_all(), eu.revive_all()).await;
-        futures::future::join(na.until_ready(), eu.until_ready()).await;
-        [na, eu]
+        let mut id = 0;
+        let mut started = regions.map(|(region, shards)| {
+            let own = [("region.id", id.to_string()), ("region.name", region.to_owned())];
+            let own = [&world[..], &own, &[("region.shards", shards.to_string())]].concat();
+            let prepared = Self::prepare(&format!("{name}-{region}"), of_region(id), &own);
+            id += 1;
+            prepared
+        });
+        futures::future::join_all(started.iter_mut().map(Self::revive_all)).await;
+        futures::future::join_all(started.iter().map(Self::until_ready)).await;
+        started
     }
 
     fn prepare(name: &str, ports: &[u16], more: &[(&str, String)]) -> Self {
@@ -128,6 +136,11 @@ impl Region {
             drop(running);
             runtime.shutdown_background();
         }
+    }
+
+    /// Ends all nodes at once.
+    pub fn kill_all(&mut self) {
+        (0..NODES).for_each(|node| self.kill(node));
     }
 
     /// Waits until all nodes that live know a leader of every shard.
@@ -214,7 +227,7 @@ impl Region {
 impl Drop for Region {
     /// A runtime must not be dropped where others run.
     fn drop(&mut self) {
-        (0..NODES).for_each(|node| self.kill(node));
+        self.kill_all();
     }
 }
 

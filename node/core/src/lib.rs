@@ -27,6 +27,7 @@ pub mod session;
 pub mod slots;
 pub mod state;
 pub mod stream;
+pub mod token;
 pub mod tombstones;
 pub mod touch;
 pub mod travel;
@@ -36,3 +37,4 @@ pub use ids::{Key, KeyError, NamespaceId, NodeId, RegionId, ShardId, Slot, SlotT
 pub use query::{Answer, Projection, Query, View};
 pub use session::{Body, Fields, Incarnation, Kind, Life, Owner, Record, Used, Version};
 pub use state::{Effect, Event, Plants, State};
+pub use token::Token;

@@ -3,7 +3,7 @@
 use crate::{
     ids::{RegionId, Stamp},
     query::View,
-    session::Version,
+    session::{Incarnation, Version},
 };
 
 /// What a caller is told.
@@ -23,8 +23,10 @@ pub enum Outcome {
     Members(Vec<Box<[u8]>>),
     /// Members with their scores.
     Scored(Vec<(Box<[u8]>, f64)>),
-    /// A session was written: its version and when it now ends.
+    /// A session was written: what it is now and when it ends.
     Written {
+        /// Which session under the id.
+        incarnation: Incarnation,
         /// The version after the write.
         version: Version,
         /// The earlier of its deadlines.

@@ -23,6 +23,16 @@ pub enum FieldsFormat {
     Json,
 }
 
+/// Where sessions are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reads {
+    /// Wherever a copy is fresh enough for the caller.
+    #[default]
+    Anywhere,
+    /// At home only.
+    Home,
+}
+
 /// One namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
@@ -80,11 +90,18 @@ pub struct Policy {
     pub label_paths: BTreeMap<String, String>,
     /// Fields (JSON paths where `fields` is JSON) that are never stored.
     pub redact: Vec<String>,
+    /// Where sessions are read.
+    pub reads: Reads,
+    /// How long a read waits for a copy that has not reached what its caller has seen, before it goes home.
+    pub wait_fresh_ms: u64,
 }
 
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 const KIB: u64 = 1024;
+
+/// See [`Policy::wait_fresh_ms`].
+const WAIT_FRESH_MS: u64 = 50;
 
 /// How long tombstones are kept at least, so that a retry of a slow request still finds what happened.
 pub const TOMBSTONE_MS_MIN: u64 = 5 * MINUTE_MS;
@@ -110,6 +127,8 @@ impl Default for Policy {
             user_path: String::new(),
             label_paths: BTreeMap::new(),
             redact: Vec::new(),
+            reads: Reads::Anywhere,
+            wait_fresh_ms: WAIT_FRESH_MS,
         }
     }
 }

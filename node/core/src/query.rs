@@ -3,6 +3,7 @@
 use crate::{
     ids::{Key, NamespaceId, Slot, Stamp},
     session::{Fields, Incarnation, Kind, Owner, Version},
+    token::Token,
 };
 
 /// How much of a session a reader needs.
@@ -74,6 +75,15 @@ pub enum Query {
         key: Key,
         /// How much of it.
         projection: Projection,
+    },
+    /// One session, no less of it than the caller has seen. Answers `Seen`.
+    GetSince {
+        /// Which.
+        key: Key,
+        /// How much of it.
+        projection: Projection,
+        /// What the caller has seen; none for nothing.
+        token: Option<Token>,
     },
     /// A page of a namespace in a stable order: by slot, then by a hash of the id; with only [`Filter::expiring_before`], by
     /// deadline first. A session that passes the filter all along comes at least once, unless its deadline is shortened while
@@ -166,6 +176,15 @@ pub struct Line {
 pub enum Answer {
     /// A session, or none that lives.
     Record(Option<Box<View>>),
+    /// A session, or none that lives, as one copy of it shows it.
+    Seen {
+        /// The session.
+        view: Option<Box<View>>,
+        /// What the caller has seen by now; none of a session that nobody knows.
+        token: Option<Token>,
+        /// How old the copy may be; 0 of what its home has answered.
+        age_ms: u64,
+    },
     /// A page; `next` is where to go on, `None` at the end of this shard.
     Page {
         /// Sessions that passed the filter.

@@ -68,8 +68,8 @@ pub fn answer(
     let (deadline, outcome) = match op {
         Op::Touch => {
             let deadline = Times::touched(now, rules, record).idle_deadline.max(known);
-            let outcome =
-                Outcome::Written { version: record.version, deadline: deadline.min(record.absolute_deadline) };
+            let Record { incarnation, version, absolute_deadline, .. } = *record;
+            let outcome = Outcome::Written { incarnation, version, deadline: deadline.min(absolute_deadline) };
             (deadline, outcome)
         }
         Op::SetExpiry { expiry, condition } => {

@@ -65,13 +65,14 @@ impl Api {
     /// Reads a session.
     ///
     /// # Errors
-    /// Bad ids, and when the region does not answer.
+    /// Bad ids and tokens, and when the region does not answer.
     pub async fn get(&self, room: &Room<'_>, call: calls::Get) -> Result<Got, Failure> {
-        let calls::Get { id, projection } = call;
+        let calls::Get { id, projection, token } = call;
         let key = room.key(&id)?.0;
-        match self.read(None, Query::Get { key, projection }).await? {
-            Answer::Record(view) => Ok(Got { id, view }),
-            Answer::Page { .. } | Answer::Total { .. } | Answer::Epoch(_) => Err(Failure::Loading),
+        let token = token.map(|text| text.parse().map_err(|_| Failure::BadToken("session"))).transpose()?;
+        match self.read(None, Query::GetSince { key, projection, token }).await? {
+            Answer::Seen { view, token, age_ms } => Ok(Got { id, view, token, age_ms }),
+            Answer::Record(_) | Answer::Page { .. } | Answer::Total { .. } | Answer::Epoch(_) => Err(Failure::Loading),
         }
     }
 

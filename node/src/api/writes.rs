@@ -3,8 +3,8 @@
 use super::{Api, Room};
 use crate::{region::backend::Unavailable, world::guide::Wish};
 use sojourn_core::{
-    Command, Expiry, Fields, Key, Kind, Op, Outcome, Owner, Projection, Refusal, Request, Slot, Stamp, Version, View,
-    ids::SLOTS, mint::Minted, state::ANSWER_MS_MAX,
+    Command, Expiry, Fields, Key, Kind, Op, Outcome, Owner, Projection, Refusal, Request, Slot, Stamp, Token, Version,
+    View, ids::SLOTS, mint::Minted, state::ANSWER_MS_MAX,
 };
 use sojourn_proto::sessions::{
     Failure,
@@ -37,8 +37,8 @@ impl Api {
         let kind = if is_plain(&fields) { Kind::String } else { Kind::Hash };
         let absolute_deadline = minted.map(|minted| minted.absolute_deadline);
         let op = Op::Create { kind, fields, expiry, absolute_deadline, owner };
-        let Written { version, deadline } = written(self.write(room, request, &key, minted, op).await?)?;
-        Ok(Named { id: key.id().into(), version, deadline })
+        let written = written(self.write(room, request, &key, minted, op).await?)?;
+        Ok(Named { id: key.id().into(), written })
     }
 
     /// Replaces all fields.
@@ -94,10 +94,10 @@ impl Api {
     pub async fn destroy(&self, room: &Room<'_>, call: One) -> Result<Destroyed, Failure> {
         let One { request, id } = call;
         let (key, minted) = room.key(&id)?;
-        match self.write(room, request, &key, minted, Op::Destroy).await? {
-            Outcome::Count(count) => Ok(Destroyed(count > 0)),
-            _other => Err(Failure::RequestReused),
-        }
+        // What it was says what is over.
+        let before = (key.clone(), Op::Read { projection: Projection::Summary });
+        let steps = vec![before, (key.clone(), Op::Destroy)];
+        ended(self.write(room, request, &key, minted, Op::Exec { watched: Vec::new(), steps }).await?)
     }
 
     /// Gives a session another id, in the same slot and in one step.
@@ -119,8 +119,9 @@ impl Api {
             (to.clone(), Op::Read { projection: Projection::Summary }),
         ];
         let outcome = self.write(room, request, &key, minted, Op::Exec { watched: Vec::new(), steps }).await?;
-        let View { version, idle_deadline, absolute_deadline, .. } = renamed(outcome)?;
-        Ok(Named { id: to.id().into(), version, deadline: idle_deadline.min(absolute_deadline) })
+        let view = renamed(outcome)?;
+        let deadline = view.idle_deadline.min(view.absolute_deadline);
+        Ok(Named { id: to.id().into(), written: Written { token: Token::of(&view), deadline } })
     }
 
     async fn write(
@@ -201,7 +202,22 @@ fn is_plain(fields: &Fields) -> bool {
 
 fn written(outcome: Outcome) -> Result<Written, Failure> {
     match outcome {
-        Outcome::Written { version, deadline } => Ok(Written { version, deadline }),
+        Outcome::Written { incarnation, version, deadline } => {
+            Ok(Written { token: Token { incarnation, version, ended: false }, deadline })
+        }
+        _other => Err(Failure::RequestReused),
+    }
+}
+
+/// What became of a session that was read and destroyed in one step.
+fn ended(outcome: Outcome) -> Result<Destroyed, Failure> {
+    let Outcome::Many(outcomes) = outcome else { return Err(Failure::RequestReused) };
+    match <[Outcome; 2]>::try_from(outcomes) {
+        Ok([Outcome::Record(view), Outcome::Count(count)]) => {
+            let token = view.map(|view| Token::of(&view).ended());
+            Ok(Destroyed { destroyed: count > 0, token })
+        }
+        Ok([_, Outcome::Refused(refusal)]) => Err(refusal.into()),
         _other => Err(Failure::RequestReused),
     }
 }

@@ -84,6 +84,8 @@ mod tests {
             ("label_paths", "plan=plan,role=user.role"),
             ("redact", "password,creditCard"),
             ("foreign_ids", "false"),
+            ("reads", "home"),
+            ("wait_fresh", "20ms"),
         ] {
             change(&mut changed, name, value).expect(name);
             let setting = SETTINGS.iter().find(|setting| setting.name == name).expect("known");

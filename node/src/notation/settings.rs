@@ -1,12 +1,15 @@
 //! All settings of a namespace, once: flags, help, JSON and tables are made from this table.
 
 use super::{Setting, parse_duration, parse_size, show_duration, show_size};
-use sojourn_core::policy::{AfterDestroy, FieldsFormat};
+use sojourn_core::policy::{AfterDestroy, FieldsFormat, Reads};
 use std::collections::BTreeMap;
 
 const DURATION: &str = "a duration such as 30m or 14d";
 const DURATION_OR_NONE: &str = "a duration such as 30m or 14d, or none";
 const SIZE: &str = "a size such as 100KiB";
+
+/// Longer than this, every way home is shorter.
+const WAIT_FRESH_MS_MAX: u64 = 1_000;
 
 /// All settings.
 pub const SETTINGS: &[Setting] = &[
@@ -184,6 +187,32 @@ pub const SETTINGS: &[Setting] = &[
         form: "names or JSON paths, separated by commas",
         show: |policy| policy.redact.join(","),
         set: |policy, text| put(&mut policy.redact, Some(list(text).map(str::to_owned).collect())),
+    },
+    Setting {
+        name: "reads",
+        value: "anywhere|home",
+        help: "Where sessions are read: from any region's copy that is fresh enough, or always in the region that orders them",
+        form: "anywhere or home",
+        show: |policy| match policy.reads {
+            Reads::Anywhere => "anywhere".to_owned(),
+            Reads::Home => "home".to_owned(),
+        },
+        set: |policy, text| {
+            let reads = match text {
+                "anywhere" => Some(Reads::Anywhere),
+                "home" => Some(Reads::Home),
+                _ => None,
+            };
+            put(&mut policy.reads, reads)
+        },
+    },
+    Setting {
+        name: "wait_fresh",
+        value: "DURATION",
+        help: "How long a read waits for a copy that does not show yet what its caller has seen, before it goes home",
+        form: "a duration up to 1s, such as 50ms; 0 to go home at once",
+        show: |policy| show_duration(policy.wait_fresh_ms),
+        set: |policy, text| put(&mut policy.wait_fresh_ms, parse_duration(text).filter(|ms| *ms <= WAIT_FRESH_MS_MAX)),
     },
 ];
 

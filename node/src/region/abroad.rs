@@ -16,10 +16,12 @@ use crate::{
 };
 use futures::future::{BoxFuture, Either, join_all};
 use sojourn_core::{
-    Answer, Command, Condition, Key, Life, Op, Outcome, Projection, Query, Refusal, RegionId, Stamp, mint::Provenance,
+    Answer, Command, Condition, Key, Life, Op, Outcome, Projection, Query, Refusal, RegionId, Stamp, Token,
+    mint::Provenance,
+    policy::{Policy, Reads},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How often a write follows a session that changes its home meanwhile.
 const HOPS_MAX: u32 = 3;
@@ -59,6 +61,27 @@ enum Place {
     Away(RegionId),
     /// This region does not know it; another one may.
     Unknown,
+}
+
+/// Where the answer to a read is.
+pub enum Found {
+    /// Here, in a copy that may be so old.
+    Here {
+        /// Zero of what this region orders.
+        age: Duration,
+    },
+    /// Another region has answered.
+    Elsewhere(Answer),
+}
+
+/// Whether a copy answers for its home.
+enum Standing {
+    /// It does; it may be so old.
+    Answers(Duration),
+    /// It will, once it shows what the caller has seen.
+    Behind,
+    /// It does not.
+    Stale,
 }
 
 /// Tells which region is asked, for the shards that a node leads.
@@ -194,29 +217,93 @@ impl Ways {
         silent.map_or(Ok(None), Err)
     }
 
-    /// The answer of other regions to a read; none where this one answers.
-    async fn read(&self, held: &Shard, now: Stamp, query: &Query) -> Result<Option<Answer>, NotProposed> {
-        let Query::Get { key, projection } = query else { return Ok(None) };
-        match self.place(held, key) {
-            Place::Here => Ok(None),
-            Place::Away(home) if self.may_answer(held, now, home, key) => Ok(None),
+    /// Where the answer to a read is: in another region only where no copy here vouches for itself.
+    async fn read(&self, held: &Shard, now: Stamp, query: &Query) -> Result<Found, NotProposed> {
+        let (key, projection, token) = match query {
+            Query::Get { key, projection } => (key, projection, None),
+            Query::GetSince { key, projection, token } => (key, projection, *token),
+            _ => return Ok(Found::Here { age: Duration::ZERO }),
+        };
+        let answer = match self.place(held, key) {
+            Place::Here => return Ok(Found::Here { age: Duration::ZERO }),
             Place::Away(home) => {
+                if let Some(age) = self.age_of_copy(held, now, home, (key, token)).await {
+                    return Ok(Found::Here { age });
+                }
                 let answer = self.abroad.read(home, key.clone(), projection.clone()).await;
-                answer.map(Some).map_err(|error| not_proposed(home, &error))
+                answer.map_err(|error| not_proposed(home, &error))?
             }
             Place::Unknown => {
                 let found = self.find(held, key, projection).await?;
-                Ok(Some(found.map_or(Answer::Record(None), |(_, answer)| answer)))
+                found.map_or(Answer::Record(None), |(_, answer)| answer)
+            }
+        };
+        Ok(Found::Elsewhere(as_asked(query, answer)))
+    }
+
+    /// The age of the copy here if it answers for a session of `home`: now, or in a moment.
+    async fn age_of_copy(
+        &self,
+        held: &Shard,
+        now: Stamp,
+        home: RegionId,
+        (key, token): (&Key, Option<Token>),
+    ) -> Option<Duration> {
+        let agreed = self.agreed.machine().now();
+        let policy = agreed.namespaces.get(&key.namespace()).map(|namespace| &namespace.policy);
+        let Policy { reads, wait_fresh_ms, .. } = policy?;
+        if *reads == Reads::Home {
+            return None;
+        }
+        let deadline = Instant::now() + Duration::from_millis(*wait_fresh_ms);
+        let sessions = held.group.machine();
+        loop {
+            let fed = sessions.fed();
+            tokio::pin!(fed);
+            fed.as_mut().enable();
+            match self.standing(held, now, home, (key, token)) {
+                Standing::Answers(age) => return Some(age),
+                Standing::Behind => timeout_at(deadline, fed).await.ok()?,
+                Standing::Stale => return None,
             }
         }
     }
 
-    /// Whether the copy here answers for a session of `home`.
-    fn may_answer(&self, held: &Shard, now: Stamp, home: RegionId, key: &Key) -> bool {
-        let Some(record) = held.group.machine().record(key) else { return false };
-        // Its leader may know of a later deadline than it has logged.
-        let doubtful = record.life == Life::Live && record.deadline() <= now;
-        !doubtful && held.copies().is_some_and(|copies| copies.answers_for(home, key))
+    fn standing(&self, held: &Shard, now: Stamp, home: RegionId, (key, token): (&Key, Option<Token>)) -> Standing {
+        let Some(copies) = held.copies() else { return Standing::Stale };
+        let Some(age) = copies.age(home, key.slot()) else { return Standing::Stale };
+        match (held.group.machine().record(key), token) {
+            (None, None) => Standing::Stale,
+            (None, Some(_)) => Standing::Behind,
+            // Its leader may know of a later deadline than it has logged.
+            (Some(record), _) if record.life == Life::Live && record.deadline() <= now => Standing::Stale,
+            (Some(record), Some(token)) if token.is_reached_by(&record) => Standing::Answers(age),
+            (Some(_), Some(_)) => Standing::Behind,
+            (Some(_), None) if copies.answers_for(home, key) => Standing::Answers(age),
+            (Some(_), None) => Standing::Stale,
+        }
+    }
+}
+
+/// What another region has answered, in the form that was asked for.
+fn as_asked(query: &Query, answer: Answer) -> Answer {
+    match (query, answer) {
+        (Query::GetSince { token, .. }, Answer::Record(view)) => {
+            // Who orders it knows of none: what the caller has seen is over.
+            let token = view.as_ref().map(|view| Token::of(view)).or_else(|| token.map(Token::ended));
+            Answer::Seen { view, token, age_ms: 0 }
+        }
+        (_, answer) => answer,
+    }
+}
+
+/// An answer of a copy that may be so old.
+pub(super) fn aged(answer: Answer, age: Duration) -> Answer {
+    match answer {
+        Answer::Seen { view, token, .. } => {
+            Answer::Seen { view, token, age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX) }
+        }
+        answer => answer,
     }
 }
 
@@ -244,16 +331,11 @@ impl Inner {
         Either::Right(async move { ways.write(&held, bundle.commands()).await })
     }
 
-    /// The answer of other regions to a read; none where this one answers.
-    pub(super) async fn read_away(
-        &self,
-        held: &Shard,
-        now: Stamp,
-        query: &Query,
-    ) -> Result<Option<Answer>, NotProposed> {
+    /// Where the answer to a read is.
+    pub(super) async fn read_away(&self, held: &Shard, now: Stamp, query: &Query) -> Result<Found, NotProposed> {
         match self.ways.get() {
             Some(ways) => ways.read(held, now, query).await,
-            None => Ok(None),
+            None => Ok(Found::Here { age: Duration::ZERO }),
         }
     }
 }

@@ -95,6 +95,12 @@ impl Copies {
         heard.is_some_and(|heard| heard + STALE_MAX >= self.clock.boot() && heard > touched)
     }
 
+    /// How old what is here of a region may be; none if it is too old to answer.
+    pub(super) fn age(&self, home: RegionId, slot: Slot) -> Option<Duration> {
+        let heard = self.known.lock().heard_of(home, slot)?;
+        Some(self.clock.boot().saturating_sub(heard)).filter(|age| *age <= STALE_MAX)
+    }
+
     /// Whether a region was not heard of for so long that it cannot be waited for.
     pub(super) fn has_lost(&self, home: RegionId, slot: Slot) -> bool {
         let heard = self.known.lock().heard_of(home, slot).unwrap_or(self.began);
@@ -170,8 +176,10 @@ mod tests {
         heard(&copies, 5_100);
         assert!(copies.answers_for(EU, &key(1)));
         assert_eq!(copies.found(&key(1)), None, "the copy is here by now");
+        assert_eq!(copies.age(EU, key(1).slot()), Some(Duration::from_millis(100)));
         pass(6_101);
         assert!(!copies.answers_for(EU, &key(1)), "too old");
+        assert_eq!(copies.age(EU, key(1).slot()), None);
         assert!(!copies.has_lost(EU, key(1).slot()));
         pass(15_101);
         assert!(copies.has_lost(EU, key(1).slot()));

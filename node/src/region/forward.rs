@@ -1,7 +1,7 @@
 //! The way of a request to the leader of its shard, here or on another node, again until somebody answers.
 
 use super::{
-    abroad::Reach,
+    abroad::{Found, Reach, aged},
     backend::{REQUEST_TIMEOUT, Unavailable},
     calls,
     leaders::Lead,
@@ -118,11 +118,10 @@ impl Inner {
         let now = shard.proposer.lead()?;
         let mut answers = Vec::with_capacity(queries.len());
         for query in queries {
-            if let Some(answer) = self.read_away(&shard, now, query).await? {
-                answers.push(answer);
-                continue;
-            }
-            answers.push(self.read_settled(&shard, now, query).await?);
+            answers.push(match self.read_away(&shard, now, query).await? {
+                Found::Here { age } => aged(self.read_settled(&shard, now, query).await?, age),
+                Found::Elsewhere(answer) => answer,
+            });
         }
         Ok(answers)
     }

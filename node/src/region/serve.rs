@@ -50,7 +50,9 @@ impl Backend for RegionNode {
             let Some(region) = inner.agreed() else { return vec![Err(Unavailable::Loading); reads.len()] };
             let items = reads.into_iter().map(|Read { shard, query }| {
                 let shard = shard.unwrap_or_else(|| match &query {
-                    Query::Get { key, .. } | Query::GetAtHome { key, .. } => region.slots.shard(key.slot()),
+                    Query::Get { key, .. } | Query::GetAtHome { key, .. } | Query::GetSince { key, .. } => {
+                        region.slots.shard(key.slot())
+                    }
                     Query::CountSlot { slot, .. } => region.slots.shard(*slot),
                     Query::Scan { .. } | Query::Count { .. } | Query::RevocationEpoch { .. } | Query::Random { .. } => {
                         ShardId(0)

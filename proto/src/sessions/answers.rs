@@ -5,24 +5,22 @@ use super::{
     v1,
 };
 use bytes::Bytes;
-use sojourn_core::{Owner, Stamp, Version, View, query::Line};
+use sojourn_core::{Owner, Stamp, Token, Version, View, query::Line};
 
 /// A session was created, or renamed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Named {
     /// Its id.
     pub id: Box<[u8]>,
-    /// Its version.
-    pub version: Version,
-    /// The earlier of its deadlines.
-    pub deadline: Stamp,
+    /// What it is now.
+    pub written: Written,
 }
 
 /// A session was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// Its version.
-    pub version: Version,
+    /// What the caller has seen by now: its version, and which session that is.
+    pub token: Token,
     /// The earlier of its deadlines.
     pub deadline: Stamp,
 }
@@ -34,11 +32,20 @@ pub struct Got {
     pub id: Box<[u8]>,
     /// What there is.
     pub view: Option<Box<View>>,
+    /// What the caller has seen by now; none of a session that nobody knows.
+    pub token: Option<Token>,
+    /// How old the copy may be that answered; 0 of what its home has answered.
+    pub age_ms: u64,
 }
 
 /// Whether a session was destroyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Destroyed(pub bool);
+pub struct Destroyed {
+    /// Whether it lived.
+    pub destroyed: bool,
+    /// What the caller has seen by now; none if nothing lived.
+    pub token: Option<Token>,
+}
 
 /// A user's revocation epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,33 +128,38 @@ pub struct News {
 }
 
 impl From<Named> for v1::CreateResponse {
-    fn from(Named { id, version, deadline }: Named) -> Self {
-        Self { id: shared(id), version: Some(version.into()), deadline_ms: deadline }
+    fn from(Named { id, written: Written { token, deadline } }: Named) -> Self {
+        Self { id: shared(id), version: Some(token.version.into()), deadline_ms: deadline, token: token.to_string() }
     }
 }
 
 impl From<Named> for v1::RenameResponse {
-    fn from(Named { id, version, deadline }: Named) -> Self {
-        Self { id: shared(id), version: Some(version.into()), deadline_ms: deadline }
+    fn from(Named { id, written: Written { token, deadline } }: Named) -> Self {
+        Self { id: shared(id), version: Some(token.version.into()), deadline_ms: deadline, token: token.to_string() }
     }
 }
 
 impl From<Written> for v1::WriteResponse {
-    fn from(Written { version, deadline }: Written) -> Self {
-        Self { version: Some(version.into()), deadline_ms: deadline }
+    fn from(Written { token, deadline }: Written) -> Self {
+        Self { version: Some(token.version.into()), deadline_ms: deadline, token: token.to_string() }
     }
 }
 
 impl From<Got> for v1::GetResponse {
-    fn from(Got { id, view }: Got) -> Self {
-        Self { session: view.map(|view| session(shared(id), *view)) }
+    fn from(Got { id, view, token, age_ms }: Got) -> Self {
+        Self { session: view.map(|view| session(shared(id), *view)), token: text(token), age_ms }
     }
 }
 
 impl From<Destroyed> for v1::DestroyResponse {
-    fn from(Destroyed(destroyed): Destroyed) -> Self {
-        Self { destroyed }
+    fn from(Destroyed { destroyed, token }: Destroyed) -> Self {
+        Self { destroyed, token: text(token) }
     }
+}
+
+/// A token as it is told; empty for none.
+fn text(token: Option<Token>) -> String {
+    token.map_or_else(String::new, |token| token.to_string())
 }
 
 impl From<UserEpoch> for v1::ReadUserResponse {

@@ -53,6 +53,8 @@ pub struct Get {
     pub id: Box<[u8]>,
     /// How much of it.
     pub projection: Projection,
+    /// The caller's last token of it, as it came.
+    pub token: Option<Box<str>>,
 }
 
 /// What `Put` and `Patch` have in common.
@@ -178,14 +180,14 @@ impl TryFrom<v1::GetRequest> for Get {
     type Error = Malformed;
 
     fn try_from(message: v1::GetRequest) -> Result<Self, Malformed> {
-        let v1::GetRequest { id, fields, summary } = message;
+        let v1::GetRequest { id, fields, summary, token } = message;
         let projection = match (summary, fields.is_empty()) {
             (true, true) => Projection::Summary,
             (true, false) => return Err(Malformed("a summary has no fields: ask for one or the other".to_owned())),
             (false, true) => Projection::Whole,
             (false, false) => Projection::Fields(fields.iter().map(boxed).collect()),
         };
-        Ok(Self { id: boxed(&id), projection })
+        Ok(Self { id: boxed(&id), projection, token: (!token.is_empty()).then(|| token.into()) })
     }
 }
 

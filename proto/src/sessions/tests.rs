@@ -52,7 +52,7 @@ fn what_makes_no_sense_is_refused_with_the_mend() {
     }
     let slot = v1::CreateRequest { slot: Some(16_384), ..Default::default() };
     assert!(calls::Create::try_from(slot).err().expect("refused").0.contains("0 to 16383"));
-    let both = v1::GetRequest { id: id(), fields: vec![id()], summary: true };
+    let both = v1::GetRequest { id: id(), fields: vec![id()], summary: true, ..Default::default() };
     assert!(calls::Get::try_from(both).is_err());
     let page = v1::ListRequest { page_size: 1_001, ..Default::default() };
     assert!(calls::List::try_from(page).err().expect("refused").0.contains("at most 1000"));

@@ -80,7 +80,7 @@ wire_enum!(Outcome {
     4 => Score[score],
     5 => Members[members],
     6 => Scored[members],
-    7 => Written { version, deadline },
+    7 => Written { incarnation, version, deadline },
     8 => Record[view],
     9 => Many[outcomes],
     10 => Refused[refusal],

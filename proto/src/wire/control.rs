@@ -6,8 +6,7 @@ use sojourn_core::{
     RegionId, Slot,
     control::{
         Acting, Cause, ControlCommand, ControlOutcome, ControlRefusal, ControlState, FailoverMode, FailoverPolicy, Gap,
-        Grant, Handover, Phase, Reach, Reads, Region, Residency, Routing, Step, Successors, WorldNamespace,
-        WorldPolicy,
+        Grant, Handover, Phase, Reach, Region, Residency, Routing, Step, Successors, WorldNamespace, WorldPolicy,
     },
     orphans::Tally,
 };
@@ -58,9 +57,8 @@ wire_struct!(Region {
 wire_enum!(FailoverMode { 0 => Automatic, 1 => Operator });
 wire_struct!(FailoverPolicy { mode, mode_version, lease_ms });
 wire_struct!(Routing { version, countries, fallback });
-wire_enum!(Reads { 0 => Anywhere, 1 => Home });
 wire_enum!(Residency { 0 => Anywhere, 1 => Only[regions] });
-wire_struct!(WorldPolicy { policy, ack_regions, reads, residency });
+wire_struct!(WorldPolicy { policy, ack_regions, residency });
 wire_struct!(WorldNamespace { id, name, policy, version });
 wire_struct!(ControlState {
     world,

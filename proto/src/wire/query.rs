@@ -2,7 +2,7 @@
 
 use crate::{wire_enum, wire_struct};
 use sojourn_core::{
-    Answer, Projection, Query, View,
+    Answer, Projection, Query, Token, View,
     query::{Cursor, Filter, Line},
 };
 
@@ -23,6 +23,7 @@ wire_struct!(View {
 wire_struct!(Filter { user, label, expiring_before, kind, pattern });
 wire_struct!(Cursor { deadline, slot, hash });
 wire_struct!(Line { id, view });
+wire_struct!(Token { incarnation, version, ended });
 
 wire_enum!(Query {
     0 => Get { key, projection },
@@ -32,6 +33,13 @@ wire_enum!(Query {
     4 => RevocationEpoch { namespace, user },
     5 => Random { namespace, seed },
     6 => GetAtHome { key, projection },
+    7 => GetSince { key, projection, token },
 });
 
-wire_enum!(Answer { 0 => Record[view], 1 => Page { lines, next }, 2 => Total { sessions, bytes }, 3 => Epoch[epoch] });
+wire_enum!(Answer {
+    0 => Record[view],
+    1 => Page { lines, next },
+    2 => Total { sessions, bytes },
+    3 => Epoch[epoch],
+    4 => Seen { view, token, age_ms },
+});

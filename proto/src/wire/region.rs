@@ -6,7 +6,7 @@ use sojourn_core::{
     SlotTable,
     mint::{MINT_KEY_BYTES, MintKey},
     placement::GroupName,
-    policy::{AfterDestroy, FieldsFormat, Namespace, Policy},
+    policy::{AfterDestroy, FieldsFormat, Namespace, Policy, Reads},
     region::{Addresses, Member, RegionCommand, RegionOutcome, RegionRefusal, RegionState},
 };
 
@@ -46,6 +46,7 @@ wire_enum!(GroupName { 0 => System, 1 => Shard[shard] });
 wire_struct!(Namespace { id, name, policy });
 wire_enum!(AfterDestroy { 0 => Create, 1 => Refuse });
 wire_enum!(FieldsFormat { 0 => Opaque, 1 => Json });
+wire_enum!(Reads { 0 => Anywhere, 1 => Home });
 wire_struct!(Policy {
     idle_timeout_ms,
     idle_timeout_ms_max,
@@ -65,6 +66,8 @@ wire_struct!(Policy {
     user_path,
     label_paths,
     redact,
+    reads,
+    wait_fresh_ms,
 });
 wire_struct!(RegionState {
     world,

@@ -183,7 +183,9 @@ fn timeless(view: View) -> View {
 
 fn timeless_outcome(outcome: Outcome) -> Outcome {
     match outcome {
-        Outcome::Written { version, .. } => Outcome::Written { version, deadline: 0 },
+        Outcome::Written { incarnation, version, .. } => {
+            Outcome::Written { incarnation: Incarnation { stamp: 0, ..incarnation }, version, deadline: 0 }
+        }
         Outcome::Record(view) => Outcome::Record(view.map(|view| Box::new(timeless(*view)))),
         Outcome::Many(outcomes) => Outcome::Many(outcomes.into_iter().map(timeless_outcome).collect()),
         Outcome::Refused(Refusal::Conflict { current }) => {

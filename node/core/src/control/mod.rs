@@ -18,7 +18,7 @@ mod successors;
 mod tests;
 
 pub use command::{ControlCommand, ControlOutcome, ControlRefusal, Step};
-pub use namespaces::{Reads, Residency, WorldNamespace, WorldPolicy};
+pub use namespaces::{Residency, WorldNamespace, WorldPolicy};
 pub use region::{Cause, Gap, Handover, Phase, Reach, Region, Report};
 pub use successors::Successors;
 

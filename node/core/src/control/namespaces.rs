@@ -8,16 +8,6 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// Where sessions are read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reads {
-    /// Wherever a copy is fresh enough for the caller.
-    #[default]
-    Anywhere,
-    /// At home only.
-    Home,
-}
-
 /// Which regions may hold what sessions contain. The others get existence, deadline and revocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Residency {
@@ -45,8 +35,6 @@ pub struct WorldPolicy {
     pub policy: Policy,
     /// How many more regions a write waits for before it is acknowledged (`ack = "geo"`); 0 for none.
     pub ack_regions: u16,
-    /// Where sessions are read.
-    pub reads: Reads,
     /// Who may hold what they contain.
     pub residency: Residency,
 }

@@ -6,6 +6,7 @@ use crate::{
     ids::{Key, NamespaceId, Stamp},
     query::{Answer, Filter, Projection, Query, View},
     session::{Body, Fields, Life, Record},
+    token::Token,
 };
 
 impl View {
@@ -54,6 +55,9 @@ impl State {
             Query::Get { key, projection } => return self.get(now, touched, key, projection),
             Query::GetAtHome { key, .. } if self.home_elsewhere(key).is_some() => Answer::Record(None),
             Query::GetAtHome { key, projection } => return self.get(now, touched, key, projection),
+            Query::GetSince { key, projection, token } => {
+                return self.get_since(now, touched, (key, projection), *token);
+            }
             Query::Scan { namespace, filter, from, count } => {
                 self.scan(now, touched, *namespace, filter, *from, *count)
             }
@@ -82,6 +86,24 @@ impl State {
         record.used.set();
         let view = View::of(record, projection, idle_deadline(touched, key, record));
         (Answer::Record(view.ok().map(Box::new)), None)
+    }
+
+    fn get_since(
+        &self,
+        now: Stamp,
+        touched: Touched<'_>,
+        (key, projection): (&Key, &Projection),
+        token: Option<Token>,
+    ) -> (Answer, Option<Key>) {
+        let (answer, hidden) = self.get(now, touched, key, projection);
+        let Answer::Record(view) = answer else { return (answer, hidden) };
+        let known = self.record(key).map(|record| {
+            let Record { incarnation, version, .. } = **record;
+            Token { incarnation, version, ended: view.is_none() }
+        });
+        // One that is known no more is over.
+        let token = known.or_else(|| token.map(Token::ended));
+        (Answer::Seen { view, token, age_ms: 0 }, hidden)
     }
 
     fn count(&self, now: Stamp, touched: Touched<'_>, namespace: NamespaceId, filter: &Filter) -> Answer {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn written(record: &Record) -> Outcome {
-    Outcome::Written { version: record.version, deadline: record.deadline() }
+    Outcome::Written { incarnation: record.incarnation, version: record.version, deadline: record.deadline() }
 }
 
 impl Turn<'_> {

@@ -91,11 +91,13 @@ fn a_touch_moves_the_idle_deadline_on_and_never_past_the_absolute_one() {
         let command = Command { request: Request::default(), key: key("s"), rules, touched: None, op };
         state.apply(stamp, command, &mut Vec::new())
     };
-    let Outcome::Written { version, deadline } = with(T, create(Expiry::After { ms: 1000 })) else { panic!("created") };
+    let Outcome::Written { incarnation, version, deadline } = with(T, create(Expiry::After { ms: 1000 })) else {
+        panic!("created")
+    };
     assert_eq!(deadline, T + 1000);
     let touched = with(T + 400, Op::Touch);
-    assert_eq!(touched, Outcome::Written { version, deadline: T + 1400 }, "the version is the body's");
-    assert_eq!(with(T + 900, Op::Touch), Outcome::Written { version, deadline: T + 1500 });
+    assert_eq!(touched, Outcome::Written { incarnation, version, deadline: T + 1400 }, "the version is the body's");
+    assert_eq!(with(T + 900, Op::Touch), Outcome::Written { incarnation, version, deadline: T + 1500 });
     assert_eq!(with(T + 1500, Op::Touch), Outcome::Refused(Refusal::Gone));
 }
 

@@ -140,9 +140,9 @@ impl State {
             return Vec::new();
         }
         let keys = queries.into_iter().filter_map(|query| match query {
-            Query::Get { key, projection } | Query::GetAtHome { key, projection } => {
-                (*projection != Projection::Summary).then_some(key)
-            }
+            Query::Get { key, projection }
+            | Query::GetAtHome { key, projection }
+            | Query::GetSince { key, projection, .. } => (*projection != Projection::Summary).then_some(key),
             Query::Scan { .. }
             | Query::Count { .. }
             | Query::CountSlot { .. }

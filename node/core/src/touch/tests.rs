@@ -46,7 +46,7 @@ fn what_only_extends_is_answered_until_the_logged_deadline_is_an_interval_old() 
     let value = Outcome::Bytes(b"v"[..].into());
     let get = Op::GetExpire { expiry: Expiry::At { ms: later } };
     assert_eq!(answered(T + 10_500, get, &record, known), Some((later, value)));
-    let written = Outcome::Written { version: record.version, deadline: later };
+    let written = Outcome::Written { incarnation: record.incarnation, version: record.version, deadline: later };
     assert_eq!(answered(T + 10_000, Op::Touch, &record, known), Some((later, written)));
     assert!(answered(T + MINUTE_MS, expire(HOUR_MS), &record, known).is_some());
     assert_eq!(answered(T + MINUTE_MS + 1, expire(HOUR_MS), &record, known), None, "time to log one");

@@ -220,7 +220,7 @@ const STAGED_BYTES_KEPT: usize = 1_024;
 /// The session that a read is of; none if it is of many.
 fn key_of(read: &Read) -> Option<&Key> {
     match &read.query {
-        Query::Get { key, .. } | Query::GetAtHome { key, .. } => Some(key),
+        Query::Get { key, .. } | Query::GetAtHome { key, .. } | Query::GetSince { key, .. } => Some(key),
         _ => None,
     }
 }

@@ -83,7 +83,7 @@ fn keys(plan: &Plan) -> Option<Vec<&Key>> {
 
 fn key(read: &Read) -> Option<&Key> {
     match &read.query {
-        Query::Get { key, .. } | Query::GetAtHome { key, .. } => Some(key),
+        Query::Get { key, .. } | Query::GetAtHome { key, .. } | Query::GetSince { key, .. } => Some(key),
         _ => None,
     }
 }
@@ -177,7 +177,9 @@ fn into_steps(planned: Planned, steps: &mut Vec<(Key, Op)>) -> Told {
 fn push_reads(reads: Vec<Read>, steps: &mut Vec<(Key, Op)>) -> usize {
     let before = steps.len();
     steps.extend(reads.into_iter().filter_map(|read| match read.query {
-        Query::Get { key, projection } | Query::GetAtHome { key, projection } => Some((key, Op::Read { projection })),
+        Query::Get { key, projection }
+        | Query::GetAtHome { key, projection }
+        | Query::GetSince { key, projection, .. } => Some((key, Op::Read { projection })),
         _ => None,
     }));
     steps.len() - before

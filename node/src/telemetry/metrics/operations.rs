@@ -1,7 +1,7 @@
 //! Operations by kind and result, and how long they took.
 
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
-use sojourn_core::{Op, Outcome, Query};
+use sojourn_core::{Key, Op, Outcome, Query};
 
 /// Kinds of operations: the numbers of labels must stay small, so commands that do alike share one.
 const KINDS: [&str; 18] = [
@@ -67,7 +67,7 @@ pub fn became<E>(outcome: &Result<Outcome, E>) -> Became {
 
 pub fn kind_of_query(query: &Query) -> Kind {
     kind(match query {
-        Query::Get { .. } | Query::GetAtHome { .. } | Query::RevocationEpoch { .. } => "get",
+        Query::Get { .. } | Query::GetAtHome { .. } | Query::GetSince { .. } | Query::RevocationEpoch { .. } => "get",
         Query::Scan { .. } | Query::Random { .. } => "list",
         Query::Count { .. } | Query::CountSlot { .. } => "count",
     })
@@ -95,11 +95,20 @@ pub fn kind_of_op(op: &Op) -> Kind {
         | Op::SortedPop { .. } => "members",
         Op::GetExpire { .. } | Op::CompareExpire { .. } | Op::SetExpiry { .. } => "deadline",
         Op::Read { .. } => "get",
-        Op::Exec { .. } => "exec",
+        Op::Exec { steps, .. } => return kind_of_steps(steps),
         Op::Revoke { .. } => "revoke",
         Op::Clear { .. } => "clear",
         Op::Absorb { .. } => "absorb",
     })
+}
+
+/// Several operations in one, or one between reads.
+fn kind_of_steps(steps: &[(Key, Op)]) -> Kind {
+    let mut writes = steps.iter().filter(|(_, op)| !matches!(op, Op::Read { .. }));
+    match (writes.next(), writes.next()) {
+        (Some((_, op)), None) if !matches!(op, Op::Exec { .. }) => kind_of_op(op),
+        _several => kind("exec"),
+    }
 }
 
 fn kind(name: &'static str) -> Kind {
