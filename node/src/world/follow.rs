@@ -7,6 +7,7 @@
 use super::{
     calls::{self, Batch, Copied, CopyOf, Follow, Followed, Tick},
     contacts::Contacts,
+    sources::StreamBounds,
 };
 use crate::{
     env::Clock,
@@ -56,9 +57,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes on their way from one source.
 const WINDOW_BYTES: u64 = 4 << 20;
 
-/// Records of this shard that one page of a copy may speak of.
-const PAGE_REACH: usize = 1_024;
-
 /// Entries of a source that changed nothing here, after which the cursor is logged all the same.
 const IDLE_ENTRIES_MAX: u64 = 10_000;
 
@@ -106,7 +104,13 @@ impl Followers {
 type Task = (ShardId, u64, Source);
 
 /// Follows the sources of every shard that this node leads, until the node is gone.
-pub(super) async fn run_followers(node: RegionNode, contacts: Weak<Contacts>, rpc: Rpc, followers: Arc<Followers>) {
+pub(super) async fn run_followers(
+    node: RegionNode,
+    contacts: Weak<Contacts>,
+    rpc: Rpc,
+    followers: Arc<Followers>,
+    bounds: StreamBounds,
+) {
     let mut running: BTreeMap<Task, (AbortHandle, Arc<Copies>)> = BTreeMap::new();
     let mut known: BTreeMap<(ShardId, u64), Arc<Copies>> = BTreeMap::new();
     while let Some(contacts) = contacts.upgrade() {
@@ -130,6 +134,7 @@ pub(super) async fn run_followers(node: RegionNode, contacts: Weak<Contacts>, rp
                         contacts: Arc::downgrade(&contacts),
                         rpc: rpc.clone(),
                         followers: followers.clone(),
+                        page_reach: bounds.page_reach,
                         clock: node.env().clock.clone(),
                         stream: node.env().random.next_u64(),
                         leader: None,
@@ -180,6 +185,7 @@ struct Follower {
     contacts: Weak<Contacts>,
     rpc: Rpc,
     followers: Arc<Followers>,
+    page_reach: usize,
     clock: Arc<dyn Clock>,
     /// The number of the next stream.
     stream: u64,
@@ -271,7 +277,7 @@ impl Follower {
     /// Takes a copy, page by page, from `after` on.
     async fn copy(&self, node: NodeId, begin: FeedCursor, mut after: Option<Key>) -> Result<(), Ended> {
         loop {
-            let reach = self.led.sessions().copy_reach(self.source.region, after.as_ref(), PAGE_REACH);
+            let reach = self.led.sessions().copy_reach(self.source.region, after.as_ref(), self.page_reach);
             let span = Span { after: after.clone(), until: reach, slots: self.slots.clone() };
             let copy = CopyOf { shard: self.source.shard, begin, span };
             let bytes = self.rpc.call(node, Lane::Bulk, calls::COPY, &[&encode(&copy)], CALL_TIMEOUT).await?;

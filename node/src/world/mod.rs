@@ -15,10 +15,11 @@ pub mod origin;
 mod sources;
 
 pub use contacts::Contacts;
+pub use sources::StreamBounds;
 
 use crate::{
     env::Env,
-    peers::{AbroadIdentity, AbroadNetwork, AbroadRoster, Enquiry, Receiver, Rpc, RpcOptions, WayOut},
+    peers::{AbroadIdentity, AbroadNetwork, AbroadRoster, Enquiry, Network, Receiver, Rpc, RpcOptions, WayOut},
     region::RegionNode,
 };
 use contacts::run_contact;
@@ -44,16 +45,27 @@ pub struct Gate {
     neighbours: BTreeMap<RegionId, Neighbour>,
     roster: Arc<AbroadRoster>,
     rpc: Rpc,
+    bounds: StreamBounds,
 }
 
 impl Gate {
     /// The gate to these regions; `out` opens connections to them.
     pub fn new(env: &Env, neighbours: BTreeMap<RegionId, Neighbour>, out: WayOut) -> Self {
+        let network = |roster| Arc::new(AbroadNetwork::new(roster, out)) as Arc<dyn Network>;
+        Self::over(env, neighbours, StreamBounds::default(), network)
+    }
+
+    /// The same over another network, with streams of other sizes: for simulations.
+    pub fn over(
+        env: &Env,
+        neighbours: BTreeMap<RegionId, Neighbour>,
+        bounds: StreamBounds,
+        network: impl FnOnce(Arc<AbroadRoster>) -> Arc<dyn Network>,
+    ) -> Self {
         let names = neighbours.iter().map(|(id, neighbour)| (*id, neighbour.name.clone())).collect();
         let roster = Arc::new(AbroadRoster::new(names));
-        let network = Arc::new(AbroadNetwork::new(roster.clone(), out));
-        let rpc = Rpc::new(env.clone(), network, RpcOptions::default());
-        Self { neighbours, roster, rpc }
+        let rpc = Rpc::new(env.clone(), network(roster.clone()), RpcOptions::default());
+        Self { neighbours, roster, rpc, bounds }
     }
 
     /// What is known of the other regions; nothing at first.
@@ -74,12 +86,12 @@ impl Gate {
 
 /// Joins `node` to the other regions, once it knows of the founding of its own, until `contacts` are dropped.
 pub async fn join(gate: Gate, node: RegionNode, contacts: Arc<Contacts>, enquiry: Arc<dyn Enquiry>) {
-    let Gate { neighbours: _, roster, rpc } = gate;
+    let Gate { neighbours: _, roster, rpc, bounds } = gate;
     let world = node.founded().await;
     let (region, region_name, number) = node.identity();
     roster.introduce(AbroadIdentity { world, region: region.0, region_name, node: number.0 });
     let followers = Arc::new(Followers::default());
-    let sources = Sources::new(node.clone(), rpc.clone());
+    let sources = Sources::new(node.clone(), rpc.clone(), bounds);
     rpc.serve(Arc::new(Door::new(node.clone(), sources, followers.clone())));
     node.open(Arc::new(Homes::new(rpc.clone(), contacts.clone())));
     let env = node.env().clone();
@@ -88,5 +100,5 @@ pub async fn join(gate: Gate, node: RegionNode, contacts: Arc<Contacts>, enquiry
     for region in others {
         env.spawn("world-contact", run_contact(node.clone(), contacts.clone(), region, enquiry.clone()));
     }
-    env.spawn("world-followers", run_followers(node, contacts, rpc, followers));
+    env.spawn("world-followers", run_followers(node, contacts, rpc, followers, bounds));
 }

@@ -26,20 +26,32 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// About the most bytes of sessions in one batch.
-const BATCH_BYTES_MAX: u64 = 512 << 10;
-
-/// The most entries in one batch: each was one write at least.
-const BATCH_ENTRIES_MAX: usize = 4_096;
-
 /// Between two batches of one stream: changes that come meanwhile share one.
 const BATCH_PAUSE: Duration = Duration::from_millis(3);
 
 /// A follower that says nothing for so long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// What one page of a copy holds.
-const PAGE: FeedBounds = FeedBounds { entries_max: 512, bytes_max: 512 << 10 };
+/// How much goes at a time. A simulation has few sessions, and small pieces of them.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamBounds {
+    /// What one batch holds at most: entries, of which each was one write at least, and about so many bytes of sessions.
+    pub batch: FeedBounds,
+    /// What one page of a copy holds.
+    pub page: FeedBounds,
+    /// Records of the following shard that one page may speak of.
+    pub page_reach: usize,
+}
+
+impl Default for StreamBounds {
+    fn default() -> Self {
+        Self {
+            batch: FeedBounds { entries_max: 4_096, bytes_max: 512 << 10 },
+            page: FeedBounds { entries_max: 512, bytes_max: 512 << 10 },
+            page_reach: 1_024,
+        }
+    }
+}
 
 /// Streams of one node: one for each of its shards, of each shard of each other region.
 const STREAMS_MAX: usize = 65_536;
@@ -48,6 +60,7 @@ const STREAMS_MAX: usize = 65_536;
 pub(super) struct Sources {
     node: RegionNode,
     rpc: Rpc,
+    bounds: StreamBounds,
     streams: Mutex<BTreeMap<(NodeId, u64), Arc<Stream>>>,
 }
 
@@ -74,8 +87,8 @@ impl Stream {
 }
 
 impl Sources {
-    pub fn new(node: RegionNode, rpc: Rpc) -> Arc<Self> {
-        Arc::new(Self { node, rpc, streams: Mutex::default() })
+    pub fn new(node: RegionNode, rpc: Rpc, bounds: StreamBounds) -> Arc<Self> {
+        Arc::new(Self { node, rpc, bounds, streams: Mutex::default() })
     }
 
     fn led(&self, shard: ShardId) -> Option<Led> {
@@ -106,7 +119,9 @@ impl Sources {
                 streams.insert((from, follow.stream), stream.clone());
             }
             reply.send(&[&encode(&Followed::Streaming)]);
-            let sending = Sending { to: from, follow, led, stream, cursor, told: cursor, sent_bytes: 0, due: None };
+            let bounds = sources.bounds.batch;
+            let sending =
+                Sending { to: from, follow, led, stream, bounds, cursor, told: cursor, sent_bytes: 0, due: None };
             let key = (sending.to, sending.follow.stream);
             sending.run(Arc::downgrade(&sources), sources.rpc.clone()).await;
             sources.streams.lock().remove(&key);
@@ -116,10 +131,10 @@ impl Sources {
 
     /// Answers a page of a copy.
     pub fn copy(self: &Arc<Self>, copy: CopyOf, reply: Reply) {
-        let led = self.led(copy.shard);
+        let (led, bounds) = (self.led(copy.shard), self.bounds.page);
         drop(spawn(async move {
             let copied = match led {
-                Some(led) if led.confirm().await => page(&led, &copy).await,
+                Some(led) if led.confirm().await => page(&led, &copy, bounds).await,
                 Some(_) | None => Copied::NotLeader,
             };
             reply.send(&[&calls::pack(&copied)]);
@@ -145,12 +160,12 @@ impl Sources {
     }
 }
 
-async fn page(led: &Led, copy: &CopyOf) -> Copied {
+async fn page(led: &Led, copy: &CopyOf, bounds: FeedBounds) -> Copied {
     let sessions = led.sessions();
     if !sessions.reaches(copy.begin) {
         return Copied::BeginAnew;
     }
-    match sessions.copy_page(&copy.span, PAGE).await {
+    match sessions.copy_page(&copy.span, bounds).await {
         Ok(page) => Copied::Page {
             as_of: sessions.last_stamp(),
             until: page.until,
@@ -170,6 +185,7 @@ struct Sending {
     follow: Follow,
     led: Led,
     stream: Arc<Stream>,
+    bounds: FeedBounds,
     /// All up to here was sent, or is no business of the follower's.
     cursor: FeedCursor,
     /// What the follower was told of that.
@@ -200,6 +216,7 @@ impl Sending {
                     sleep(BATCH_PAUSE).await;
                 }
                 None => tokio::select! {
+                    biased;
                     () = fed => {}
                     () = self.stream.told.notified() => {}
                     () = sleep_until(silent_at) => {}
@@ -234,7 +251,8 @@ impl Sending {
         let as_of = sessions.last_stamp();
         let mut records = BTreeMap::new();
         if window_bytes > 0 {
-            let bounds = FeedBounds { bytes_max: window_bytes.min(BATCH_BYTES_MAX), entries_max: BATCH_ENTRIES_MAX };
+            let FeedBounds { bytes_max, entries_max } = self.bounds;
+            let bounds = FeedBounds { bytes_max: window_bytes.min(bytes_max), entries_max };
             match sessions.follow(self.cursor, bounds).await {
                 Ok(Fed::Changes { entries, next }) => {
                     self.cursor = next;
