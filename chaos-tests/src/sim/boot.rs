@@ -1,7 +1,6 @@
 //! How a simulated machine's node comes up from its disk: founders as such, others by asking to be let in, as real ones do.
 
-use super::world::Death;
-use sojourn_core::{NodeId, region::Member};
+use super::{seat::Seat, world::Death};
 use sojourn_node::{
     env::{Env, Random, Spawn, Work},
     log::{Log, LogOptions, OpenError},
@@ -15,6 +14,7 @@ use sojourn_node::{
         entrance::{self, EntranceError, Foyer, Question},
         identity::{DataDirectory, Expected, IdentityError, NodeIdentity},
     },
+    world::Contacts,
 };
 use std::{io, path::Path, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
@@ -24,6 +24,7 @@ pub(super) struct Parts {
     pub env: Env,
     pub options: NodeOptions,
     pub network: SimulatedNetwork,
+    pub seat: Seat,
     pub life: Life,
     pub death: Death,
     pub deaths: mpsc::UnboundedSender<Death>,
@@ -64,9 +65,16 @@ impl Spawn for Seams {
 /// How long a node that nobody let in waits before it asks the next member.
 const ASK_AGAIN_EVERY: Duration = Duration::from_millis(200);
 
-/// Opens the log, finds the way into the region and starts the node.
-pub(super) async fn open(parts: Parts) -> Result<RegionNode, NotStarted> {
-    let Parts { env, mut options, network, life, death, deaths } = parts;
+/// A node that is up.
+pub(super) struct Opened {
+    pub node: RegionNode,
+    /// What it knows of other regions: as long as this lives they are followed.
+    pub contacts: Option<Arc<Contacts>>,
+}
+
+/// Opens the log, finds the way into the region, starts the node and joins it to the other regions.
+pub(super) async fn open(parts: Parts) -> Result<Opened, NotStarted> {
+    let Parts { env, mut options, network, seat, life, death, deaths } = parts;
     let log_options = LogOptions {
         segment_bytes: 256 << 10,
         cache_bytes_max: 32 << 10,
@@ -81,19 +89,23 @@ pub(super) async fn open(parts: Parts) -> Result<RegionNode, NotStarted> {
     });
     let log = Log::open(&env, log_options, on_fatal).await?;
     if !options.founder {
-        let identity = enter(&env, &options, &network, &log).await?;
+        let identity = enter(&env, &options, &seat, &network, &log).await?;
         (options.node, options.disk) = (identity.node, identity.disk);
     }
     let rpc = Rpc::new(env.clone(), Arc::new(network.node(options.node)), RpcOptions::default());
     rpc.serve(Arc::new(Foyer));
-    network.attach(options.node, Some(Arc::new(Living { life, receiver: rpc.receiver() })));
-    Ok(RegionNode::start(env, log, rpc, options).await?)
+    network.attach(options.node, Some(Arc::new(Living { life: life.clone(), receiver: rpc.receiver() })));
+    let gate = seat.gate(&env, options.node, &life, rpc.receiver());
+    let node = RegionNode::start(env, log, rpc, options).await?;
+    let contacts = gate.map(|gate| seat.join(gate, &node));
+    Ok(Opened { node, contacts })
 }
 
 /// Who a node is that did not found the region: from its data directory, or by joining through one member after the other.
 async fn enter(
     env: &Env,
     options: &NodeOptions,
+    seat: &Seat,
     network: &SimulatedNetwork,
     log: &Log,
 ) -> Result<NodeIdentity, NotStarted> {
@@ -107,7 +119,7 @@ async fn enter(
     for member in options.founders.iter().cycle() {
         let question = Question::Join {
             region: Some(options.region_name.clone()),
-            name: name_of(options.node),
+            name: seat.name_of(options.node),
             addresses: options.addresses.clone(),
             disk: options.disk,
         };
@@ -123,15 +135,4 @@ async fn enter(
         }
     }
     Err(io::Error::other("a region without founders").into())
-}
-
-/// What a node is called.
-pub(super) fn name_of(node: NodeId) -> String {
-    format!("na-{}", node.0)
-}
-
-/// A founder as the founding writes it down.
-pub(super) fn founder(node: NodeId) -> Member {
-    let addresses = super::world::addresses(node);
-    Member { id: node, name: name_of(node), addresses, draining: false, disk: Some(u128::from(node.0)) }
 }

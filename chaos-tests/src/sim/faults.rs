@@ -1,6 +1,6 @@
 //! What is done to the machines: drawn from the seed, overlapping, and taken back after a while.
 
-use super::world::{self, End, World};
+use super::world::{End, World};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use sojourn_node::{
     env::simulated::SyncDelay,
@@ -250,10 +250,11 @@ pub fn restart(world: &Arc<World>, machine: usize, after: Duration) {
     }));
 }
 
-fn transfer(world: &Arc<World>, machine: usize, rng: &mut StdRng) {
+/// Asks the leaders on a machine to hand over to another.
+pub fn transfer(world: &Arc<World>, machine: usize, rng: &mut StdRng) {
     let Some(running) = world.running(machine) else { return };
     let target = world.machines[rng.random_range(0..world.machines.len())].id;
-    for group in world::shards().map(GroupName::Shard).chain([GroupName::System]) {
+    for group in world.shards().map(GroupName::Shard).chain([GroupName::System]) {
         let node = running.node.clone();
         // It may well fail: the target may be down.
         drop(running.life.spawn(async move { node.transfer_leader(group, target).await }));

@@ -93,6 +93,7 @@ pub struct Violation {
 #[derive(Clone)]
 pub struct Ledger {
     start: Instant,
+    label: String,
     book: Arc<Mutex<Book>>,
 }
 
@@ -128,10 +129,10 @@ impl Book {
 }
 
 impl Ledger {
-    /// The ledger of a run that starts now.
-    pub fn new(print: bool) -> Self {
+    /// The ledger of a run, or of the region of a run that is called `label`, which starts now.
+    pub fn new(print: bool, label: String) -> Self {
         let book = Book {
-            trace: Trace::new(print),
+            trace: Trace::new(print, label.clone()),
             tick: 0,
             calls: Vec::new(),
             repeats: Vec::new(),
@@ -142,7 +143,7 @@ impl Ledger {
             earliest_ms: 0,
             latest_ms: 0,
         };
-        Self { start: Instant::now(), book: Arc::new(Mutex::new(book)) }
+        Self { start: Instant::now(), label, book: Arc::new(Mutex::new(book)) }
     }
 
     /// Virtual time since the start.
@@ -172,6 +173,7 @@ impl Ledger {
 
     /// A promise was broken.
     pub fn violation(&self, oracle: &'static str, what: String) {
+        let what = if self.label.is_empty() { what } else { format!("{}: {what}", self.label) };
         self.note(format_args!("VIOLATION {oracle}: {what}"));
         self.with(|book| book.violations.push(Violation { oracle, what }));
     }

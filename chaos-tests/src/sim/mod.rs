@@ -19,7 +19,9 @@ mod pinned;
 mod plan;
 mod prove;
 mod reference;
+mod regions;
 mod runner;
+mod seat;
 mod settling;
 mod trace;
 mod workload;
@@ -32,6 +34,7 @@ use client::{Client, Part};
 use coverage::Coverage;
 use ledger::Violation;
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use seat::Seat;
 use sojourn_node::raft;
 use std::{cell::RefCell, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
@@ -71,7 +74,8 @@ fn catch_panics() {
 pub fn run_seed(plan: &Plan) -> std::io::Result<Report> {
     raft::simulate(plan.seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-    let mut report = runtime.block_on(play(plan));
+    let mut report =
+        runtime.block_on(async { if plan.regions > 1 { regions::play(plan).await } else { play(plan).await } });
     drop(runtime);
     let panics = PANICS.with(|panics| std::mem::take(&mut *panics.borrow_mut()));
     report.violations.extend(panics.into_iter().map(|what| Violation { oracle: "panics", what }));
@@ -81,7 +85,8 @@ pub fn run_seed(plan: &Plan) -> std::io::Result<Report> {
 async fn play(plan: &Plan) -> Report {
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let (deaths, dying) = mpsc::unbounded_channel();
-    let world = Arc::new(World::new(plan, &mut rng, deaths));
+    let seat = Seat::alone(plan.nodes, world::SHARDS);
+    let world = Arc::new(World::new(plan, seat, &mut rng, deaths));
     faults::calm(&world);
     drop(raft::spawn(restart_the_dead(world.clone(), dying, StdRng::seed_from_u64(rng.random()))));
     drop(raft::spawn(watch_clocks(world.clone())));

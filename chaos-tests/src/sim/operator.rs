@@ -162,7 +162,7 @@ async fn ask(world: &World, running: Running, wish: Wish, rng: &mut StdRng) -> T
     let node = running.node.clone();
     let asked = match wish {
         Wish::Reserve => {
-            let added = node.add_node(super::boot::name_of(spare), super::world::addresses(spare));
+            let added = node.add_node(world.seat.name_of(spare), world.seat.addresses(spare));
             running.life.spawn(async move { added.await.map(drop) })
         }
         Wish::Drain(number) => running.life.spawn(node.drain(id(number), true)),

@@ -9,8 +9,10 @@ use std::{fmt, time::Duration};
 pub struct Plan {
     /// Everything else is drawn from it.
     pub seed: u64,
-    /// Nodes of the region.
+    /// Nodes of the region, where it is alone.
     pub nodes: u64,
+    /// Regions of the world.
+    pub regions: u16,
     /// How long faults go on, in virtual time.
     pub faults: Duration,
     /// The planted bug, by name.
@@ -29,7 +31,12 @@ impl Plan {
 
     /// Whether an operator changes who is in the region while all goes on.
     pub fn operated(&self) -> bool {
-        self.seed.is_multiple_of(3)
+        self.regions == 1 && self.seed.is_multiple_of(3)
+    }
+
+    /// Whether regions are apart for so long that they take each other for lost.
+    pub fn is_long(&self) -> bool {
+        self.regions > 1 && self.seed.is_multiple_of(10)
     }
 
     /// The faults that are preferred.
@@ -51,12 +58,13 @@ impl Plan {
 impl fmt::Display for Plan {
     /// The command that repeats the run.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, nodes, faults, plant, stress, print: _ } = self;
-        write!(
-            f,
-            "cargo run -p sojourn-chaos-tests -- sim --seed {seed} --nodes {nodes} --seconds {}",
-            faults.as_secs()
-        )?;
+        let Self { seed, nodes, regions, faults, plant, stress, print: _ } = self;
+        write!(f, "cargo run -p sojourn-chaos-tests -- sim --seed {seed} ")?;
+        match regions {
+            1 => write!(f, "--nodes {nodes}")?,
+            _ => write!(f, "--regions {regions}")?,
+        }
+        write!(f, " --seconds {}", faults.as_secs())?;
         plant.map_or(Ok(()), |plant| write!(f, " --plant {plant}"))?;
         let stress = stress.filter(|_| plant.is_none());
         stress.map_or(Ok(()), |stress| write!(f, " --stress {stress}"))

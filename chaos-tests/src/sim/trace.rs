@@ -11,12 +11,14 @@ pub struct Trace {
     hash: u64,
     events: u64,
     print: bool,
+    /// Of which region it is, where there are several.
+    label: String,
 }
 
 impl Trace {
     /// A trace that also prints each event to standard error, if `print`.
-    pub fn new(print: bool) -> Self {
-        Self { hash: 0xcbf2_9ce4_8422_2325, events: 0, print }
+    pub fn new(print: bool, label: String) -> Self {
+        Self { hash: 0xcbf2_9ce4_8422_2325, events: 0, print, label }
     }
 
     /// Takes in an event that happened `at`.
@@ -24,7 +26,7 @@ impl Trace {
     pub fn note(&mut self, at: Duration, event: fmt::Arguments<'_>) {
         self.events += 1;
         if self.print {
-            eprintln!("{:>12.6} {event}", at.as_secs_f64());
+            eprintln!("{:>12.6} {} {event}", at.as_secs_f64(), self.label);
         }
         // Hashing never fails.
         let _ = writeln!(self, "{} {event}", at.as_nanos());

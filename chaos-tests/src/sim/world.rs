@@ -1,18 +1,16 @@
-//! A region of simulated machines: started, crashed and started again.
+//! A region of simulated machines, alone or one of several: started, crashed and started again.
 
 use super::{
-    boot::{self, NotStarted, Parts, Seams},
+    boot::{self, NotStarted, Opened, Parts, Seams},
     clock::MachineClock,
     coverage::Coverage,
     ledger::{Eyes, Ledger},
     plan::Plan,
+    seat::Seat,
 };
 use parking_lot::Mutex;
 use rand::{Rng, rngs::StdRng};
-use sojourn_core::{
-    NodeId, RegionId, ShardId,
-    region::{Addresses, RegionState},
-};
+use sojourn_core::{NodeId, ShardId, region::RegionState};
 use sojourn_node::{
     engine::StorageOptions,
     env::{Env, simulated::SimulatedDisk},
@@ -21,11 +19,12 @@ use sojourn_node::{
     raft::{GroupOptions, Life},
     region::{Ended, NodeOptions, RegionNode, backend::Backend, status::GroupName},
     shard::ProposerOptions,
+    world::Contacts,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
-/// Shards of the region.
+/// Shards of a region that is alone.
 pub const SHARDS: u32 = 2;
 
 /// The group of what the region agrees on; shard `n` is group `n + 1`.
@@ -38,6 +37,8 @@ pub type Death = (usize, u64);
 pub struct World {
     /// What the run is made of.
     pub plan: Plan,
+    /// Which region it is.
+    pub seat: Seat,
     /// The network of all.
     pub network: SimulatedNetwork,
     /// The machines: those of the founders, then one that joins, if the plan has an operator.
@@ -78,6 +79,8 @@ struct State {
     lives: u64,
     life: Option<Life>,
     node: Option<RegionNode>,
+    /// What it knows of other regions, as long as it runs.
+    contacts: Option<Arc<Contacts>>,
     /// Faults of the disk that had happened when the life began.
     faults_before: u64,
 }
@@ -102,19 +105,20 @@ pub enum End {
 
 impl World {
     /// Machines that are off, with empty disks; deaths of their processes are told to `deaths`.
-    pub fn new(plan: &Plan, rng: &mut StdRng, deaths: mpsc::UnboundedSender<Death>) -> Self {
-        let machines = (1..=plan.nodes + u64::from(plan.operated())).map(|number| {
+    pub fn new(plan: &Plan, seat: Seat, rng: &mut StdRng, deaths: mpsc::UnboundedSender<Death>) -> Self {
+        let machines = (1..=seat.nodes + u64::from(plan.operated())).map(|number| {
             let clock = MachineClock::new(rng.random_range(-200..=200), rng.random_range(-500..=500));
             let disk = SimulatedDisk::new(rng.random());
-            let standing = if number <= plan.nodes { Standing::Invited } else { Standing::Spare };
-            let state = State { standing, disk, lives: 0, life: None, node: None, faults_before: 0 };
+            let standing = if number <= seat.nodes { Standing::Invited } else { Standing::Spare };
+            let state = State { standing, disk, lives: 0, life: None, node: None, contacts: None, faults_before: 0 };
             Arc::new(Machine { id: NodeId(number), clock: Arc::new(clock), state: Mutex::new(state) })
         });
         Self {
             plan: plan.clone(),
             network: SimulatedNetwork::default(),
             machines: machines.collect(),
-            ledger: Ledger::new(plan.print),
+            ledger: Ledger::new(plan.print, seat.label()),
+            seat,
             snapshot_entries: rng.random_range(15..=120),
             unsaved_age_max: Duration::from_millis(rng.random_range(200..4_000)),
             memory_bytes_max: [40_000, 120_000, u64::MAX][rng.random_range(0..3)],
@@ -149,9 +153,12 @@ impl World {
             return;
         }
         match started {
-            Ok(Ok(node)) => {
+            Ok(Ok(Opened { node, contacts })) => {
                 drop(life.spawn(self.watch(number, node.clone())));
-                machine.state.lock().node = Some(node);
+                {
+                    let mut state = machine.state.lock();
+                    (state.node, state.contacts) = (Some(node), contacts);
+                }
                 machine.clock.node_is_up();
                 self.ledger.note(format_args!("node {number} is up"));
             }
@@ -182,8 +189,9 @@ impl World {
         let mut state = machine.state.lock();
         let Some(life) = state.life.take() else { return false };
         self.network.attach(machine.id, None);
+        self.seat.leave(machine.id);
         life.end();
-        let node = state.node.take();
+        let node = (state.node.take(), state.contacts.take());
         state.disk = match how {
             End::Process => state.disk.kill(),
             End::Power => state.disk.crash(),
@@ -211,6 +219,11 @@ impl World {
             // Nobody restarts what nobody watches any more.
             let _gone = deaths.send(death);
         }
+    }
+
+    /// All shards of the region.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.seat.shards).map(ShardId)
     }
 
     /// Says from now on whether a machine may run.
@@ -331,21 +344,22 @@ impl World {
             random: Arc::new(Seams),
             plants: self.plan.plants(),
         };
-        let founders = self.machines.iter().map(|machine| machine.id).filter(|id| id.0 <= self.plan.nodes);
-        let founders = founders.map(boot::founder).collect();
+        let Seat { nodes, .. } = self.seat;
+        let founders = self.machines.iter().map(|machine| machine.id).filter(|id| id.0 <= nodes);
+        let founders = founders.map(|id| self.seat.founder(id)).collect();
         let options = NodeOptions {
             world: 7,
-            region: RegionId(0),
-            region_name: "na".to_owned(),
+            region: self.seat.region,
+            region_name: self.seat.name.clone(),
             coordinates: None,
             node: machine.id,
             disk: u128::from(machine.id.0),
-            addresses: addresses(machine.id),
-            founder: machine.id.0 <= self.plan.nodes,
-            replicas: u32::try_from(self.plan.nodes).unwrap_or(u32::MAX),
+            addresses: self.seat.addresses(machine.id),
+            founder: machine.id.0 <= nodes,
+            replicas: u32::try_from(nodes).unwrap_or(u32::MAX),
             founders,
-            mint_key: None,
-            shard_count: SHARDS,
+            mint_key: self.seat.mint_key(),
+            shard_count: self.seat.shards,
             storage: StorageOptions {
                 memory_bytes_max: self.memory_bytes_max,
                 ..StorageOptions::simulated("/data/engine")
@@ -366,7 +380,8 @@ impl World {
         };
         let state = machine.state.lock();
         let death = (number, state.lives);
-        Parts { env, options, network: self.network.clone(), life: life.clone(), death, deaths: self.deaths.clone() }
+        let (network, seat, deaths) = (self.network.clone(), self.seat.clone(), self.deaths.clone());
+        Parts { env, options, network, seat, life: life.clone(), death, deaths }
     }
 }
 
@@ -375,12 +390,7 @@ fn faults(disk: &SimulatedDisk) -> u64 {
     counts.syncs_failed + counts.full
 }
 
-/// Where a node is reached: the network knows nodes by their numbers.
-pub fn addresses(node: NodeId) -> Addresses {
-    Addresses { peers: node.0.to_string(), ..Addresses::default() }
-}
-
-/// All shards of the region.
+/// All shards of a region that is alone.
 pub fn shards() -> impl Iterator<Item = ShardId> {
     (0..SHARDS).map(ShardId)
 }

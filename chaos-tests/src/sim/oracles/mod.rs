@@ -10,7 +10,7 @@ mod feed;
 mod linearizable;
 mod memory;
 mod renames;
-mod replicas;
+pub mod replicas;
 mod retries;
 mod search;
 
@@ -88,6 +88,16 @@ pub struct Findings {
 const FINDINGS_MAX: usize = 3;
 
 impl Findings {
+    /// Nothing yet of `oracle`.
+    pub fn of(oracle: &'static str) -> Self {
+        Self { oracle, found: Vec::new(), coverage: Coverage::default() }
+    }
+
+    /// What was found.
+    pub fn into_found(self) -> Vec<Violation> {
+        self.found
+    }
+
     /// A promise was broken.
     pub fn report(&mut self, what: String) {
         if self.found.len() < FINDINGS_MAX {
@@ -124,7 +134,7 @@ pub fn audit(world: &World, book: &Book, cells: &[Cell], seen: Seen) -> (Vec<Vio
     let mut coverage = Coverage::default();
     let mut violations = Vec::new();
     for (oracle, check) in ALL {
-        let mut findings = Findings { oracle, found: Vec::new(), coverage: Coverage::default() };
+        let mut findings = Findings::of(oracle);
         check(&evidence, &mut findings);
         coverage.merge(&findings.coverage);
         violations.extend(findings.found);

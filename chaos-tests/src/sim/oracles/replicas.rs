@@ -7,7 +7,7 @@ use sojourn_core::{
 
 /// Everything of a state that can be compared.
 #[derive(PartialEq)]
-struct Picture {
+pub struct Picture {
     meta: Meta,
     records: Vec<(Key, Record)>,
     due: Vec<(Key, Stamp)>,
@@ -15,7 +15,8 @@ struct Picture {
 }
 
 impl Picture {
-    fn of(state: &State) -> Self {
+    /// That of a state.
+    pub fn of(state: &State) -> Self {
         let records = state.records(None).map(|(key, record)| (key.clone(), head(record))).collect();
         let due = state.due(Stamp::MAX, usize::MAX).into_iter();
         let users = ["user 0", "user 1", "user 2", "traveller"].into_iter().map(|user| {
@@ -32,7 +33,7 @@ impl Picture {
     }
 
     /// What differs from `right`, in words.
-    fn difference(&self, right: &Self) -> Option<String> {
+    pub fn difference(&self, right: &Self) -> Option<String> {
         let record = self.records.iter().zip(&right.records).find(|(ours, theirs)| ours != theirs);
         if self.records.len() != right.records.len() || record.is_some() {
             let (ours, theirs) = (self.records.len(), right.records.len());

@@ -1,0 +1,165 @@
+//! Several regions in one process and in virtual time, joined by a wide-area network that delays, loses and cuts.
+//!
+//! Each region is a [`World`](super::world::World) of its own with real nodes; their streams, contacts and calls between regions are
+//! the real ones too. `workload` says which sessions there are, `client` asks for them in every region, `faults` part regions and
+//! lose them whole, `history` writes down what clients were told, `settling` waits until all copies are equal, `reference` replays
+//! what every region ordered, and `oracles` judge. Start at [`play`].
+
+mod client;
+mod faults;
+mod history;
+mod oracles;
+mod reference;
+mod settling;
+mod workload;
+
+use super::{
+    Report, faults as region_faults, plan::Plan, restart_the_dead, seat::Abroad, seat::Seat, watch_clocks, world::World,
+};
+use client::Client;
+use history::History;
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use sojourn_core::{NodeId, RegionId, feed::FeedBounds, mint::MintKey};
+use sojourn_node::{
+    peers::{AbroadRoster, simulated::SimulatedNetwork},
+    raft,
+    world::{Neighbour, StreamBounds},
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::{mpsc, watch};
+use workload::Catalog;
+
+/// Names of regions, in the order of their numbers.
+const NAMES: [&str; 5] = ["na", "eu", "apac", "sa", "af"];
+
+/// All regions of a world under simulation.
+pub struct Regions {
+    /// What the run is made of.
+    pub plan: Plan,
+    /// The regions, in the order of their numbers.
+    pub all: Vec<Arc<World>>,
+    /// The network between them.
+    pub wan: SimulatedNetwork,
+    /// What clients asked and were told.
+    pub history: History,
+    /// The sessions.
+    pub catalog: Catalog,
+}
+
+impl Regions {
+    /// Regions whose machines are off. Processes of theirs that end by themselves are started again.
+    fn new(plan: &Plan, rng: &mut StdRng) -> Self {
+        let wan = SimulatedNetwork::default();
+        let mint_key = MintKey::new([7; 32]);
+        let page = FeedBounds { entries_max: rng.random_range(2..12), bytes_max: 20_000 };
+        let batch = FeedBounds { entries_max: rng.random_range(1..40), bytes_max: 40_000 };
+        let bounds = StreamBounds { batch, page, page_reach: rng.random_range(4..24) };
+        // Most of what can go wrong between regions needs replicas in one of them only.
+        let sizes: Vec<u64> = (0..plan.regions).map(|_| *[1, 1, 3].choose(rng).unwrap_or(&3)).collect();
+        let neighbour = |region: u16| {
+            let nodes = (1..=sizes.get(usize::from(region)).copied().unwrap_or(0)).map(NodeId);
+            let entrances = nodes.map(|node| AbroadRoster::number(RegionId(region), node).0.to_string()).collect();
+            (RegionId(region), Neighbour { name: name_of(region).to_owned(), entrances })
+        };
+        let regions = (0..plan.regions).zip(sizes.iter().copied()).map(|(region, nodes)| {
+            let neighbours = (0..plan.regions).filter(|other| *other != region).map(neighbour).collect();
+            let abroad = Abroad { network: wan.clone(), neighbours, bounds, mint_key: mint_key.clone() };
+            let seat = Seat {
+                region: RegionId(region),
+                name: name_of(region).to_owned(),
+                nodes,
+                shards: rng.random_range(1..=2),
+                abroad: Some(Arc::new(abroad)),
+            };
+            let (deaths, dying) = mpsc::unbounded_channel();
+            let world = Arc::new(World::new(plan, seat, rng, deaths));
+            drop(raft::spawn(restart_the_dead(world.clone(), dying, StdRng::seed_from_u64(rng.random()))));
+            drop(raft::spawn(watch_clocks(world.clone())));
+            world
+        });
+        let all = regions.collect();
+        let catalog = Catalog::new(plan.regions, mint_key);
+        Self { plan: plan.clone(), all, wan, history: History::new(plan.print), catalog }
+    }
+
+    /// The numbers by which the nodes of a region are known to others.
+    pub fn numbers(&self, region: usize) -> Vec<NodeId> {
+        let world = &self.all[region];
+        world.machines.iter().map(|machine| AbroadRoster::number(world.seat.region, machine.id)).collect()
+    }
+}
+
+fn name_of(region: u16) -> &'static str {
+    NAMES.get(usize::from(region)).copied().unwrap_or("more")
+}
+
+/// Clients in each region.
+const CLIENTS_PER_REGION: u64 = 2;
+
+/// Plays one plan on the calling thread's simulation.
+pub async fn play(plan: &Plan) -> Report {
+    let mut rng = StdRng::seed_from_u64(plan.seed);
+    let regions = Arc::new(Regions::new(plan, &mut rng));
+    faults::calm(&regions, &mut rng);
+    for world in &regions.all {
+        region_faults::calm(world);
+        for machine in 0..world.machines.len() {
+            region_faults::restart(world, machine, Duration::from_millis(rng.random_range(0..50)));
+        }
+    }
+    let begun = settling::begin(&regions).await;
+    let (end, ending) = watch::channel(false);
+    let homes = (0..regions.all.len()).flat_map(|home| (0..CLIENTS_PER_REGION).map(move |_| Some(home)));
+    // One that is nowhere at home.
+    let clients = (1..).zip(homes.chain([None]));
+    let clients: Vec<Client> =
+        clients.map(|(number, home)| Client::new(regions.clone(), number, home, &mut rng)).collect();
+    let clients: Vec<_> = clients.into_iter().map(|client| raft::spawn(client.run(ending.clone()))).collect();
+    if begun {
+        faults::run(&regions, &mut rng).await;
+    }
+    regions.history.ledger.note(format_args!("HEAL"));
+    let healed = regions.history.ledger.now();
+    settling::heal(&regions, &mut rng).await;
+    // Clients see the healed world, too.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    end.send_replace(true);
+    for client in clients {
+        // A client that panicked is a finding of its own.
+        let _panicked = client.await;
+    }
+    settling::converge(&regions).await;
+    report(&regions, healed)
+}
+
+/// What all ledgers say together.
+fn report(regions: &Arc<Regions>, healed: Duration) -> Report {
+    let ledger = &regions.history.ledger;
+    let lasted = ledger.now();
+    ledger.with(|book| book.coverage.add("seconds until all was equal", (lasted - healed).as_secs()));
+    let (found, coverage) = oracles::audit(regions);
+    let mut report = ledger.with(|book| {
+        book.violations.extend(found);
+        book.coverage.merge(&coverage);
+        Report {
+            plan: regions.plan.clone(),
+            violations: std::mem::take(&mut book.violations),
+            coverage: std::mem::take(&mut book.coverage),
+            trace: book.trace.sum(),
+            lasted,
+        }
+    });
+    for world in &regions.all {
+        world.ledger.with(|book| {
+            report.violations.append(&mut book.violations);
+            let (hash, events) = book.trace.sum();
+            report.trace = (report.trace.0.rotate_left(1) ^ hash, report.trace.1 + events);
+            world.count_disks(&mut book.coverage);
+            report.coverage.merge(&book.coverage);
+        });
+    }
+    report
+}
+
+/// Records by key.
+type Records = BTreeMap<sojourn_core::Key, sojourn_core::Record>;
