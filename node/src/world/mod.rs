@@ -6,6 +6,7 @@
 
 mod calls;
 mod contacts;
+pub mod control;
 mod door;
 mod follow;
 pub mod geo;
