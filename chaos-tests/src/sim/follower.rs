@@ -149,7 +149,7 @@ impl Copy {
                 self.stage = Stage::Begin;
                 false
             }
-            Pulled::Page(Ok(CopyPage { records, elsewhere: _, until: next }), since) => {
+            Pulled::Page(Ok(CopyPage { records, elsewhere: _, until: next, homes: _ }), since) => {
                 let mut fresh = match std::mem::take(&mut self.stage) {
                     Stage::Copying { fresh, .. } => fresh,
                     Stage::Begin | Stage::Following(_) => BTreeMap::new(),

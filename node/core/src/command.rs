@@ -4,11 +4,12 @@
 //! same.
 
 use crate::{
-    ids::{Key, NamespaceId, Stamp},
+    ids::{Key, NamespaceId, RegionId, Stamp},
     query::{Projection, View},
     session::{Fields, Kind, Owner, Version},
     stream::Absorbed,
 };
+use std::collections::BTreeSet;
 
 pub use crate::outcome::{Outcome, Refusal};
 
@@ -438,10 +439,42 @@ pub enum Op {
         count_max: u64,
     },
     /// Takes in what another region's shard changed; proposed by leaders only. Answers `Count` of the sessions that are other
-    /// than before, `Nothing` if the piece does not follow on what was taken in last.
+    /// than before, `Nothing` if the piece does not follow on what was taken in last, [`Refusal::Fenced`] if something in it
+    /// must not be taken in, and then nothing of it is.
     Absorb {
         /// What.
         absorbed: Box<Absorbed>,
+    },
+    /// Acts for a home no more under an earlier epoch, and takes in nothing of it that was written under one, but from those
+    /// who act next: see [`crate::state::Right`]. Logged by every shard of every region while the right to act changes
+    /// hands. Answers `Done`: this or a later promise stands from now on.
+    Promise {
+        /// Whose sessions.
+        home: RegionId,
+        /// The epoch that was drawn.
+        epoch: u32,
+        /// Who acted until now, where that is known: what they told is held here up to a known stamp.
+        holders: BTreeSet<RegionId>,
+    },
+    /// Acts for a home from now on. Answers `Done`; [`Refusal::Fenced`] if a later epoch was promised.
+    Assume {
+        /// Whose sessions.
+        home: RegionId,
+        /// Under which epoch.
+        epoch: u32,
+    },
+    /// Notes that nothing is missing any more of what was written for a home under epochs before the one that was promised.
+    /// Answers `Done`; a promise that was made meanwhile is left as it is.
+    CaughtUp {
+        /// Whose sessions.
+        home: RegionId,
+        /// The epoch that was promised.
+        epoch: u32,
+    },
+    /// Notes that the shard writes as this version of the failover mode wants it. Answers `Done`.
+    Adopt {
+        /// The version.
+        mode_version: u64,
     },
 }
 

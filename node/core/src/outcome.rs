@@ -113,4 +113,12 @@ pub enum Refusal {
         /// Which.
         home: RegionId,
     },
+    /// Who asks, or whoever wrote what is told, has lost the right to act for a home.
+    #[error("nothing that is written for region {} under an epoch before {epoch} counts any more", home.0)]
+    Fenced {
+        /// Whose sessions.
+        home: RegionId,
+        /// The epoch that counts.
+        epoch: u32,
+    },
 }

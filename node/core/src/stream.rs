@@ -3,11 +3,16 @@
 //! Whoever follows keeps a cursor in its own log, in the same entry as the changes that it stands for: a change may be sent
 //! twice and counts once. Who is too late for the changes gets a copy, page by page in the order of keys, and goes on with
 //! the changes since the copy was begun.
+//!
+//! A shard tells what it orders: the sessions of every home for which it acts. When the right to act for a home changes hands,
+//! followers are told of the home's sessions by another source from then on. They hold what the old one told up to some
+//! entry, and the new one holds at least as much as anybody who answered; what lies between comes once, in [`Piece::Held`].
 
 use crate::{
     feed::FeedCursor,
     ids::{Key, RegionId, SLOTS, ShardId, Slot, Stamp},
     session::Record,
+    state::Believed,
 };
 use std::sync::Arc;
 
@@ -25,8 +30,10 @@ pub struct Source {
 pub struct Progress {
     /// All changes up to here are in; none before the first copy was complete.
     pub cursor: Option<FeedCursor>,
-    /// The stamp of the source's log there.
+    /// The stamp of the source's log when it told the last piece.
     pub as_of: Stamp,
+    /// All that the source wrote up to this stamp is in: the stamp of an entry, where `as_of` may be later than what was told.
+    pub held: Stamp,
     /// The copy that is being taken.
     pub copying: Option<Copying>,
 }
@@ -38,6 +45,8 @@ pub struct Copying {
     pub begin: FeedCursor,
     /// The last key that is in; none yet before the first page.
     pub after: Option<Key>,
+    /// What [`Progress::held`] will be: the latest write in the first page, since all others are read after it.
+    pub held: Stamp,
 }
 
 /// A piece of a stream.
@@ -58,10 +67,26 @@ pub enum Piece {
         begin: FeedCursor,
         /// Which part.
         span: Span,
+        /// The homes for which the source acts, and under which epochs. What it does not know of these is forgotten here, unless
+        /// a later epoch was promised.
+        homes: Believed,
+        /// Whether what is here of homes that this region acts for no more gives way to it: a region that has returned, and
+        /// has settled what it wrote while others acted, has their copy in place of its own.
+        replaces: bool,
         /// Every session that the source orders.
         records: Vec<(Key, Record)>,
         /// Every session that it knows and another region orders.
         elsewhere: Vec<Key>,
+    },
+    /// Some of what the source holds of a home, whoever wrote it: for those who are about to act for the home, and for those
+    /// who follow whoever acts. Says nothing of what the source told by itself.
+    Held {
+        /// Whose sessions.
+        home: RegionId,
+        /// The epoch that was drawn: refused unless it is the one that was promised here.
+        epoch: u32,
+        /// Sessions that are at home there, and such as have travelled.
+        records: Vec<(Key, Record)>,
     },
 }
 
@@ -87,10 +112,21 @@ impl Span {
 /// What a source knows of a span.
 #[derive(Clone, Debug)]
 pub struct CopyPage {
+    /// The homes for which it acts, and under which epochs.
+    pub homes: Believed,
     /// Sessions that it orders.
     pub records: Vec<(Key, Arc<Record>)>,
     /// Sessions that another region orders.
     pub elsewhere: Vec<Key>,
+    /// The last key that the page speaks of: see [`Span::until`].
+    pub until: Option<Key>,
+}
+
+/// What a source holds of a home in a span.
+#[derive(Clone, Debug)]
+pub struct HeldPage {
+    /// See [`Piece::Held`].
+    pub records: Vec<(Key, Arc<Record>)>,
     /// The last key that the page speaks of: see [`Span::until`].
     pub until: Option<Key>,
 }
@@ -102,6 +138,10 @@ pub struct Absorbed {
     pub source: Source,
     /// The stamp of the source's log at its end.
     pub as_of: Stamp,
+    /// For which homes the source is believed although something may be written under an earlier epoch than was promised here,
+    /// and under which epoch: those for which it acts. Of its own home a region believes those who act for it only when what
+    /// it wrote itself meanwhile is settled.
+    pub believed: Believed,
     /// What.
     pub piece: Piece,
 }

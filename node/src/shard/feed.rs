@@ -7,7 +7,7 @@
 
 use super::{Sessions, cold::lost};
 use sojourn_core::{
-    Body, Effect, Key, Record, RegionId,
+    Body, Effect, Key, Record,
     feed::{FeedBounds, FeedCursor, FeedId, Followed},
     state::ColdSession,
     stream::{CopyPage, Span},
@@ -92,7 +92,7 @@ impl Sessions {
     }
 
     /// See [`State::copy_reach`](sojourn_core::State::copy_reach).
-    pub fn copy_reach(&self, region: RegionId, after: Option<&Key>, count: usize) -> Option<Key> {
-        self.state.read().copy_reach(region, after, count)
+    pub fn copy_reach(&self, after: Option<&Key>, count: usize) -> Option<Key> {
+        self.state.read().copy_reach(after, count)
     }
 }

@@ -35,7 +35,6 @@ const FEED_BYTES_MAX: u64 = 4 << 20;
 /// The sessions of one shard.
 pub struct Sessions {
     shard: ShardId,
-    region: RegionId,
     pub(super) state: RwLock<State>,
     pub(super) shelf: Shelf,
     /// The index of the last entry, noted before its changes are told; 0 before the first.
@@ -61,7 +60,6 @@ impl Sessions {
     ) -> Self {
         Self {
             shard,
-            region,
             state: RwLock::new(State::new(region, epoch)),
             shelf: Shelf::new(part),
             touches: Touches::new(intervals),
@@ -123,13 +121,13 @@ impl Sessions {
     fn tell(&self, index: u64, mut effects: Vec<Effect>) {
         self.applied.store(index, Ordering::SeqCst);
         if self.notices.receiver_count() > 0 {
-            for (ordinal, Effect { key, event, record }) in (0..).zip(effects.iter().cloned()) {
+            for (ordinal, Effect { key, event, record, told: _ }) in (0..).zip(effects.iter().cloned()) {
                 let notice = Notice::Changed { key, event, shard: self.shard, index, ordinal, record };
                 // Nobody may be listening any more.
                 let _listeners = self.notices.send(Arc::new(notice));
             }
         }
-        effects.retain(|effect| effect.record.home == self.region);
+        effects.retain(|effect| effect.told);
         self.feed.lock().push(index, effects);
         self.fed.notify_waiters();
     }

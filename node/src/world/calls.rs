@@ -4,7 +4,7 @@ use crate::region::{
     backend::Unavailable,
     sweep::{Sweep, Swept},
 };
-use sojourn_core::{Key, NodeId, Record, ShardId, Slot, Stamp, feed::FeedCursor, stream::Span};
+use sojourn_core::{Key, NodeId, Record, ShardId, Slot, Stamp, feed::FeedCursor, state::Believed, stream::Span};
 use sojourn_proto::{
     wire::{Wire, WireError, decode_all},
     wire_enum, wire_struct,
@@ -83,6 +83,8 @@ pub(super) struct Batch {
     pub as_of: Stamp,
     /// See [`Tick::ping_ms`].
     pub echo_ms: Option<u64>,
+    /// The homes for which the source acts, and under which epochs.
+    pub acts: Believed,
     /// The latest record of each session that changed.
     pub records: Vec<(Key, Record)>,
 }
@@ -107,6 +109,8 @@ pub(super) enum Copied {
         as_of: Stamp,
         /// See [`Span::until`].
         until: Option<Key>,
+        /// The homes for which the source acts, and under which epochs.
+        homes: Believed,
         /// Sessions that the region orders.
         records: Vec<(Key, Record)>,
         /// Sessions that another one orders.
@@ -121,9 +125,9 @@ pub(super) enum Copied {
 wire_struct!(Follow { stream, shard, slots, cursor, window_bytes });
 wire_enum!(Followed { 0 => Streaming, 1 => CopyFirst { begin }, 2 => NotLeader { leader } });
 wire_struct!(Tick { stream, taken_bytes, ping_ms });
-wire_struct!(Batch { after, next, as_of, echo_ms, records });
+wire_struct!(Batch { after, next, as_of, echo_ms, acts, records });
 wire_struct!(CopyOf { shard, begin, span });
-wire_enum!(Copied { 0 => Page { as_of, until, records, elsewhere }, 1 => BeginAnew, 2 => NotLeader });
+wire_enum!(Copied { 0 => Page { as_of, until, homes, records, elsewhere }, 1 => BeginAnew, 2 => NotLeader });
 wire_struct!(Sweep { namespace, rules, op });
 wire_enum!(Swept { 0 => Ended[count], 1 => EpochTooLow { highest } });
 wire_enum!(Unavailable {

@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 use sojourn_core::{
     Key, NodeId, Outcome, ShardId, Slot, SlotTable,
     feed::FeedCursor,
+    state::Believed,
     stream::{Absorbed, Copying, Piece, Source, Span},
 };
 use sojourn_proto::wire::{Wire, decode_all, encode};
@@ -236,7 +237,7 @@ impl Follower {
     async fn follow(&mut self) -> Result<std::convert::Infallible, Ended> {
         let node = self.source_node()?;
         let progress = self.led.sessions().progress(self.source);
-        if let Some(Copying { begin, after }) = progress.copying {
+        if let Some(Copying { begin, after, .. }) = progress.copying {
             self.copy(node, begin, after).await?;
         }
         loop {
@@ -277,19 +278,20 @@ impl Follower {
     /// Takes a copy, page by page, from `after` on.
     async fn copy(&self, node: NodeId, begin: FeedCursor, mut after: Option<Key>) -> Result<(), Ended> {
         loop {
-            let reach = self.led.sessions().copy_reach(self.source.region, after.as_ref(), self.page_reach);
+            let reach = self.led.sessions().copy_reach(after.as_ref(), self.page_reach);
             let span = Span { after: after.clone(), until: reach, slots: self.slots.clone() };
             let copy = CopyOf { shard: self.source.shard, begin, span };
             let bytes = self.rpc.call(node, Lane::Bulk, calls::COPY, &[&encode(&copy)], CALL_TIMEOUT).await?;
-            let (as_of, until, records, elsewhere) = match calls::unpack(&bytes)? {
-                Copied::Page { as_of, until, records, elsewhere } => (as_of, until, records, elsewhere),
+            let (as_of, until, homes, records, elsewhere) = match calls::unpack(&bytes)? {
+                Copied::Page { as_of, until, homes, records, elsewhere } => (as_of, until, homes, records, elsewhere),
                 // The next stream begins another copy.
                 Copied::BeginAnew => return Ok(()),
                 Copied::NotLeader => return Err(Ended::NotLeader),
             };
             let span = Span { until: until.clone(), ..copy.span };
-            let piece = Piece::Page { begin, span, records, elsewhere };
-            self.absorb(as_of, piece).await?;
+            let believed = homes.clone();
+            let piece = Piece::Page { begin, span, homes, replaces: false, records, elsewhere };
+            self.absorb(as_of, believed, piece).await?;
             match until {
                 Some(until) => after = Some(until),
                 None => return Ok(()),
@@ -297,8 +299,8 @@ impl Follower {
         }
     }
 
-    fn absorb(&self, as_of: u64, piece: Piece) -> BoxFuture<'static, Result<(), Ended>> {
-        let absorbing = self.led.absorb(Absorbed { source: self.source, as_of, piece });
+    fn absorb(&self, as_of: u64, believed: Believed, piece: Piece) -> BoxFuture<'static, Result<(), Ended>> {
+        let absorbing = self.led.absorb(Absorbed { source: self.source, as_of, believed, piece });
         Box::pin(async move {
             match absorbing.await? {
                 Outcome::Count(_) => Ok(()),
@@ -341,7 +343,7 @@ impl Follower {
                         return Err(Ended::Over);
                     };
                     silent_at = Instant::now() + SILENCE_MAX;
-                    let Batch { after, next, as_of, echo_ms, records } = calls::unpack(&body)?;
+                    let Batch { after, next, as_of, echo_ms, acts, records } = calls::unpack(&body)?;
                     if after != told {
                         return Err(Ended::Gap);
                     }
@@ -350,7 +352,7 @@ impl Follower {
                     if records.is_empty() && next.index < logged.index + IDLE_ENTRIES_MAX {
                         taking.push_back(Box::pin(std::future::ready(Ok(taken))));
                     } else {
-                        let absorbing = self.absorb(as_of, Piece::Changes { after: logged, next, records });
+                        let absorbing = self.absorb(as_of, acts, Piece::Changes { after: logged, next, records });
                         logged = next;
                         taking.push_back(Box::pin(async move { absorbing.await.map(|()| taken) }));
                     }

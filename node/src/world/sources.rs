@@ -12,7 +12,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use sojourn_core::{
-    Key, NodeId, Record, ShardId, Slot,
+    Key, NodeId, Record, ShardId, Slot, State,
     feed::{Changed, FeedBounds, FeedCursor, Followed as Fed},
 };
 use sojourn_proto::wire::encode;
@@ -169,6 +169,7 @@ async fn page(led: &Led, copy: &CopyOf, bounds: FeedBounds) -> Copied {
         Ok(page) => Copied::Page {
             as_of: sessions.last_stamp(),
             until: page.until,
+            homes: page.homes,
             records: page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect(),
             elsewhere: page.elsewhere,
         },
@@ -248,7 +249,7 @@ impl Sending {
     /// What is to be sent now, if anything; none at all if the feed does not reach back.
     async fn next_batch(&mut self, window_bytes: u64) -> Option<Option<Batch>> {
         let sessions = self.led.sessions().clone();
-        let as_of = sessions.last_stamp();
+        let (as_of, acts) = (sessions.last_stamp(), sessions.audit(State::acts));
         let mut records = BTreeMap::new();
         if window_bytes > 0 {
             let FeedBounds { bytes_max, entries_max } = self.bounds;
@@ -271,7 +272,7 @@ impl Sending {
         }
         let (after, next) = (self.told, self.cursor);
         self.told = next;
-        Some(Some(Batch { after, next, as_of, echo_ms, records: records.into_iter().collect() }))
+        Some(Some(Batch { after, next, as_of, echo_ms, acts, records: records.into_iter().collect() }))
     }
 }
 

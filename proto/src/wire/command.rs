@@ -62,6 +62,10 @@ wire_enum!(Op {
     36 => Extend { version, deadline },
     37 => Move { step },
     38 => Absorb { absorbed },
+    39 => Promise { home, epoch, holders },
+    40 => Assume { home, epoch },
+    41 => CaughtUp { home, epoch },
+    42 => Adopt { mode_version },
 });
 
 wire_enum!(MoveStep {
@@ -105,4 +109,5 @@ wire_enum!(Refusal {
     15 => CrossSlot,
     16 => NotHere,
     17 => Elsewhere { home },
+    18 => Fenced { home, epoch },
 });

@@ -1,7 +1,7 @@
 //! What a shard's snapshot says beside its records.
 
 use crate::wire_struct;
-use sojourn_core::state::{Answers, Arrival, Departure, Meta, Moves, Origin, Remembered};
+use sojourn_core::state::{Answers, Arrival, Departure, Meta, Moves, Origin, Remembered, Right};
 
 wire_struct!(Remembered { slot, given_ms, outcome });
 wire_struct!(Origin { settled, heard_ms, answers });
@@ -9,4 +9,5 @@ wire_struct!(Answers { origins, swept, clock_ms });
 wire_struct!(Departure { to, replace, rules, version, since, view });
 wire_struct!(Arrival { version, arrived });
 wire_struct!(Moves { departures, arrivals, closed });
-wire_struct!(Meta { region, epoch, last_stamp, sequences, revocations, answers, moves, followed });
+wire_struct!(Right { epoch, acts, former, missing_since });
+wire_struct!(Meta { region, rights, adopted, last_stamp, sequences, revocations, answers, moves, followed });

@@ -18,11 +18,12 @@ impl Wire for FeedId {
 
 wire_struct!(FeedCursor { feed, index });
 wire_struct!(Source { region, shard });
-wire_struct!(Copying { begin, after });
-wire_struct!(Progress { cursor, as_of, copying });
+wire_struct!(Copying { begin, after, held });
+wire_struct!(Progress { cursor, as_of, held, copying });
 wire_struct!(Span { after, until, slots });
 wire_enum!(Piece {
     0 => Changes { after, next, records },
-    1 => Page { begin, span, records, elsewhere },
+    1 => Page { begin, span, homes, replaces, records, elsewhere },
+    2 => Held { home, epoch, records },
 });
-wire_struct!(Absorbed { source, as_of, piece });
+wire_struct!(Absorbed { source, as_of, believed, piece });

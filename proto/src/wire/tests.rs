@@ -1,6 +1,7 @@
 //! Round trips, cuts and noise.
 
 mod control;
+mod rights;
 mod slots;
 
 use super::{NESTED_MAX, Wire, WireError, decode_all, encode};

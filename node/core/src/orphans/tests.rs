@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     Body, Command, Condition, Expiry, Fields, Incarnation, Key, Kind, NamespaceId, Op, RegionId, Request, State, Used,
-    Version, ids::NEVER, policy::Policy, state::Effect,
+    Version,
+    ids::NEVER,
+    policy::Policy,
+    state::{Effect, Right},
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -159,7 +162,7 @@ fn records(state: &State) -> BTreeMap<Key, Record> {
 fn successor(region: u16, base: &BTreeMap<Key, Record>, from: &State) -> State {
     let meta = crate::state::Meta {
         region: RegionId(region),
-        epoch: NEW,
+        rights: [0, region].map(|home| (RegionId(home), Right::acting(NEW))).into(),
         last_stamp: from.last_stamp(),
         ..Default::default()
     };

@@ -50,6 +50,10 @@ impl Deadlines {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Entries up to and with stamp `until`, from `from` on, in order.
     pub(super) fn until(&self, until: Stamp, from: Option<Entry>) -> impl Iterator<Item = Entry> {
         let entries = self.entries.range((from.map_or(Unbounded, Included), Unbounded));

@@ -1,15 +1,17 @@
 //! What can be looked up beside the key: who is due, whose sessions, which labels, how much in a namespace.
 //!
-//! Sessions that another region orders are due there: they are listed apart, so that nobody here looks at them again and again.
+//! Living sessions are listed by their home, so that those of a home for which another region acts are not looked at again and
+//! again, and a home changes hands without a session being moved from one list to another.
 //! Always equal to what one would compute from the records; the tests do so after every step.
 
 use super::deadlines::{Deadlines, Entry};
 use crate::{
-    ids::{Key, NamespaceId, RegionId, Stamp},
+    ids::{Key, NEVER, NamespaceId, RegionId, Stamp},
     session::{Life, Owner, Record},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter::Peekable,
     sync::Arc,
 };
 
@@ -24,8 +26,6 @@ pub struct Usage {
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Index {
-    /// Whose sessions are due here.
-    region: RegionId,
     living: BTreeMap<NamespaceId, Living>,
     /// Tombstones by when they may go.
     pub(super) dead: Deadlines,
@@ -36,26 +36,35 @@ pub(super) struct Index {
 /// Records of one namespace that are no tombstones.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Living {
-    ours: Deadlines,
-    others: Deadlines,
+    homes: BTreeMap<RegionId, Deadlines>,
     usage: Usage,
 }
 
 impl Living {
-    fn deadlines(&mut self, list: List) -> &mut Deadlines {
-        if list == List::Ours { &mut self.ours } else { &mut self.others }
+    fn remove(&mut self, home: RegionId, entry: Entry) {
+        let Some(deadlines) = self.homes.get_mut(&home) else { return };
+        deadlines.remove(entry);
+        if deadlines.is_empty() {
+            self.homes.remove(&home);
+        }
     }
 }
 
 /// A list of records by stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum List {
-    /// The living that this region orders, by deadline.
-    Ours,
-    /// The living that another region orders, by deadline.
-    Others,
+    /// The living of a home, by deadline.
+    Living(RegionId),
     /// Tombstones, by when they may go.
     Dead,
+}
+
+/// In which list a record is, and the stamp that it is found under.
+pub(super) fn place(record: &Record) -> (List, Stamp) {
+    match record.life {
+        Life::Live => (List::Living(record.home), record.deadline()),
+        Life::Dead { collect_at, .. } => (List::Dead, collect_at),
+    }
 }
 
 /// The owner as far as the index knows it: tombstones have none.
@@ -64,42 +73,28 @@ fn owner(record: &Record) -> Option<&Owner> {
 }
 
 impl Index {
-    /// That of `region` without sessions.
-    pub(super) fn new(region: RegionId) -> Self {
-        Self { region, ..Self::default() }
-    }
-
     /// The index of these records, built faster than one by one.
-    pub(super) fn of(region: RegionId, records: &BTreeMap<Key, Arc<Record>>) -> Self {
-        let mut index = Self::new(region);
-        let (mut living, mut dead): (BTreeMap<(NamespaceId, List), Vec<Entry>>, Vec<Entry>) = Default::default();
+    pub(super) fn of(records: &BTreeMap<Key, Arc<Record>>) -> Self {
+        let mut index = Self::default();
+        let (mut living, mut dead): (BTreeMap<(NamespaceId, RegionId), Vec<Entry>>, Vec<Entry>) = Default::default();
         for (key, record) in records {
             index.insert_owner(key, owner(record));
-            let (list, stamp) = index.place(record);
+            let (list, stamp) = place(record);
             let entry = (stamp, key.position());
-            if list == List::Dead {
+            let List::Living(home) = list else {
                 dead.push(entry);
                 continue;
-            }
-            living.entry((key.namespace(), list)).or_default().push(entry);
+            };
+            living.entry((key.namespace(), home)).or_default().push(entry);
             let usage = &mut index.living.entry(key.namespace()).or_default().usage;
             usage.sessions += 1;
             usage.bytes = usage.bytes.saturating_add(record.body_bytes());
         }
-        for ((namespace, list), entries) in living {
-            *index.living.entry(namespace).or_default().deadlines(list) = Deadlines::of(entries);
+        for ((namespace, home), entries) in living {
+            index.living.entry(namespace).or_default().homes.insert(home, Deadlines::of(entries));
         }
         index.dead = Deadlines::of(dead);
         index
-    }
-
-    /// In which list a record is, and the stamp that it is found under.
-    pub(super) fn place(&self, record: &Record) -> (List, Stamp) {
-        match record.life {
-            Life::Live if record.home == self.region => (List::Ours, record.deadline()),
-            Life::Live => (List::Others, record.deadline()),
-            Life::Dead { collect_at, .. } => (List::Dead, collect_at),
-        }
     }
 
     pub(super) fn insert(&mut self, key: &Key, record: &Record) {
@@ -114,7 +109,7 @@ impl Index {
 
     /// Moves a record from what it was to what it is.
     pub(super) fn change(&mut self, key: &Key, before: &Record, after: &Record) {
-        if self.place(before) != self.place(after) {
+        if place(before) != place(after) {
             self.remove_due(key, before);
             self.insert_due(key, after);
         } else if let (Life::Live, Some(living)) = (after.life, self.living.get_mut(&key.namespace())) {
@@ -128,25 +123,21 @@ impl Index {
     }
 
     fn insert_due(&mut self, key: &Key, record: &Record) {
-        let (list, stamp) = self.place(record);
+        let (list, stamp) = place(record);
         let entry = (stamp, key.position());
-        if list == List::Dead {
-            return self.dead.insert(entry);
-        }
+        let List::Living(home) = list else { return self.dead.insert(entry) };
         let living = self.living.entry(key.namespace()).or_default();
-        living.deadlines(list).insert(entry);
+        living.homes.entry(home).or_default().insert(entry);
         living.usage.sessions += 1;
         living.usage.bytes = living.usage.bytes.saturating_add(record.body_bytes());
     }
 
     fn remove_due(&mut self, key: &Key, record: &Record) {
-        let (list, stamp) = self.place(record);
+        let (list, stamp) = place(record);
         let entry = (stamp, key.position());
-        if list == List::Dead {
-            return self.dead.remove(entry);
-        }
+        let List::Living(home) = list else { return self.dead.remove(entry) };
         let Some(living) = self.living.get_mut(&key.namespace()) else { return };
-        living.deadlines(list).remove(entry);
+        living.remove(home, entry);
         living.usage.sessions = living.usage.sessions.saturating_sub(1);
         living.usage.bytes = living.usage.bytes.saturating_sub(record.body_bytes());
         if living.usage.sessions == 0 {
@@ -202,12 +193,23 @@ impl Index {
         from: Option<Entry>,
     ) -> impl Iterator<Item = Entry> + use<'_> {
         let living = self.living.get(&namespace).into_iter();
-        living.flat_map(move |living| merged(living.ours.until(until, from), living.others.until(until, from)))
+        living.flat_map(move |living| merged(living.homes.values().map(move |home| home.until(until, from))))
     }
 
-    /// Where living records of ours are whose deadline is at or before `until`, by namespace, then by deadline.
-    pub(super) fn due(&self, until: Stamp) -> impl Iterator<Item = Entry> + use<'_> {
-        self.living.values().flat_map(move |living| living.ours.until(until, None))
+    /// The same for those of one home.
+    pub(super) fn living_at_home(
+        &self,
+        namespace: NamespaceId,
+        home: RegionId,
+    ) -> impl Iterator<Item = Entry> + use<'_> {
+        let living = self.living.get(&namespace).and_then(|living| living.homes.get(&home)).into_iter();
+        living.flat_map(|deadlines| deadlines.until(NEVER, None))
+    }
+
+    /// Where living records of a home are whose deadline is at or before `until`, by namespace, then by deadline.
+    pub(super) fn due(&self, home: RegionId, until: Stamp) -> impl Iterator<Item = Entry> + use<'_> {
+        let theirs = self.living.values().filter_map(move |living| living.homes.get(&home));
+        theirs.flat_map(move |deadlines| deadlines.until(until, None))
     }
 
     pub(super) fn usage(&self, namespace: NamespaceId) -> Usage {
@@ -219,16 +221,14 @@ impl Index {
     }
 }
 
-/// Two ascending lists as one; an entry that is in both comes once.
-fn merged(left: impl Iterator<Item = Entry>, right: impl Iterator<Item = Entry>) -> impl Iterator<Item = Entry> {
-    let (mut left, mut right) = (left.peekable(), right.peekable());
-    std::iter::from_fn(move || match (left.peek().copied(), right.peek().copied()) {
-        (Some(first), Some(second)) if first == second => {
-            right.next();
-            left.next()
+/// Ascending lists as one; an entry that is in several comes once.
+fn merged(lists: impl Iterator<Item = impl Iterator<Item = Entry>>) -> impl Iterator<Item = Entry> {
+    let mut lists: Vec<Peekable<_>> = lists.map(Iterator::peekable).collect();
+    std::iter::from_fn(move || {
+        let first = lists.iter_mut().filter_map(|list| list.peek().copied()).min()?;
+        for list in &mut lists {
+            list.next_if_eq(&first);
         }
-        (Some(first), Some(second)) if second < first => right.next(),
-        (Some(_), _) => left.next(),
-        (None, _) => right.next(),
+        Some(first)
     })
 }

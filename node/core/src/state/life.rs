@@ -59,7 +59,8 @@ impl Turn<'_> {
         let Some(old) = self.state.records.get(key).cloned() else { return Outcome::Count(0) };
         let bound = if self.state.plants.touch_past_absolute { Stamp::MAX } else { old.absolute_deadline };
         let idle_deadline = deadline.min(bound);
-        let same = old.life == Life::Live && version.is_none_or(|version| version == old.version);
+        let same =
+            self.state.orders(&old) && old.life == Life::Live && version.is_none_or(|version| version == old.version);
         let later = same && old.idle_timeout_ms > 0 && idle_deadline > old.idle_deadline;
         if later {
             let Record { idle_timeout_ms, absolute_deadline, .. } = *old;

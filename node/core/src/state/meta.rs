@@ -1,6 +1,6 @@
 //! Everything of a shard but its records: the way out and in for snapshots.
 
-use super::{Answers, Moves, State, answers::Memory, index::Index, warmth::Warmth};
+use super::{Answers, Moves, Right, State, answers::Memory, index::Index, warmth::Warmth};
 use crate::{
     ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     session::Record,
@@ -13,8 +13,10 @@ use std::{collections::BTreeMap, sync::Arc};
 pub struct Meta {
     /// The region.
     pub region: RegionId,
-    /// The region epoch it writes under.
-    pub epoch: u32,
+    /// For which homes it acts, and what it has promised of others.
+    pub rights: BTreeMap<RegionId, Right>,
+    /// The version of the failover mode that it writes by.
+    pub adopted: Option<u64>,
     /// The last stamp.
     pub last_stamp: Stamp,
     /// The last version sequence of each slot.
@@ -34,7 +36,8 @@ impl State {
     pub fn meta(&self) -> Meta {
         Meta {
             region: self.region,
-            epoch: self.epoch,
+            rights: self.rights.clone(),
+            adopted: self.adopted,
             last_stamp: self.last_stamp,
             sequences: self.sequences.clone(),
             revocations: self.revocations.clone(),
@@ -46,15 +49,16 @@ impl State {
 
     /// The state that [`State::meta`] and [`State::records`] came from.
     pub fn restore(meta: Meta, records: impl IntoIterator<Item = (Key, Record)>) -> Self {
-        let Meta { region, epoch, last_stamp, sequences, revocations, answers, moves, followed } = meta;
+        let Meta { region, rights, adopted, last_stamp, sequences, revocations, answers, moves, followed } = meta;
         let records: BTreeMap<Key, Arc<Record>> =
             records.into_iter().map(|(key, record)| (key, Arc::new(record))).collect();
-        let (index, warmth) = (Index::of(region, &records), Warmth::of(records.values()));
+        let (index, warmth) = (Index::of(&records), Warmth::of(records.values()));
         let answers = Memory::of(answers);
         let (leftovers, collected, unsaved, plants) = Default::default();
         let mut state = Self {
             region,
-            epoch,
+            rights,
+            adopted,
             last_stamp,
             records,
             sequences,

@@ -9,12 +9,14 @@ mod answers;
 mod deadlines;
 mod exec;
 mod hashes;
+mod held;
 mod index;
 mod life;
 mod meta;
 pub mod moves;
 mod number;
 mod read;
+mod rights;
 mod sessions;
 mod sets;
 mod sorted;
@@ -32,6 +34,7 @@ pub use answers::{ANSWER_LEAP_MS_MAX, ANSWER_MS_MAX, Answers, Origin, Remembered
 pub use index::Usage;
 pub use meta::Meta;
 pub use moves::{Arrival, Departure, Moves};
+pub use rights::{Believed, Right};
 pub use sorted::{decode_score, encode_score, ordered, rank_range};
 pub use unsaved::{Change, Changes};
 pub use users::ENDED_PER_APPLY_MAX;
@@ -86,6 +89,8 @@ pub struct Effect {
     pub event: Event,
     /// The record after it.
     pub record: Arc<Record>,
+    /// Whether this region ordered it, and so tells those who follow.
+    pub told: bool,
 }
 
 /// Bugs that the simulation plants to prove that its oracles see them. All off outside the simulation.
@@ -109,7 +114,10 @@ pub const SESSION_BYTES_MAX: u64 = 512 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub struct State {
     region: RegionId,
-    epoch: u32,
+    /// For which homes it acts, and what it has promised of others.
+    rights: BTreeMap<RegionId, Right>,
+    /// The version of the failover mode that it writes by.
+    adopted: Option<u64>,
     last_stamp: Stamp,
     records: BTreeMap<Key, Arc<Record>>,
     /// The last version sequence given out in each slot.
@@ -134,9 +142,10 @@ pub struct State {
 }
 
 impl State {
-    /// A shard of `region` without sessions, writing under region epoch `epoch`.
+    /// A shard of `region` without sessions, acting for its own region under `epoch`.
     pub fn new(region: RegionId, epoch: u32) -> Self {
-        Self { region, epoch, index: Index::new(region), ..Self::default() }
+        let rights = BTreeMap::from([(region, Right::acting(epoch))]);
+        Self { region, rights, ..Self::default() }
     }
 
     /// Applies one command and reports what changed through `effects`.
@@ -191,11 +200,6 @@ impl State {
         self.region
     }
 
-    /// The region epoch that it writes under.
-    pub fn epoch(&self) -> u32 {
-        self.epoch
-    }
-
     /// The keys that the last [`State::apply`] forgot altogether, at most [`COLLECTED_PER_APPLY_MAX`]: their tombstones
     /// were due, and the engine drops them too.
     pub fn collected(&self) -> &[Key] {
@@ -218,16 +222,21 @@ impl State {
         self.index.usages()
     }
 
-    /// Living records that this region orders and whose logged deadline is at or before `now`, at most `max`. The leader knows
+    /// Living records of homes that this shard acts for and whose logged deadline is at or before `now`, at most `max`. The leader knows
     /// which of them were touched since, and proposes to extend those and to expire the others.
     pub fn due(&self, now: Stamp, max: usize) -> Vec<(Key, Arc<Record>)> {
-        let due = self.index.due(now).flat_map(|entry| self.at(entry, List::Ours));
+        let due = self.due_at(now).flat_map(|(home, entry)| self.at(entry, List::Living(home)));
         due.take(max).map(|(key, record)| (key.clone(), record.clone())).collect()
     }
 
     /// Whether there is any of [`State::due`].
     pub fn is_any_due(&self, now: Stamp) -> bool {
-        self.index.due(now).next().is_some()
+        self.due_at(now).next().is_some()
+    }
+
+    fn due_at(&self, now: Stamp) -> impl Iterator<Item = (RegionId, Entry)> {
+        let homes = self.rights.iter().filter(|(_, right)| right.acts).map(|(home, _)| *home);
+        homes.flat_map(move |home| self.index.due(home, now).map(move |entry| (home, entry)))
     }
 
     fn collect_tombstones(&mut self, stamp: Stamp) {
@@ -250,7 +259,7 @@ impl State {
     /// The records that an index entry `(stamp, position)` stands for: one, but for ids whose hashes collide.
     fn at(&self, (stamp, position): Entry, list: List) -> impl Iterator<Item = (&Key, &Arc<Record>)> {
         let here = self.records.range(Key::lowest(position)..).take_while(move |(key, _)| key.position() == position);
-        here.filter(move |(_, record)| self.index.place(record) == (list, stamp))
+        here.filter(move |(_, record)| index::place(record) == (list, stamp))
     }
 
     /// As [`State::at`], for a living record that any region orders.

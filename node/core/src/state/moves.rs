@@ -60,7 +60,7 @@ impl Turn<'_> {
         match step {
             MoveStep::Depart { to, replace } => self.depart(key, to, replace),
             MoveStep::Arrive { from, replace, view } => self.arrive(key, from, replace, *view),
-            MoveStep::Settle { version, arrived } => Ok(self.settle(key, version, arrived)),
+            MoveStep::Settle { version, arrived } => self.settle(key, version, arrived),
             MoveStep::Forget { from, version } => {
                 self.state.moves.closed.insert((self.stamp, from), version);
                 Ok(Outcome::Done)
@@ -103,6 +103,7 @@ impl Turn<'_> {
         let lives = self.live(key).is_some();
         let refused = !lives && self.rules.refuse_after_destroy && self.state.records.contains_key(key);
         let arrived = !refused && (replace || !lives);
+        self.home()?;
         self.state.moves.arrivals.insert(from, Arrival { version, arrived });
         if arrived {
             let record = self.revived(key, view);
@@ -116,9 +117,10 @@ impl Turn<'_> {
         if refused { Err(Refusal::Destroyed) } else { Ok(Outcome::Count(i64::from(arrived))) }
     }
 
-    fn settle(&mut self, key: &Key, version: Version, arrived: bool) -> Outcome {
+    fn settle(&mut self, key: &Key, version: Version, arrived: bool) -> Result<Outcome, Refusal> {
+        self.home()?;
         let departure = self.state.moves.departures.get_mut(key).filter(|departure| departure.version == version);
-        let Some(view) = departure.and_then(|departure| departure.view.take()) else { return Outcome::Count(0) };
+        let Some(view) = departure.and_then(|departure| departure.view.take()) else { return Ok(Outcome::Count(0)) };
         if !arrived && self.live(key).is_none() {
             // As if it had been renamed back; if the id was taken meanwhile, that overwrote it.
             let record = self.revived(key, *view);
@@ -126,7 +128,7 @@ impl Turn<'_> {
                 self.place(key, record, Event::RenameTo);
             }
         }
-        Outcome::Count(1)
+        Ok(Outcome::Count(1))
     }
 
     /// The session that a view shows, as it is written under `key`: the same incarnation unless the id had that or a later one.
@@ -136,11 +138,12 @@ impl Turn<'_> {
         } = view;
         let old = self.state.records.get(key).map(|old| (old.incarnation.stamp, old.version));
         let after = old.map_or(0, |(stamp, _)| stamp.saturating_add(1));
-        let sequence = self.next_version(key, old.map(|(_, version)| version).unwrap_or_default()).sequence;
+        let home = self.state.region;
+        let sequence = self.next_version(key, home, old.map(|(_, version)| version).unwrap_or_default()).sequence;
         Record {
             incarnation: Incarnation { stamp: incarnation.stamp.max(after), ..incarnation },
-            version: Version { epoch: version.epoch.max(self.state.epoch), sequence, ..version },
-            home: self.state.region,
+            version: Version { epoch: self.epoch_after(home, version), sequence, ..version },
+            home,
             kind,
             life: Life::Live,
             written: self.stamp,

@@ -132,7 +132,7 @@ impl Turn<'_> {
         let above = old.as_ref().map_or(0, |old| old.version.sequence);
         let mut moved = record.clone();
         moved.version.sequence = self.state.next_sequence(to.slot(), above);
-        moved.version.epoch = moved.version.epoch.max(self.state.epoch);
+        moved.version.epoch = self.epoch_after(moved.home, moved.version);
         if let Some(old) = old {
             moved.incarnation.stamp = moved.incarnation.stamp.max(old.incarnation.stamp.saturating_add(1));
         }

@@ -1,36 +1,60 @@
 //! Following the shards of other regions, and knowing which sessions they order.
 
-use super::{Event, State, turn::Turn};
+use super::{Believed, Event, State, rights::Teller, turn::Turn};
 use crate::{
-    command::{Op, Outcome},
-    feed::{FeedBounds, FeedCursor},
+    command::{Op, Outcome, Refusal},
+    feed::FeedBounds,
     ids::{Key, RegionId, Slot, Stamp},
     merge::merge,
     session::{Body, Fields, Kind, Life, Record},
     stream::{Absorbed, CopyPage, Copying, Piece, Progress, Source, Span},
+    travel::left_too_late,
 };
 use std::{collections::BTreeSet, ops::Bound, sync::Arc};
 
 impl State {
-    /// Whether this region orders the session's writes.
+    /// Whether this shard orders the session's writes: whether it acts for its home.
     pub fn orders(&self, record: &Record) -> bool {
-        record.home == self.region
+        self.acts_for(record.home).is_some()
     }
 
-    /// The other region that orders a session which the operation would change, tombstones included: as long as one stands,
-    /// one region decides whether the id lives again.
-    pub fn elsewhere(&self, key: &Key, op: &Op) -> Option<RegionId> {
-        // What is done for whole namespaces is done in every region.
-        let everywhere = matches!(op, Op::Revoke { .. } | Op::Clear { .. } | Op::Absorb { .. });
-        if everywhere || self.followed.is_empty() {
+    /// Why this shard may not carry an operation out: because another one orders a session that it would change, tombstones
+    /// included (as long as one stands, one region decides whether the id lives again), or would order one that it makes.
+    pub fn elsewhere(&self, key: &Key, op: &Op) -> Option<Refusal> {
+        // What is done for whole namespaces is done in every region; the rest concerns the shard.
+        let everywhere = matches!(
+            op,
+            Op::Revoke { .. }
+                | Op::Clear { .. }
+                | Op::Absorb { .. }
+                | Op::Promise { .. }
+                | Op::Assume { .. }
+                | Op::CaughtUp { .. }
+                | Op::Adopt { .. }
+        );
+        if everywhere || self.is_alone() {
             return None;
         }
         let mut keys = vec![key];
         op.push_keys(&mut keys);
-        keys.into_iter().find_map(|key| self.home_elsewhere(key))
+        keys.into_iter().find_map(|key| self.not_ordered(key))
     }
 
-    /// The other region that orders the session under `key`, as far as this shard knows.
+    /// Whether there is nobody else who could order anything.
+    fn is_alone(&self) -> bool {
+        self.followed.is_empty() && self.rights.len() == 1 && self.acts_for(self.region).is_some()
+    }
+
+    fn not_ordered(&self, key: &Key) -> Option<Refusal> {
+        let home = self.records.get(key).map_or(self.region, |record| record.home);
+        match self.acts_for(home) {
+            Some(_) => None,
+            None if home == self.region => Some(Refusal::Fenced { home, epoch: self.promised(home) }),
+            None => Some(Refusal::Elsewhere { home }),
+        }
+    }
+
+    /// The home of the session under `key`, if this shard does not act for it, as far as it knows.
     pub fn home_elsewhere(&self, key: &Key) -> Option<RegionId> {
         self.records.get(key).filter(|record| !self.orders(record)).map(|record| record.home)
     }
@@ -40,12 +64,13 @@ impl State {
         self.followed.get(&source).cloned().unwrap_or_default()
     }
 
-    /// A page of a copy of what this region orders, in the order of keys, within `bounds`. Fields that are on disk only come
+    /// A page of a copy of what this shard orders, in the order of keys, within `bounds`. Fields that are on disk only come
     /// as such.
     pub fn copy_page(&self, span: &Span, bounds: FeedBounds) -> CopyPage {
         let FeedBounds { entries_max, bytes_max } = bounds;
         let Span { after, until, slots } = span;
-        let mut page = CopyPage { records: Vec::new(), elsewhere: Vec::new(), until: until.clone() };
+        let homes = self.acts();
+        let mut page = CopyPage { homes, records: Vec::new(), elsewhere: Vec::new(), until: until.clone() };
         let (mut last, mut bytes) = (None, 0);
         let here = self.records(after.as_ref()).take_while(|(key, _)| until.as_ref().is_none_or(|until| *key <= until));
         for (key, record) in here.filter(|(key, _)| covers(slots, key)) {
@@ -64,81 +89,131 @@ impl State {
         page
     }
 
-    /// The key of the `count`-th record after `after` that `region` orders, if there are so many: how far a page may reach so
-    /// that an entry which takes it in does not take long.
-    pub fn copy_reach(&self, region: RegionId, after: Option<&Key>, count: usize) -> Option<Key> {
-        let theirs = self.records(after).filter(|(_, record)| record.home == region);
+    /// The key of the `count`-th record after `after` that another region orders, if there are so many: how far a page may
+    /// reach so that an entry which takes it in does not take long.
+    pub fn copy_reach(&self, after: Option<&Key>, count: usize) -> Option<Key> {
+        let theirs = self.records(after).filter(|(_, record)| !self.orders(record));
         theirs.map(|(key, _)| key).nth(count).cloned()
     }
 }
 
 /// Whether a slot of `slots` is that of the key.
-fn covers(slots: &[(Slot, Slot)], key: &Key) -> bool {
+pub(super) fn covers(slots: &[(Slot, Slot)], key: &Key) -> bool {
     slots.iter().any(|(first, last)| (*first..=*last).contains(&key.slot()))
 }
 
 impl Turn<'_> {
-    pub(super) fn absorb(&mut self, absorbed: Absorbed) -> Outcome {
-        let Absorbed { source, as_of, piece } = absorbed;
+    pub(super) fn absorb(&mut self, absorbed: Absorbed) -> Result<Outcome, Refusal> {
+        let Absorbed { source, as_of, believed, piece } = absorbed;
         let known = self.state.progress(source);
+        let teller = Teller { region: source.region, believed: &believed };
         let (progress, changed) = match piece {
             Piece::Changes { after, next, records } => {
                 if known.cursor != Some(after) || known.copying.is_some() {
-                    return Outcome::Nothing;
+                    return Ok(Outcome::Nothing);
                 }
-                (Progress { cursor: Some(next), as_of, copying: None }, self.take_in(records))
+                let held = known.held.max(latest(&records));
+                (Progress { cursor: Some(next), as_of, held, copying: None }, self.take_in(records, teller)?)
             }
-            Piece::Page { begin, span, records, elsewhere } => {
-                let follows = known.copying == Some(Copying { begin, after: span.after.clone() });
-                if !follows && span.after.is_some() {
-                    return Outcome::Nothing;
-                }
+            Piece::Page { begin, span, homes, replaces, records, elsewhere } => {
+                let held = match &known.copying {
+                    Some(copying) if copying.begin == begin && copying.after == span.after => copying.held,
+                    _other if span.after.is_none() => latest(&records),
+                    _other => return Ok(Outcome::Nothing),
+                };
+                self.check(&records, teller)?;
+                let theirs = Theirs { homes: self.spoken_for(&homes, replaces), replaces };
                 let there = records.iter().map(|(key, _)| key).chain(&elsewhere).cloned().collect();
-                let changed = self.drop_unknown(source.region, &span, &there) + self.take_in(records);
-                (after_page(known.cursor, as_of, begin, span.until), changed)
+                let changed = self.drop_unknown(&theirs, &span, &there) + self.take_copies(&theirs, records);
+                (after_page(known, as_of, Copying { begin, after: span.until, held }), changed)
             }
+            Piece::Held { home, epoch, records } => return self.take_in_held(source.region, home, epoch, records),
         };
         self.state.followed.insert(source, progress);
-        Outcome::Count(changed)
+        Ok(Outcome::Count(changed))
     }
 
     /// Merges records of another region into those of this one; says how many are other than before.
-    fn take_in(&mut self, records: Vec<(Key, Record)>) -> i64 {
-        records.into_iter().map(|(key, record)| i64::from(self.take_in_one(&key, record))).sum()
+    fn take_in(&mut self, records: Vec<(Key, Record)>, teller: Teller<'_>) -> Result<i64, Refusal> {
+        self.check(&records, teller)?;
+        Ok(records.into_iter().map(|(key, record)| i64::from(self.take_in_one(&key, record))).sum())
     }
 
-    fn take_in_one(&mut self, key: &Key, record: Record) -> bool {
+    /// Whether nothing that these records would change is kept out.
+    fn check(&self, records: &[(Key, Record)], teller: Teller<'_>) -> Result<(), Refusal> {
+        let barred = |(key, record): &(Key, Record)| {
+            let known = self.state.records.get(key);
+            let refusal = self.state.bar(teller, known.map(|known| &**known), record)?;
+            self.taken_in(key, record).map(|_| refusal)
+        };
+        records.iter().find_map(barred).map_or(Ok(()), Err)
+    }
+
+    pub(super) fn take_in_one(&mut self, key: &Key, record: Record) -> bool {
+        let taken = self.taken_in(key, &record);
+        let changes = taken.is_some();
+        if let Some((record, event)) = taken {
+            self.place(key, record, event);
+        }
+        changes
+    }
+
+    /// What a record of another region makes of that which is here, and how those who watch are told; `None` if it stays.
+    fn taken_in(&self, key: &Key, record: &Record) -> Option<(Record, Event)> {
         // Its tombstone may have been collected since: nothing lives past its absolute deadline.
         if record.life == Life::Live && record.absolute_deadline <= self.stamp {
-            return false;
+            return None;
         }
-        let Some(known) = self.state.records.get(key) else {
-            let event = told_as(&record);
-            self.place(key, record, event);
-            return true;
-        };
-        if is_touch(known, &record) {
+        let Some(known) = self.state.records.get(key) else { return Some((record.clone(), told_as(record))) };
+        if self.has_stayed(known, record) {
+            return None;
+        }
+        if is_touch(known, record) {
             // Not by merging: which replica has the fields in memory must decide nothing.
             let written = known.written.max(record.written);
             let idle_deadline = known.idle_deadline.max(record.idle_deadline);
             let later = (written, idle_deadline) != (known.written, known.idle_deadline);
-            if later {
-                let touched = Record { written, idle_deadline, ..(**known).clone() };
-                self.place(key, touched, Event::Touched);
-            }
-            return later;
+            return later.then(|| (Record { written, idle_deadline, ..(**known).clone() }, Event::Touched));
         }
-        let merged = merge(known, &record).record;
-        let changed = merged != **known;
-        if changed {
-            let event = told_as(&merged);
-            self.place(key, merged, event);
+        let merged = merge(known, record).record;
+        let event = told_as(&merged);
+        (merged != **known).then_some((merged, event))
+    }
+
+    /// Whether a session that is told to have left a home has stayed: whoever acts for the home after the one that gave it
+    /// away did not hear of it in time. Whoever took it in gives it up.
+    fn has_stayed(&self, known: &Record, record: &Record) -> bool {
+        let epoch = self.state.acts_for(known.home);
+        epoch.is_some_and(|epoch| left_too_late(known, record, epoch))
+    }
+
+    /// The homes of which a page says what there is: those whose sessions nobody orders under a later epoch than its source.
+    fn spoken_for(&self, homes: &Believed, replaces: bool) -> BTreeSet<RegionId> {
+        let State { region, .. } = *self.state;
+        let free = |home: RegionId| self.state.acts_for(home).is_none() && (home != region || replaces);
+        homes.keys().copied().filter(|home| free(*home) && self.state.believes(homes, *home)).collect()
+    }
+
+    /// Takes in the records of a page.
+    fn take_copies(&mut self, theirs: &Theirs, records: Vec<(Key, Record)>) -> i64 {
+        let mut changed = 0;
+        for (key, record) in records {
+            let gives_way = |known: &&Arc<Record>| theirs.replaces && theirs.homes.contains(&known.home);
+            changed += i64::from(match self.state.records.get(&key).filter(gives_way) {
+                Some(known) if is_same(known, &record) => false,
+                Some(_) => {
+                    let event = told_as(&record);
+                    self.place(&key, record, event);
+                    true
+                }
+                None => self.take_in_one(&key, record),
+            });
         }
         changed
     }
 
-    /// Forgets what a region ordered and does not know any more: it ended there, and the tombstone is gone.
-    fn drop_unknown(&mut self, region: RegionId, span: &Span, there: &BTreeSet<Key>) -> i64 {
+    /// Forgets what whoever acts for its home does not know any more: it ended there, and the tombstone is gone.
+    fn drop_unknown(&mut self, theirs: &Theirs, span: &Span, there: &BTreeSet<Key>) -> i64 {
         let Span { after, until, slots } = span;
         if after.is_some() && after == until {
             return 0;
@@ -146,7 +221,8 @@ impl Turn<'_> {
         let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let to = until.as_ref().map_or(Bound::Unbounded, Bound::Included);
         let here = self.state.records.range::<Key, _>((from, to));
-        let gone = here.filter(|(key, record)| record.home == region && covers(slots, key) && !there.contains(*key));
+        let unknown = |key: &Key, record: &Record| theirs.homes.contains(&record.home) && !there.contains(key);
+        let gone = here.filter(|(key, record)| covers(slots, key) && unknown(key, record));
         let gone: Vec<(Key, Arc<Record>)> = gone.map(|(key, record)| (key.clone(), record.clone())).collect();
         for (key, record) in &gone {
             if record.life == Life::Live {
@@ -157,6 +233,26 @@ impl Turn<'_> {
         }
         gone.len() as i64
     }
+}
+
+/// Which homes a page speaks for, and whether what is here of them gives way.
+struct Theirs {
+    homes: BTreeSet<RegionId>,
+    replaces: bool,
+}
+
+/// The stamp of the latest write among these.
+fn latest(records: &[(Key, Record)]) -> Stamp {
+    records.iter().map(|(_, record)| record.written).max().unwrap_or(0)
+}
+
+/// Whether two copies are the same but for where their fields are.
+fn is_same(known: &Record, record: &Record) -> bool {
+    let of = |record: &Record| {
+        let Record { incarnation, version, home, life, written, idle_deadline, .. } = *record;
+        (incarnation, version, home, life, written, idle_deadline)
+    };
+    of(known) == of(record)
 }
 
 /// Whether two copies differ by their use at most.
@@ -178,11 +274,12 @@ fn told_as(record: &Record) -> Event {
 }
 
 /// How far a source has been followed once a page of a copy is in.
-fn after_page(cursor: Option<FeedCursor>, as_of: Stamp, begin: FeedCursor, until: Option<Key>) -> Progress {
-    match until {
-        Some(after) => Progress { cursor, as_of, copying: Some(Copying { begin, after: Some(after) }) },
-        None => Progress { cursor: Some(begin), as_of, copying: None },
+fn after_page(known: Progress, as_of: Stamp, copying: Copying) -> Progress {
+    let Progress { cursor, held, .. } = known;
+    if copying.after.is_some() {
+        return Progress { cursor, as_of, held, copying: Some(copying) };
     }
+    Progress { cursor: Some(copying.begin), as_of, held: copying.held.max(held), copying: None }
 }
 
 /// The record of a session that has ended nobody knows when.

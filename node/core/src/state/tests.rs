@@ -4,6 +4,7 @@ mod answers;
 mod engine;
 mod merging;
 mod moves;
+mod rights;
 mod streams;
 mod walks;
 

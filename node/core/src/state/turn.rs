@@ -6,7 +6,7 @@ use super::{Effect, Event, SESSION_BYTES_MAX, State, unsaved::Part};
 use crate::{
     command::{Expiry, Op, Outcome, Refusal, Rules},
     expiry::Times,
-    ids::{Key, Stamp},
+    ids::{Key, RegionId, Stamp},
     session::{Body, Fields, Incarnation, Kind, Life, Owner, Record, Used, Version},
 };
 use std::sync::Arc;
@@ -30,8 +30,8 @@ const LARGEST_NAMED_MAX: usize = 5;
 
 impl Turn<'_> {
     pub fn run(&mut self, key: &Key, op: Op) -> Result<Outcome, Refusal> {
-        if let Some(home) = self.state.elsewhere(key, &op) {
-            return Err(Refusal::Elsewhere { home });
+        if let Some(refusal) = self.state.elsewhere(key, &op) {
+            return Err(refusal);
         }
         match op {
             Op::Create { .. } | Op::Put { .. } | Op::Patch { .. } | Op::Touch | Op::Rename { .. } | Op::Copy { .. } => {
@@ -64,7 +64,11 @@ impl Turn<'_> {
             Op::Revoke { user, epoch, count_max } => Ok(self.revoke(key.namespace(), &user, epoch, count_max)),
             Op::Move { step } => self.move_op(key, step),
             Op::Clear { namespace, before, count_max } => Ok(self.clear(namespace, before, count_max)),
-            Op::Absorb { absorbed } => Ok(self.absorb(*absorbed)),
+            Op::Absorb { absorbed } => self.absorb(*absorbed),
+            Op::Promise { home, epoch, holders } => Ok(self.promise(home, epoch, &holders)),
+            Op::Assume { home, epoch } => self.assume(home, epoch),
+            Op::CaughtUp { home, epoch } => Ok(self.caught_up(home, epoch)),
+            Op::Adopt { mode_version } => Ok(self.adopt(mode_version)),
         }
     }
 
@@ -113,7 +117,7 @@ impl Turn<'_> {
         let collect_at = self.stamp.max(old.incarnation.stamp).saturating_add(self.rules.tombstone_ms);
         let ended = Record {
             life: Life::Dead { at: self.stamp, collect_at, expired },
-            version: self.next_version(key, old.version),
+            version: self.next_version(key, old.home, old.version),
             written: self.stamp,
             owner: None,
             ..old.with_body(Body::Hot(Fields::new()))
@@ -121,10 +125,22 @@ impl Turn<'_> {
         self.place(key, ended, if expired { Event::Expired } else { Event::Del });
     }
 
-    /// The version after `old` under `key`.
-    pub fn next_version(&mut self, key: &Key, old: Version) -> Version {
+    /// The version after `old` under `key`, of a session that is at home in `home`.
+    pub fn next_version(&mut self, key: &Key, home: RegionId, old: Version) -> Version {
         let sequence = self.state.next_sequence(key.slot(), old.sequence);
-        Version { epoch: old.epoch.max(self.state.epoch), home_epoch: old.home_epoch, sequence }
+        Version { epoch: self.epoch_after(home, old), home_epoch: old.home_epoch, sequence }
+    }
+
+    /// The epoch of what is written for `home` after `old`: never lower than any that the session was written under.
+    pub fn epoch_after(&self, home: RegionId, old: Version) -> u32 {
+        old.epoch.max(self.state.acts_for(home).unwrap_or(0))
+    }
+
+    /// The home of what is created here; refused while somebody else may act for it.
+    pub fn home(&self) -> Result<RegionId, Refusal> {
+        let home = self.state.region;
+        let fenced = Refusal::Fenced { home, epoch: self.state.promised(home) };
+        self.state.acts_for(home).map(|_| home).ok_or(fenced)
     }
 
     /// Creates a session where none lives.
@@ -136,6 +152,7 @@ impl Turn<'_> {
         event: Event,
     ) -> Result<Arc<Record>, Refusal> {
         let Contents { kind, fields, owner } = contents;
+        let home = self.home()?;
         self.check_owner(key, owner.as_deref())?;
         self.check_size(&fields)?;
         let old = self.state.records.get(key).map(|old| (old.incarnation, old.version));
@@ -143,11 +160,10 @@ impl Turn<'_> {
             return Err(Refusal::Destroyed);
         }
         let stamp = old.map_or(self.stamp, |(old, _)| self.stamp.max(old.stamp.saturating_add(1)));
-        let region = self.state.region;
         let record = Record {
-            incarnation: Incarnation { stamp, region },
-            version: self.next_version(key, old.map(|(_, version)| version).unwrap_or_default()),
-            home: region,
+            incarnation: Incarnation { stamp, region: home },
+            version: self.next_version(key, home, old.map(|(_, version)| version).unwrap_or_default()),
+            home,
             kind,
             life: Life::Live,
             written: self.stamp,
@@ -165,6 +181,7 @@ impl Turn<'_> {
     pub fn place(&mut self, key: &Key, record: Record, event: Event) -> Arc<Record> {
         let record = Arc::new(record);
         record.used.set();
+        let told = self.state.orders(&record);
         let State { records, index, unsaved, warmth, .. } = &mut *self.state;
         warmth.enter(&record);
         unsaved.note(key, Some(&record), Part::of(event));
@@ -179,7 +196,7 @@ impl Turn<'_> {
                 records.insert(key.clone(), record.clone());
             }
         }
-        self.effects.push(Effect { key: key.clone(), event, record: record.clone() });
+        self.effects.push(Effect { key: key.clone(), event, record: record.clone(), told });
         record
     }
 
@@ -196,7 +213,7 @@ impl Turn<'_> {
         self.check_size(&fields)?;
         let record = Record {
             incarnation: old.incarnation,
-            version: self.next_version(key, old.version),
+            version: self.next_version(key, old.home, old.version),
             home: old.home,
             kind,
             life: Life::Live,
@@ -213,7 +230,7 @@ impl Turn<'_> {
 
     /// Gives a living session other times; they are part of the body, so this is a new version.
     pub fn retime(&mut self, key: &Key, old: &Record, times: Times, event: Event) {
-        let version = self.next_version(key, old.version);
+        let version = self.next_version(key, old.home, old.version);
         self.place(key, self.retimed(old, times, version), event);
     }
 

@@ -3,10 +3,10 @@
 //! Each ends so many in one entry of the log and no more, so that no entry takes long. A revoked user's sessions are gone
 //! at once all the same: from the entry that raises the epoch on, reads and writes see none of a lower epoch.
 
-use super::{State, turn::Turn};
+use super::{State, index::List, turn::Turn};
 use crate::{
     command::Outcome,
-    ids::{Key, NEVER, NamespaceId, Stamp},
+    ids::{Key, NamespaceId, Stamp},
     session::{Life, Record},
 };
 
@@ -22,14 +22,11 @@ impl Turn<'_> {
         if user.is_empty() {
             return Outcome::Count(0);
         }
-        let raised = epoch > self.state.revocation_epoch(namespace, user);
-        if raised {
+        if epoch > self.state.revocation_epoch(namespace, user) {
             self.state.revocations.entry(namespace).or_default().insert(user.into(), epoch);
         }
-        if raised || self.state.leftovers.contains(&(namespace, user.into())) {
-            return self.end_revoked(namespace, user, bounded(count_max));
-        }
-        Outcome::Count(0)
+        // Whether or not some are known to be left: those of a home that has changed hands since are not.
+        self.end_revoked(namespace, user, bounded(count_max))
     }
 
     fn end_revoked(&mut self, namespace: NamespaceId, user: &[u8], count_max: usize) -> Outcome {
@@ -46,10 +43,12 @@ impl Turn<'_> {
     }
 
     pub(super) fn clear(&mut self, namespace: NamespaceId, before: Stamp, count_max: u64) -> Outcome {
-        let records = self.state.index.living(namespace, NEVER, None).flat_map(|entry| self.state.living_at(entry));
-        let older = records.filter(|(key, record)| {
-            key.namespace() == namespace && record.incarnation.stamp < before && self.state.orders(record)
-        });
+        let state = &*self.state;
+        let homes = state.acts().into_keys();
+        let entries =
+            homes.flat_map(|home| state.index.living_at_home(namespace, home).map(move |entry| (home, entry)));
+        let records = entries.flat_map(|(home, entry)| state.at(entry, List::Living(home)));
+        let older = records.filter(|(key, record)| key.namespace() == namespace && record.incarnation.stamp < before);
         let chosen: Vec<Key> = older.take(bounded(count_max)).map(|(key, _)| key.clone()).collect();
         chosen.iter().for_each(|key| self.end(key, false));
         Outcome::Count(chosen.len() as i64)

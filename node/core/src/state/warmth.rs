@@ -181,7 +181,11 @@ fn needs_fields(op: &Op) -> bool {
         | Op::Exec { .. }
         | Op::Revoke { .. }
         | Op::Clear { .. }
-        | Op::Absorb { .. } => false,
+        | Op::Absorb { .. }
+        | Op::Promise { .. }
+        | Op::Assume { .. }
+        | Op::CaughtUp { .. }
+        | Op::Adopt { .. } => false,
         Op::Set { get, .. } => *get,
         Op::Move { step } => matches!(step, MoveStep::Depart { .. }),
         Op::Read { projection } => *projection != Projection::Summary,

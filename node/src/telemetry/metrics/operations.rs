@@ -99,6 +99,7 @@ pub fn kind_of_op(op: &Op) -> Kind {
         Op::Revoke { .. } => "revoke",
         Op::Clear { .. } => "clear",
         Op::Absorb { .. } => "absorb",
+        Op::Promise { .. } | Op::Assume { .. } | Op::CaughtUp { .. } | Op::Adopt { .. } => "rights",
     })
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     Record, ShardId,
     feed::{FeedBounds, FeedCursor, FeedId},
+    state::Believed,
     stream::{Absorbed, Piece, Source, Span},
 };
 
@@ -14,7 +15,8 @@ fn cursor(index: usize) -> FeedCursor {
 }
 
 fn absorb(state: &mut State, stamp: u64, piece: Piece) -> Outcome {
-    let absorbed = Box::new(Absorbed { source: SOURCE, as_of: stamp, piece });
+    let believed = Believed::from([(SOURCE.region, 1)]);
+    let absorbed = Box::new(Absorbed { source: SOURCE, as_of: stamp, believed, piece });
     run(state, stamp, "absorb", Op::Absorb { absorbed })
 }
 
@@ -27,12 +29,13 @@ fn changes(after: usize, next: usize, effects: &[Effect]) -> Piece {
 fn copy(from: &State, to: &mut State, stamp: u64, begin: usize, count: usize) {
     let mut after = None;
     loop {
-        let until = to.copy_reach(SOURCE.region, after.as_ref(), count);
+        let until = to.copy_reach(after.as_ref(), count);
         let span = Span { until, ..Span::all_after(after.clone()) };
         let page = from.copy_page(&span, FeedBounds { entries_max: count, bytes_max: u64::MAX });
         let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect();
         let span = Span { until: page.until.clone(), ..span };
-        let piece = Piece::Page { begin: cursor(begin), span, records, elsewhere: page.elsewhere };
+        let (begin, homes, elsewhere) = (cursor(begin), page.homes, page.elsewhere);
+        let piece = Piece::Page { begin, span, homes, replaces: false, records, elsewhere };
         assert!(matches!(absorb(to, stamp, piece), Outcome::Count(_)));
         after = page.until;
         if after.is_none() {
@@ -118,15 +121,18 @@ fn of_two_regions_that_create_one_id_both_keep_the_same_one() {
     let (mut na, mut eu) = (State::new(RegionId(0), 1), State::new(RegionId(1), 1));
     run(&mut na, T, "s", set("na", Expiry::Default));
     run(&mut eu, T + 5, "s", set("eu", Expiry::Default));
-    let theirs = records_of(&na, RegionId(0)).into_iter().collect();
-    let piece = Piece::Page { begin: cursor(1), span: Span::all_after(None), records: theirs, elsewhere: Vec::new() };
-    absorb(&mut eu, T + 9, piece);
+    let page = |of: &State| Piece::Page {
+        begin: cursor(1),
+        span: Span::all_after(None),
+        homes: of.acts(),
+        replaces: false,
+        records: records_of(of, of.region()).into_iter().collect(),
+        elsewhere: Vec::new(),
+    };
+    absorb(&mut eu, T + 9, page(&na));
     assert_eq!(value(&eu, T + 9, "s").as_deref(), Some("eu"), "the later one");
-    let theirs = records_of(&eu, RegionId(1)).into_iter().collect();
     let source = Source { region: RegionId(1), ..SOURCE };
-    let span = Span::all_after(None);
-    let piece = Piece::Page { begin: cursor(1), span, records: theirs, elsewhere: Vec::new() };
-    let absorbed = Box::new(Absorbed { source, as_of: T, piece });
+    let absorbed = Box::new(Absorbed { source, as_of: T, believed: eu.acts(), piece: page(&eu) });
     run(&mut na, T + 9, "absorb", Op::Absorb { absorbed });
     assert_eq!(value(&na, T + 9, "s").as_deref(), Some("eu"));
     assert_eq!(run(&mut na, T + 10, "s", Op::Destroy), Outcome::Refused(Refusal::Elsewhere { home: RegionId(1) }));
