@@ -2,6 +2,7 @@
 //!
 //! What comes out are [`RunningGroup`]s: propose bytes, have them applied on a quorum, read what was acknowledged.
 
+mod agreed;
 mod change;
 mod confirm;
 mod figures;
@@ -23,6 +24,7 @@ mod tests;
 mod types;
 mod watch;
 
+pub use agreed::{Agreed, AgreedState, LoadingState, Watcher, encode_change};
 pub use change::NotChanged;
 pub use figures::{FollowerFigures, GroupFigures, Role};
 pub use group::{Group, GroupOptions, GroupParts, RunningGroup};

@@ -4,11 +4,11 @@ use super::Runtime;
 use bytes::Bytes;
 use openraft::{EmptyNode, Entry, EntryPayload, Membership, vote::RaftLeaderId};
 use serde::{Deserialize, Serialize};
-use sojourn_core::{Outcome, region::RegionOutcome};
+use sojourn_core::{Outcome, control::ControlOutcome, region::RegionOutcome};
 use std::{fmt, io};
 
 openraft::declare_raft_types!(
-    /// One kind of Raft group serves for sessions and for the region's own state.
+    /// One kind of Raft group serves for sessions, for a region's own state and for the world's.
     pub Types:
         D = Proposal,
         R = Applied,
@@ -43,6 +43,8 @@ pub enum Applied {
     Sessions(Vec<Outcome>),
     /// A change of what the region agrees on.
     Region(Box<RegionOutcome>),
+    /// A change of what the world agrees on.
+    Control(Box<ControlOutcome>),
 }
 
 // openraft asks for these although responses stay in the process.

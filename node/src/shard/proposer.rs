@@ -373,7 +373,7 @@ impl Run {
             let result = match response.await {
                 Ok(Ok(response)) => match response.data {
                     Applied::Sessions(mut outcomes) => Ok(outcomes.split_off(ahead_count.min(outcomes.len()))),
-                    Applied::Nothing | Applied::Region(_) => Err(NotProposed::Stopped),
+                    Applied::Nothing | Applied::Region(_) | Applied::Control(_) => Err(NotProposed::Stopped),
                 },
                 Ok(Err(ClientWriteError::ForwardToLeader(_) | ClientWriteError::LogEntryDiscarded(_))) => {
                     Err(NotProposed::NotLeader)
