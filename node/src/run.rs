@@ -24,6 +24,7 @@ use crate::{
     telemetry::{Metrics, notify},
     world::{
         self, Contacts, Gate,
+        control::{Control, ControlOptions},
         geo::Geo,
         guide::{Alone, Guide, Region, Regions},
     },
@@ -101,6 +102,8 @@ pub struct Running {
     node: RegionNode,
     /// The other regions, if there are some: as long as this lives they are followed.
     contacts: Option<Arc<Contacts>>,
+    /// Its part in what they agree on.
+    control: Option<Control>,
     /// Holds the data directory, and notes in it which world the node is of.
     remembers: JoinHandle<anyhow::Result<()>>,
     /// Ends the endpoints that take sessions' clients.
@@ -148,8 +151,11 @@ impl Running {
         let guide = Arc::new(Guide::new(geo, regions, config.geo.guide.clone()));
         let options = node_options(&env, &config, &identity);
         let node = RegionNode::start(env, log, rpc, options).await?;
-        if let Some((gate, contacts)) = gate.zip(contacts.clone()) {
-            tokio::spawn(world::join(gate, node.clone(), contacts, Arc::new(AbroadEnquiry(way_out.clone()))));
+        let founding = ControlOptions { failover: config.abroad.failover, lease_ms: config.abroad.lease_ms };
+        let control = gate.as_ref().zip(contacts.as_ref());
+        let control = control.map(|(gate, contacts)| gate.control(node.clone(), contacts, founding));
+        if let (Some(gate), Some(contacts), Some(control)) = (gate, contacts.clone(), control.clone()) {
+            tokio::spawn(world::join(gate, node.clone(), contacts, control, Arc::new(AbroadEnquiry(way_out.clone()))));
         }
         let (name, number) = (config.name_of(Some(identity.node)), identity.node.0);
         let expected = (config.world, config.abroad.secret.as_ref().map(WorldSecret::mint_key));
@@ -168,7 +174,7 @@ impl Running {
         };
         let resp = gateway::resp::serve(listeners.resp, sessions, options, is_set(closing));
         let (grpc, resp) = (tokio::spawn(grpc), tokio::spawn(resp));
-        Ok(Self { name, number, node, contacts, remembers, close, stop, grpc, resp, http, peers })
+        Ok(Self { name, number, node, contacts, control, remembers, close, stop, grpc, resp, http, peers })
     }
 
     /// The node behind the endpoints.
@@ -197,6 +203,9 @@ impl Running {
         self.close.send_replace(true);
         self.resp.await?;
         self.grpc.await??;
+        if let Some(control) = self.control {
+            control.shut_down().await;
+        }
         drop(self.contacts);
         self.node.shut_down().await;
         self.stop.send_replace(true);

@@ -375,6 +375,7 @@ impl World {
                 unsaved_bytes_max: 64 << 10,
                 unsaved_age_max: self.unsaved_age_max,
                 log_room_bytes_min: 48 << 10,
+                confirm_timeout: Duration::from_millis(200),
             },
             proposer: ProposerOptions { log_room_bytes_min: 96 << 10, ..ProposerOptions::default() },
         };

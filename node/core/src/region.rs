@@ -64,6 +64,17 @@ pub struct RegionState {
     pub next_node: u64,
     /// The lowest namespace number that was never given out.
     pub next_namespace: u32,
+    /// Who speaks for the region in the world's control group; none in a world of one region.
+    pub delegate: Option<Delegate>,
+}
+
+/// The node that votes for its region in the world's control group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delegate {
+    /// Which.
+    pub voter: NodeId,
+    /// Drawn when the first one was named, and kept: tells the region from another one that is founded under its name.
+    pub mark: u128,
 }
 
 /// The namespace that exists from the start.
@@ -90,6 +101,7 @@ impl Default for RegionState {
             namespaces: BTreeMap::from([(DEFAULT_NAMESPACE, default)]),
             next_node: 1,
             next_namespace: 1,
+            delegate: None,
         }
     }
 }
@@ -158,6 +170,15 @@ pub enum RegionCommand {
         over: BTreeSet<NodeId>,
         /// The voters that it should have.
         voters: BTreeSet<NodeId>,
+    },
+    /// Names the node that votes for the region in the world's control group. Refused if another one did than `over`.
+    Delegate {
+        /// Who did.
+        over: Option<NodeId>,
+        /// Who does from now on.
+        voter: NodeId,
+        /// Drawn at random; the first one stays.
+        mark: u128,
     },
     /// Creates a namespace.
     CreateNamespace {
@@ -283,6 +304,15 @@ impl RegionState {
                     Some(_) | None => Err(RegionRefusal::Placement),
                 }
             }
+            RegionCommand::Delegate { over, voter, mark } => {
+                self.member(voter)?;
+                if self.delegate.map(|delegate| delegate.voter) != over {
+                    return Err(RegionRefusal::Placement);
+                }
+                let mark = self.delegate.map_or(mark, |delegate| delegate.mark);
+                self.delegate = Some(Delegate { voter, mark });
+                Ok(RegionOutcome::Done)
+            }
             RegionCommand::MoveMember { id, addresses } => {
                 self.member(id)?.addresses = addresses;
                 Ok(RegionOutcome::Done)
@@ -311,6 +341,17 @@ impl RegionState {
                 Ok(RegionOutcome::Namespace(id))
             }
         }
+    }
+
+    /// Who should vote for the region in the world's control group in place of who does, if anybody: it stays with one node until
+    /// that one is removed or drained, and goes to the lowest number then.
+    pub fn next_delegate(&self) -> Option<NodeId> {
+        let able = |member: &Member| member.disk.is_some() && !member.draining;
+        let now = self.delegate.map(|delegate| delegate.voter);
+        if now.and_then(|voter| self.members.get(&voter)).is_some_and(able) {
+            return None;
+        }
+        self.members.values().find(|member| able(member)).map(|member| member.id)
     }
 
     fn add_member(

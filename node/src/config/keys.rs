@@ -64,6 +64,17 @@ pub const KEYS: &[Key] = &[
          otherwise",
     ),
     key(
+        "world.failover",
+        None,
+        "who decides that a region is lost, when the world is founded: `automatic`, by leases, which is the default with \
+         three regions or more, or `operator`; `sojourn region policy` changes it later",
+    ),
+    key(
+        "world.lease",
+        Some("10s"),
+        "how long a region may write without hearing of the others, where leases decide; likewise",
+    ),
+    key(
         "geo.database",
         None,
         "a MaxMind DB file that says where addresses are, read anew when it changes; built in otherwise",

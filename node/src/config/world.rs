@@ -1,10 +1,15 @@
 //! What a node is told of the other regions of its world.
 
 use super::{ConfigError, Source};
-use crate::{peers::WayOut, world::Neighbour};
+use crate::{notation::parse_duration, peers::WayOut, world::Neighbour};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
-use sojourn_core::{RegionId, mint::MintKey};
+use sojourn_core::{
+    RegionId,
+    control::{AUTOMATIC_REGIONS_MIN, FailoverMode},
+    lease::{LEASE_MS_MAX, LEASE_MS_MIN},
+    mint::MintKey,
+};
 use std::collections::BTreeMap;
 
 /// The letters of a secret that nobody guesses.
@@ -39,6 +44,10 @@ pub struct WorldConfig {
     pub secret: Option<WorldSecret>,
     /// How connections to other regions are opened.
     pub way_out: WayOut,
+    /// Who decides over the loss of a region, when the world is founded.
+    pub failover: FailoverMode,
+    /// How long leases between regions last then, in ms.
+    pub lease_ms: u64,
     /// All that were listed, this one perhaps among them.
     listed: BTreeMap<RegionId, Neighbour>,
 }
@@ -62,8 +71,43 @@ impl Source<'_> {
         let listed = self.text("world.regions").map(|text| regions(&text)).transpose()?.unwrap_or_default();
         let here = RegionId(self.number("region.id")?);
         let neighbours = listed.iter().filter(|(id, _)| **id != here);
-        let neighbours = neighbours.map(|(id, neighbour)| (*id, neighbour.clone())).collect();
-        Ok(WorldConfig { neighbours, secret: secret.map(WorldSecret), way_out, listed })
+        let neighbours: BTreeMap<RegionId, Neighbour> =
+            neighbours.map(|(id, neighbour)| (*id, neighbour.clone())).collect();
+        let failover = self.failover(neighbours.len() + 1)?;
+        let (secret, lease_ms) = (secret.map(WorldSecret), self.lease_ms()?);
+        Ok(WorldConfig { neighbours, secret, way_out, failover, lease_ms, listed })
+    }
+}
+
+impl Source<'_> {
+    /// Who decides over losses in a world of so many regions; where they can, they do.
+    fn failover(&self, regions: usize) -> Result<FailoverMode, ConfigError> {
+        let enough = regions >= AUTOMATIC_REGIONS_MIN;
+        let refused = |value: &str, mend: &str| {
+            Err(ConfigError::BadValue { key: "world.failover", value: value.to_owned(), mend: mend.to_owned() })
+        };
+        match self.text("world.failover").as_deref() {
+            None if enough => Ok(FailoverMode::Automatic),
+            None | Some("operator") => Ok(FailoverMode::Operator),
+            Some("automatic") if enough => Ok(FailoverMode::Automatic),
+            Some(few @ "automatic") => refused(
+                few,
+                "that needs three regions or more in `world.regions`, this one among them: with fewer a loss cannot be told \
+                 from a cut, so use operator",
+            ),
+            Some(other) => refused(other, "use operator or automatic"),
+        }
+    }
+
+    fn lease_ms(&self) -> Result<u64, ConfigError> {
+        let value = self.text("world.lease").unwrap_or_default();
+        match parse_duration(&value) {
+            Some(ms) if (LEASE_MS_MIN..=LEASE_MS_MAX).contains(&ms) => Ok(ms),
+            Some(_) | None => {
+                let mend = "use a duration from 1s to 10m, such as 10s".to_owned();
+                Err(ConfigError::BadValue { key: "world.lease", value, mend })
+            }
+        }
     }
 }
 
@@ -123,6 +167,7 @@ impl WorldConfig {
 mod tests {
     use super::super::{NodeConfig, Texts};
     use crate::peers::WayOut;
+    use sojourn_core::control::FailoverMode;
 
     fn with(pairs: &[(&str, &str)]) -> Result<NodeConfig, String> {
         let texts: Texts = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -146,6 +191,18 @@ mod tests {
     }
 
     #[test]
+    fn regions_decide_over_losses_where_there_are_three_unless_it_is_said() {
+        let three = ("world.regions", "1:eu=127.0.0.1:7503, 2:apac=127.0.0.1:7603");
+        let decided = |regions, more: &[(&str, &str)]| {
+            let config = with(&[&[regions, SECRET, WORLD], more].concat()).expect("a good configuration");
+            (config.abroad.failover, config.abroad.lease_ms)
+        };
+        assert_eq!(decided(three, &[]), (FailoverMode::Automatic, 10_000));
+        assert_eq!(decided(REGIONS, &[("world.lease", "2s")]), (FailoverMode::Operator, 2_000));
+        assert_eq!(decided(three, &[("world.failover", "operator")]).0, FailoverMode::Operator);
+    }
+
+    #[test]
     fn what_is_wrong_with_a_world_is_named_with_the_mend() {
         for (pairs, key, mend) in [
             (vec![REGIONS, SECRET], "region.world", "openssl rand"),
@@ -156,6 +213,9 @@ mod tests {
             (vec![("world.regions", "1:eu=a:1,1:apac=b:1"), SECRET, WORLD], "world.regions", "of its own"),
             (vec![("world.regions", "1:na=a:1"), SECRET, WORLD], "region.name", "world.regions"),
             (vec![("world.regions", "0:eu=a:1"), SECRET, WORLD], "region.name", "world.regions"),
+            (vec![REGIONS, SECRET, WORLD, ("world.failover", "automatic")], "world.failover", "three regions"),
+            (vec![("world.failover", "never")], "world.failover", "use operator or automatic"),
+            (vec![("world.lease", "10ms")], "world.lease", "from 1s to 10m"),
         ] {
             let error = with(&pairs).expect_err(key);
             assert!(error.contains(key) && error.contains(mend), "{error}");

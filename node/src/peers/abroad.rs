@@ -97,6 +97,11 @@ impl AbroadRoster {
         u16::try_from((number.0 >> NODES_BITS).checked_sub(1)?).ok().map(RegionId)
     }
 
+    /// The node's number in its region.
+    pub fn node_of(number: NodeId) -> NodeId {
+        NodeId(number.0 & ((1 << NODES_BITS) - 1))
+    }
+
     /// Says who this node is.
     pub fn introduce(&self, identity: AbroadIdentity) {
         self.known.lock().identity = Some(identity);
@@ -157,6 +162,7 @@ mod tests {
         let number = roster.check(&eu).expect("welcome");
         assert_eq!(AbroadRoster::region_of(number), Some(RegionId(1)));
         assert_eq!(number, AbroadRoster::number(RegionId(1), NodeId(5)));
+        assert_eq!(AbroadRoster::node_of(number), NodeId(5));
         let same = |id, name: &str| Err(AbroadStranger::SameRegion { id: RegionId(id), name: name.to_owned() });
         assert_eq!(roster.check(&identity(8, 1, "eu")), Err(AbroadStranger::World { theirs: 8, ours: 7 }));
         assert_eq!(roster.check(&identity(7, 0, "eu")), same(0, "eu"));

@@ -26,9 +26,6 @@ use tokio::time::{Instant, sleep};
 /// How long the first who are asked may take before the others are asked too.
 const HEDGE_DELAY: Duration = Duration::from_millis(20);
 
-/// How long an answer may take; then openraft is asked.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
-
 /// Replicas that did not answer in time when they were asked last: they are asked after the others.
 #[derive(Default)]
 pub(super) struct Late(Mutex<BTreeSet<NodeId>>);
@@ -122,7 +119,7 @@ impl<M: Machine> RunningGroup<M> {
     /// Whether `node` still votes for this node.
     async fn ask_vote(&self, node: NodeId, question: &[u8]) -> bool {
         let group = self.group.to_le_bytes();
-        let call = self.rpc.call(node, Lane::Fast, service::CONFIRM, &[&group, question], ANSWER_TIMEOUT);
+        let call = self.rpc.call(node, Lane::Fast, service::CONFIRM, &[&group, question], self.confirm_timeout);
         let asked = Instant::now();
         let answer = call.await;
         let mut late = self.late.0.lock();

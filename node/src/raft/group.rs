@@ -59,6 +59,8 @@ pub struct GroupOptions {
     pub unsaved_age_max: Duration,
     /// Room that the log must have beyond an append's entries before it is taken.
     pub log_room_bytes_min: u64,
+    /// How long a replica may take to say whether it still votes for the leader: longer than the way to it and back.
+    pub confirm_timeout: Duration,
 }
 
 impl Default for GroupOptions {
@@ -73,6 +75,7 @@ impl Default for GroupOptions {
             unsaved_bytes_max: 16 << 20,
             unsaved_age_max: Duration::from_secs(30),
             log_room_bytes_min: 4 << 20,
+            confirm_timeout: Duration::from_millis(200),
         }
     }
 }
@@ -138,6 +141,7 @@ pub struct RunningGroup<M: Machine> {
     pub(super) log: Log,
     pub(super) group: GroupId,
     log_room_bytes_min: u64,
+    pub(super) confirm_timeout: Duration,
     keep_log_bytes_max: u64,
     keep_entries: u64,
 }
@@ -158,7 +162,7 @@ impl<M: Machine> RunningGroup<M> {
         let raft = Raft::new(node.0, config, Links::new(rpc.clone(), group), store, adapter)
             .await
             .map_err(io::Error::other)?;
-        let GroupOptions { log_room_bytes_min, keep_log_bytes_max, keep_entries, .. } = options;
+        let GroupOptions { log_room_bytes_min, confirm_timeout, keep_log_bytes_max, keep_entries, .. } = options;
         let late = Late::default();
         let running = Arc::new(Self {
             raft,
@@ -169,6 +173,7 @@ impl<M: Machine> RunningGroup<M> {
             log,
             group,
             log_room_bytes_min,
+            confirm_timeout,
             keep_log_bytes_max,
             keep_entries,
         });
@@ -182,7 +187,7 @@ impl<M: Machine> RunningGroup<M> {
     /// # Errors
     /// The group may have been founded before, which is no error.
     pub async fn found(&self, voters: impl IntoIterator<Item = NodeId>) -> io::Result<()> {
-        if self.raft.is_initialized().await.map_err(io::Error::other)? {
+        if self.is_founded().await? {
             return Ok(());
         }
         let members: BTreeMap<u64, EmptyNode> = voters.into_iter().map(|node| (node.0, EmptyNode {})).collect();
@@ -190,6 +195,14 @@ impl<M: Machine> RunningGroup<M> {
             Ok(()) | Err(RaftError::APIError(_)) => Ok(()),
             Err(RaftError::Fatal(error)) => Err(io::Error::other(error)),
         }
+    }
+
+    /// Whether the group was founded, as far as this replica's log knows.
+    ///
+    /// # Errors
+    /// The group has stopped.
+    pub async fn is_founded(&self) -> io::Result<bool> {
+        self.raft.is_initialized().await.map_err(io::Error::other)
     }
 
     /// Proposes and waits until it is applied here. `None` if this node does not lead or leadership was lost meanwhile:

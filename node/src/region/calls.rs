@@ -21,6 +21,8 @@ pub const TRANSFER: u8 = 15;
 pub const IS_OUT: u8 = 16;
 /// As [`WRITE`], of what another region asks: written here or not at all.
 pub const WRITE_AT_HOME: u8 = 18;
+/// About what the world agrees on.
+pub const COUNSEL: u8 = 19;
 /// Who leads a shard, for a node that holds it.
 pub const LEADER: u8 = 17;
 

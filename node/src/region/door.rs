@@ -61,6 +61,7 @@ impl Service for Door {
                 }
                 Err(error) => reply.refuse(&error.to_string()),
             },
+            calls::COUNSEL => inner.advise(body, reply),
             other => reply.refuse(&format!("call {other} is unknown to this version")),
         }
     }

@@ -84,6 +84,10 @@ pub struct Whereabouts {
     pub slots: Vec<((Slot, Slot), ShardId)>,
     /// Who leads, as far as the node knows.
     pub leaders: BTreeMap<ShardId, NodeId>,
+    /// Who speaks for it in the control group, once that is agreed.
+    pub voter: Option<NodeId>,
+    /// The version of the world's state that the node knows; 0 for none.
+    pub control: u64,
 }
 
 /// What it is told.
@@ -129,7 +133,7 @@ impl Wire for Box<Whereabouts> {
     }
 }
 
-wire_struct!(Whereabouts { world, region, coordinates, namespaces, nodes, slots, leaders });
+wire_struct!(Whereabouts { world, region, coordinates, namespaces, nodes, slots, leaders, voter, control });
 wire_enum!(Question {
     0 => Who { region },
     1 => Admit { region, node, disk },
@@ -346,6 +350,8 @@ impl super::node::Inner {
             nodes,
             slots: slots.collect(),
             leaders,
+            voter: region.delegate.map(|delegate| delegate.voter),
+            control: self.control_version(),
         }
     }
 

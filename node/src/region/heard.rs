@@ -29,6 +29,7 @@ fn shows(state: &RegionState, command: &RegionCommand) -> bool {
         }
         RegionCommand::RemoveMember { id } => !state.members.contains_key(id),
         RegionCommand::Place { group, voters, .. } => state.placement.get(group) == Some(voters),
+        RegionCommand::Delegate { voter, .. } => state.delegate.is_some_and(|delegate| delegate.voter == *voter),
         RegionCommand::CreateNamespace { name, .. } => state.namespace(name).is_ok(),
         RegionCommand::SetNamespace { name, policy } => {
             state.namespaces.values().any(|namespace| namespace.name == *name && namespace.policy == *policy)

@@ -48,6 +48,7 @@ pub(super) async fn run_members(node: Weak<Inner>) {
         inner.ask_whether_removed(&region, &mut asked);
         if region.world != 0 {
             inner.introduce(&region, &mut seen).await;
+            inner.name_delegate(&region).await;
             inner.place(&region).await;
             inner.step_all(&region);
             balance.look(&inner).await;

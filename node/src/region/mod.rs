@@ -6,6 +6,7 @@ pub mod backend;
 mod balance;
 mod calls;
 pub mod copies;
+pub mod counsel;
 mod door;
 pub mod entrance;
 mod expiry;

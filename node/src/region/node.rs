@@ -3,6 +3,7 @@
 use super::{
     abroad::Ways,
     backend::{Notice, Topology},
+    counsel::Counsel,
     door::Door,
     expiry::run_expiry,
     founding::run_founding,
@@ -39,7 +40,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -48,6 +49,9 @@ use tokio::sync::{broadcast, watch};
 
 /// The system group's number; shard `n` is group `n + 1`.
 const SYSTEM_GROUP: GroupId = 0;
+
+/// The number of the world's control group, beyond those of all shards.
+pub const CONTROL_GROUP: GroupId = GroupId::MAX;
 
 /// Notices that a slow subscriber may be behind.
 const NOTICES_BEHIND_MAX: usize = 16_384;
@@ -134,6 +138,8 @@ pub(super) struct Inner {
     pub topology: Mutex<Option<(Duration, Arc<Topology>)>>,
     /// The ways to the other regions, where there are some.
     pub ways: OnceLock<Arc<Ways>>,
+    /// This node's part in what the world agrees on, where there are other regions.
+    pub counsel: OnceLock<Weak<dyn Counsel>>,
     stopping: AtomicBool,
     ended: watch::Sender<Option<Ended>>,
 }
@@ -161,6 +167,7 @@ impl RegionNode {
             changing: Mutex::default(),
             topology: Mutex::default(),
             ways: OnceLock::new(),
+            counsel: OnceLock::new(),
             stopping: AtomicBool::new(false),
             ended: watch::Sender::new(None),
             door,
@@ -174,10 +181,13 @@ impl RegionNode {
         });
         // Whatever is on the disk was placed here; whether it still is shows later.
         // Side by side: each reads what the engine has of it, and applies the rest of its log.
-        let starting = inner.log.groups().into_iter().filter(|group| *group != SYSTEM_GROUP).map(|group| {
-            let inner = inner.clone();
-            spawn(async move { inner.start_shard(ShardId(group - 1)).await })
-        });
+        let starting =
+            inner.log.groups().into_iter().filter(|group| !matches!(*group, SYSTEM_GROUP | CONTROL_GROUP)).map(
+                |group| {
+                    let inner = inner.clone();
+                    spawn(async move { inner.start_shard(ShardId(group - 1)).await })
+                },
+            );
         for started in starting.collect::<Vec<_>>() {
             started.await.map_err(io::Error::other)??;
         }

@@ -25,6 +25,8 @@ pub(super) const WRITE: u8 = 35;
 /// A read of such a session: its key and what is wanted of it.
 pub(super) const READ: u8 = 36;
 
+/// About what the world agrees on: a question of the control group.
+pub(super) const CONTROL: u8 = 38;
 /// A [`Sweep`] over the whole region, answered by what became of it.
 pub(super) const SWEEP: u8 = 37;
 

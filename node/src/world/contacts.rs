@@ -36,6 +36,8 @@ pub struct Contacts {
     known: Mutex<BTreeMap<RegionId, Arc<Whereabouts>>>,
     /// The same for those who look for a home.
     regions: Mutex<Arc<[Region]>>,
+    /// When each region last answered, by this node's boot clock.
+    heard: Mutex<BTreeMap<RegionId, Duration>>,
     /// What was wrong with a region's answer, so that it is said once.
     complaints: Mutex<BTreeMap<RegionId, String>>,
 }
@@ -43,7 +45,8 @@ pub struct Contacts {
 impl Contacts {
     pub(super) fn new(own: Region, neighbours: BTreeMap<RegionId, Neighbour>, roster: Arc<AbroadRoster>) -> Self {
         let regions = Mutex::new(regions(&own, &neighbours, &BTreeMap::new()));
-        Self { own, neighbours, roster, known: Mutex::default(), regions, complaints: Mutex::default() }
+        let (known, heard, complaints) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { own, neighbours, roster, known, regions, heard, complaints }
     }
 
     /// All other regions.
@@ -56,6 +59,16 @@ impl Contacts {
         self.known.lock().get(&region).cloned()
     }
 
+    /// When a region last answered, by this node's boot clock.
+    pub(super) fn heard(&self, region: RegionId) -> Option<Duration> {
+        self.heard.lock().get(&region).copied()
+    }
+
+    /// The number of the node that speaks for a region in the control group, as far as the region has said.
+    pub(super) fn voter(&self, region: RegionId) -> Option<NodeId> {
+        Some(AbroadRoster::number(region, self.whereabouts(region)?.voter?))
+    }
+
     /// The numbers of the nodes of a region, the leader of a slot's shard first.
     pub(super) fn nodes_for(&self, region: RegionId, slot: Slot) -> Vec<NodeId> {
         let Some(known) = self.whereabouts(region) else { return Vec::new() };
@@ -64,9 +77,9 @@ impl Contacts {
         leader.into_iter().chain(others).map(|node| AbroadRoster::number(region, node)).collect()
     }
 
-    /// Asks the nodes that are known, else the entrances, one after the other.
-    async fn ask(&self, region: RegionId, enquiry: &dyn Enquiry, ours: &RegionState) {
-        let Some(neighbour) = self.neighbours.get(&region) else { return };
+    /// Asks the nodes that are known, else the entrances, one after the other; whether one answered.
+    async fn ask(&self, region: RegionId, enquiry: &dyn Enquiry, ours: &RegionState) -> bool {
+        let Some(neighbour) = self.neighbours.get(&region) else { return false };
         let known = self.whereabouts(region);
         let nodes = known.iter().flat_map(|known| known.nodes.values());
         let addresses: Vec<&String> = nodes.chain(&neighbour.entrances).collect();
@@ -75,7 +88,10 @@ impl Contacts {
             let Ok(bytes) = enquiry.ask(address.clone(), question.clone()).await else { continue };
             match decode_all(&bytes) {
                 Ok(Answer::Whereabouts(whereabouts)) => match self.check(region, neighbour, &whereabouts, ours) {
-                    Ok(()) => return self.learn(region, *whereabouts),
+                    Ok(()) => {
+                        self.learn(region, *whereabouts);
+                        return true;
+                    }
                     Err(complaint) => self.complain(region, address, complaint),
                 },
                 // It is not in its region yet.
@@ -83,6 +99,7 @@ impl Contacts {
                 Err(error) => self.complain(region, address, format!("it does not answer as a node does ({error})")),
             }
         }
+        false
     }
 
     fn check(
@@ -182,7 +199,9 @@ pub(super) async fn run_contact(
     enquiry: Arc<dyn Enquiry>,
 ) {
     while let Some(contacts) = contacts.upgrade() {
-        contacts.ask(region, &*enquiry, &node.region()).await;
+        if contacts.ask(region, &*enquiry, &node.region()).await {
+            contacts.heard.lock().insert(region, node.env().clock.boot());
+        }
         let has_met = contacts.whereabouts(region).is_some();
         drop(contacts);
         tokio::time::sleep(if has_met { ASK_EVERY } else { ASK_AGAIN_AFTER }).await;

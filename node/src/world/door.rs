@@ -2,6 +2,7 @@
 
 use super::{
     calls::{self, Told},
+    control::Doorway,
     follow::Followers,
     sources::Sources,
 };
@@ -25,11 +26,12 @@ pub(super) struct Door {
     node: RegionNode,
     sources: Arc<Sources>,
     followers: Arc<Followers>,
+    control: Doorway,
 }
 
 impl Door {
-    pub fn new(node: RegionNode, sources: Arc<Sources>, followers: Arc<Followers>) -> Self {
-        Self { node, sources, followers }
+    pub fn new(node: RegionNode, sources: Arc<Sources>, followers: Arc<Followers>, control: Doorway) -> Self {
+        Self { node, sources, followers, control }
     }
 
     fn write(&self, commands: Vec<Command>, reply: Reply) {
@@ -64,6 +66,7 @@ fn take<T: Wire>(body: &[u8], reply: Reply, handle: impl FnOnce(T, Reply)) {
 
 impl Service for Door {
     fn handle(&self, from: NodeId, number: u8, body: Bytes, reply: Reply) {
+        let Some((body, reply)) = self.control.handle(from, number, body, reply) else { return };
         match number {
             calls::WRITE => take(&body, reply, |commands, reply| self.write(commands, reply)),
             calls::READ => take(&body, reply, |(key, projection), reply| {
@@ -82,5 +85,6 @@ impl Service for Door {
     fn lost(&self, peer: NodeId) {
         self.sources.lose(peer);
         self.followers.lose(peer);
+        self.control.lost(peer);
     }
 }

@@ -393,6 +393,8 @@ mod tests {
                 nodes: BTreeMap::new(),
                 slots: ranges.map(|(first, last, shard)| ((slot(first), slot(last)), shard)).collect(),
                 leaders: BTreeMap::new(),
+                voter: None,
+                control: 0,
             };
             let ours = SlotTable::even(here);
             for number in 0..sojourn_core::ids::SLOTS {

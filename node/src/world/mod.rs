@@ -2,7 +2,7 @@
 //!
 //! Every node knows where the nodes of the other regions are (`contacts`). The leader of a shard follows the shards of other
 //! regions (`follow`), whose leaders send what changes (`sources`); requests for sessions that another region orders go there
-//! (`homes`).
+//! (`homes`). What all regions agree on is kept by one group across them (`control`).
 
 mod calls;
 mod contacts;
@@ -24,6 +24,7 @@ use crate::{
     region::RegionNode,
 };
 use contacts::run_contact;
+use control::{Control, ControlOptions};
 use door::Door;
 use follow::{Followers, run_followers};
 use guide::Region;
@@ -74,6 +75,11 @@ impl Gate {
         Arc::new(Contacts::new(own, self.neighbours.clone(), self.roster.clone()))
     }
 
+    /// The part of `node` in what the world agrees on.
+    pub fn control(&self, node: RegionNode, contacts: &Arc<Contacts>, options: ControlOptions) -> Control {
+        Control::new(node, self.rpc.clone(), contacts, options)
+    }
+
     /// Who may call from other regions.
     pub fn roster(&self) -> Arc<AbroadRoster> {
         self.roster.clone()
@@ -86,15 +92,16 @@ impl Gate {
 }
 
 /// Joins `node` to the other regions, once it knows of the founding of its own, until `contacts` are dropped.
-pub async fn join(gate: Gate, node: RegionNode, contacts: Arc<Contacts>, enquiry: Arc<dyn Enquiry>) {
+pub async fn join(gate: Gate, node: RegionNode, contacts: Arc<Contacts>, control: Control, enquiry: Arc<dyn Enquiry>) {
     let Gate { neighbours: _, roster, rpc, bounds } = gate;
     let world = node.founded().await;
     let (region, region_name, number) = node.identity();
     roster.introduce(AbroadIdentity { world, region: region.0, region_name, node: number.0 });
     let followers = Arc::new(Followers::default());
     let sources = Sources::new(node.clone(), rpc.clone(), bounds);
-    rpc.serve(Arc::new(Door::new(node.clone(), sources, followers.clone())));
+    rpc.serve(Arc::new(Door::new(node.clone(), sources, followers.clone(), control.doorway())));
     node.open(Arc::new(Homes::new(rpc.clone(), contacts.clone())));
+    control.start(world).await;
     let env = node.env().clone();
     let others = contacts.others();
     let contacts = Arc::downgrade(&contacts);

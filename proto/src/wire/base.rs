@@ -121,7 +121,13 @@ macro_rules! wire_box {
     )*};
 }
 
-wire_box!(sojourn_core::Owner, sojourn_core::View, sojourn_core::control::WorldPolicy, sojourn_core::stream::Absorbed);
+wire_box!(
+    sojourn_core::Owner,
+    sojourn_core::View,
+    sojourn_core::control::ControlState,
+    sojourn_core::control::WorldPolicy,
+    sojourn_core::stream::Absorbed
+);
 
 impl<T: Wire> Wire for Vec<T> {
     fn put(&self, out: &mut Vec<u8>) {

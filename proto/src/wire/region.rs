@@ -7,7 +7,7 @@ use sojourn_core::{
     mint::{MINT_KEY_BYTES, MintKey},
     placement::GroupName,
     policy::{AfterDestroy, FieldsFormat, Namespace, Policy, Reads},
-    region::{Addresses, Member, RegionCommand, RegionOutcome, RegionRefusal, RegionState},
+    region::{Addresses, Delegate, Member, RegionCommand, RegionOutcome, RegionRefusal, RegionState},
 };
 
 impl Wire for SlotTable {
@@ -81,8 +81,10 @@ wire_struct!(RegionState {
     as_founded,
     namespaces,
     next_node,
-    next_namespace
+    next_namespace,
+    delegate
 });
+wire_struct!(Delegate { voter, mark });
 
 wire_enum!(RegionCommand {
     0 => Found { world, region, name, mint_key, shard_count, replicas, members },
@@ -95,6 +97,7 @@ wire_enum!(RegionCommand {
     7 => DropNamespace { name },
     8 => AdmitMember { id, disk },
     9 => Place { group, over, voters },
+    10 => Delegate { over, voter, mark },
 });
 
 wire_enum!(RegionOutcome { 0 => Done, 1 => Node[node], 2 => Namespace[namespace], 3 => Refused[refusal] });
