@@ -162,7 +162,7 @@ impl Running {
         let remembers = tokio::spawn(remember_world(node.clone(), directory, identity, expected));
         let metrics = Arc::new(Metrics::new(node.clone())?);
         let (sessions, registry) = (Arc::new(metrics.measured()), metrics.registry().clone());
-        endpoint.open(node.clone(), metrics, guide.clone(), HttpOptions { open: config.insecure });
+        endpoint.open(node.clone(), control.clone(), metrics, guide.clone(), HttpOptions { open: config.insecure });
         let api = Arc::new(Api::new(sessions.clone(), guide));
         let grpc = gateway::grpc::serve(listeners.grpc, api, GrpcOptions::default(), closing.clone());
         let options = RespOptions {

@@ -1,13 +1,21 @@
 //! `sojourn region`: the regions of the world, and the way to them.
 
+mod status;
+
 use super::{
     client::{Client, NodeArgs},
     output::{self, Align, Format, json, table},
+    watch::WatchArgs,
 };
-use crate::gateway::http::api::{Degrees, GeoDatabase, Route, RouteOf};
+use crate::{
+    gateway::http::api::{
+        Degrees, Done, DrainRegion, FailBack, FailOver, GeoDatabase, LossPolicy, Regions, Route, RouteOf,
+    },
+    notation::parse_duration,
+};
 use clap::{Args, Subcommand};
 
-/// Look at the regions of the world.
+/// Look at the regions of the world, and decide over them.
 #[derive(Debug, Args)]
 pub struct RegionArgs {
     #[command(flatten)]
@@ -18,6 +26,48 @@ pub struct RegionArgs {
 
 #[derive(Debug, Subcommand)]
 enum Act {
+    /// Show each region: who writes to its sessions, under which epoch, what may be missing
+    #[command(alias = "list")]
+    Status {
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+        #[command(flatten)]
+        watch: WatchArgs,
+    },
+    /// Take the right to write from a region and give it to others
+    ///
+    /// Its leases are waited for, and regions without leases must let go by themselves. With --force it is given up at once: say
+    /// that only if it is certainly down, or if what it still writes may wait for its return.
+    Failover {
+        /// The region's name
+        name: String,
+        /// Do not wait for it: it is down, or may be parted from
+        #[arg(long)]
+        force: bool,
+    },
+    /// Give a region that has returned and was reconciled its own sessions back
+    Failback {
+        /// The region's name
+        name: String,
+    },
+    /// Move homes away from a region
+    Drain {
+        /// The region's name
+        name: String,
+        /// Stop draining: the region takes new homes again
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Change who decides that a region is lost, and how long leases last
+    Policy {
+        /// By leases, or by a person
+        #[arg(long, value_parser = ["automatic", "operator"])]
+        failover: Option<String>,
+        /// How long a region may write without hearing of the others, such as 10s
+        #[arg(long, value_name = "DURATION", value_parser = lease_ms)]
+        lease: Option<u64>,
+    },
     /// Explain in which region a new session of a client would be at home
     ///
     /// The table of countries decides, then the nearest region, then the default. Keys `geo.countries`, `geo.default`,
@@ -38,11 +88,47 @@ enum Act {
 pub async fn run(args: RegionArgs) -> anyhow::Result<()> {
     let client = Client::new(&args.node);
     match args.act {
+        Act::Status { output, watch } => {
+            let answer = async || {
+                let regions: Regions = client.get("/v1/regions").await?;
+                Ok(if output == Format::Json { json(&regions)? } else { status::regions(&regions) })
+            };
+            watch.run(answer).await
+        }
+        Act::Failover { name, force } => {
+            let body = FailOver { region: name.clone(), force };
+            let Done { .. } = client.post("/v1/regions/failover", &body).await?;
+            output::print(&format!("{name} is failed over; `sojourn region status --watch` shows who takes over\n"))
+        }
+        Act::Failback { name } => {
+            let Done { .. } = client.post("/v1/regions/failback", &FailBack { region: name.clone() }).await?;
+            output::print(&format!("{name} takes over again; `sojourn region status --watch` shows how far it is\n"))
+        }
+        Act::Drain { name, undo } => {
+            let body = DrainRegion { region: name.clone(), draining: !undo };
+            let Done { .. } = client.post("/v1/regions/drain", &body).await?;
+            output::print(&if undo {
+                format!("{name} takes new homes again\n")
+            } else {
+                format!("{name} is being drained: homes move away from it\n")
+            })
+        }
+        Act::Policy { failover, lease } => {
+            if failover.is_none() && lease.is_none() {
+                anyhow::bail!("nothing to change\n  say --failover automatic or operator, or --lease with a duration");
+            }
+            let Done { .. } = client.post("/v1/regions/policy", &LossPolicy { failover, lease_ms: lease }).await?;
+            output::print("changed; `sojourn region status` shows it\n")
+        }
         Act::Route { address, output } => {
             let route: Route = client.post("/v1/regions/route", &RouteOf { address }).await?;
             output::print(&if output == Format::Json { json(&route)? } else { explained(&route) })
         }
     }
+}
+
+fn lease_ms(text: &str) -> Result<u64, String> {
+    parse_duration(text).ok_or_else(|| "use a duration such as 10s".to_owned())
 }
 
 fn explained(route: &Route) -> String {

@@ -9,7 +9,7 @@ mod starting;
 use crate::{
     region::{RegionNode, admin::Admin, backend::Backend},
     telemetry::Metrics,
-    world::guide::Guide,
+    world::{control::Control, guide::Guide},
 };
 use axum::{Router, extract::Request, response::Response};
 use parking_lot::Mutex;
@@ -28,6 +28,8 @@ struct Node {
     admin: Arc<dyn Admin>,
     metrics: Arc<Metrics>,
     guide: Arc<Guide>,
+    /// None in a world of one region.
+    control: Option<Control>,
 }
 
 /// How the endpoint behaves.
@@ -56,8 +58,15 @@ impl Endpoint {
     }
 
     /// Lets requests through to the node.
-    pub fn open(&self, node: RegionNode, metrics: Arc<Metrics>, guide: Arc<Guide>, options: HttpOptions) {
-        let node = Node { backend: Arc::new(node.clone()), admin: Arc::new(node), metrics, guide };
+    pub fn open(
+        &self,
+        node: RegionNode,
+        control: Option<Control>,
+        metrics: Arc<Metrics>,
+        guide: Arc<Guide>,
+        options: HttpOptions,
+    ) {
+        let node = Node { backend: Arc::new(node.clone()), admin: Arc::new(node), metrics, guide, control };
         let router = Router::new()
             .merge(probes::of_the_process())
             .merge(probes::routes())

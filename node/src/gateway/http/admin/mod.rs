@@ -1,6 +1,7 @@
 //! The administration in JSON under `/v1`: each handler decodes, calls the region, encodes.
 
 mod cluster;
+mod control;
 mod guard;
 mod namespaces;
 mod refused;
@@ -23,6 +24,11 @@ pub(super) fn routes(options: HttpOptions) -> Router<Node> {
         .route("/members/drain", post(cluster::drain))
         .route("/members/remove", post(cluster::remove))
         .route("/groups/transfer", post(cluster::transfer))
+        .route("/regions", get(control::status))
+        .route("/regions/failover", post(control::fail_over))
+        .route("/regions/failback", post(control::fail_back))
+        .route("/regions/drain", post(control::drain))
+        .route("/regions/policy", post(control::set_policy))
         .route("/regions/route", post(regions::route))
         .route("/sessions/get", post(sessions::get))
         .route("/sessions/list", post(sessions::list))

@@ -4,11 +4,15 @@
 //! `_bytes`. Ids and values that are no printable text are written as [`crate::notation::escape`] does.
 
 mod cluster;
+mod control;
 mod namespace;
 mod region;
 mod session;
 
 pub use cluster::{AddMember, Added, Addresses, Drain, Group, Log, Member, Remove, Replica, Status, Transfer};
+pub use control::{
+    Acts, ControlGroup, Cut, DrainRegion, FailBack, FailOver, LossPolicy, Orphans, RegionStatus, Regions, Voter,
+};
 pub use namespace::{Change, Create, Created, Namespace, Namespaces};
 pub use region::{Candidate, Degrees, GeoDatabase, Route, RouteOf};
 pub use session::{Counted, Destroyed, Find, Found, List, Page, Place, Session, SetTtl, Which};

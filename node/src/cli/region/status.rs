@@ -1,0 +1,188 @@
+//! The world's regions as people read them.
+
+use crate::{
+    cli::output::{Align, table},
+    gateway::http::api::{Acts, RegionStatus, Regions},
+    notation::{about, show_duration},
+};
+
+/// One line a region, and what is to be said of some below.
+pub fn regions(status: &Regions) -> String {
+    let columns = [
+        ("REGION", Align::Left),
+        ("PHASE", Align::Left),
+        ("EPOCH", Align::Right),
+        ("WRITTEN BY", Align::Left),
+        ("LEASES", Align::Left),
+        ("HEARD", Align::Left),
+        ("VOTER", Align::Left),
+        ("NOTES", Align::Left),
+    ];
+    let rows = status.regions.iter().map(|region| row(status, region));
+    let details: String = status.regions.iter().map(details).collect();
+    let details = if details.is_empty() { details } else { format!("\n{details}") };
+    format!("{}\n{}{details}", headline(status), table(&columns, rows))
+}
+
+fn headline(status: &Regions) -> String {
+    let Regions { here, version, failover, lease_ms, control, problem, regions: _ } = status;
+    if let Some(problem) = problem {
+        return format!("The world does not take region {here} in: {problem}\n");
+    }
+    let decides = match failover.as_str() {
+        "automatic" => format!("losses are met by leases of {}", show_duration(*lease_ms)),
+        _ => "a person decides over losses".to_owned(),
+    };
+    match (version, control) {
+        (0, _) if status.regions.is_empty() => {
+            "The regions of `world.regions` have not all met yet: nothing is agreed on\n".to_owned()
+        }
+        (0, _) => "A world of one region\n".to_owned(),
+        (_, Some(control)) => {
+            let voters: Vec<String> =
+                control.voters.iter().map(|voter| format!("{}/{}", voter.region, voter.node)).collect();
+            format!(
+                "Control group: {}/{} leads in term {}, voters {}; {decides}\n",
+                control.leader.region,
+                control.leader.node,
+                control.term,
+                voters.join(", ")
+            )
+        }
+        (_, None) => format!(
+            "Control group: no leader answers, nothing can change; this is what region {here} last heard; {decides}\n"
+        ),
+    }
+}
+
+fn row(status: &Regions, region: &RegionStatus) -> Vec<String> {
+    let dash = || "-".to_owned();
+    let mut notes = Vec::new();
+    let marks = [
+        (region.region == status.here, "answers"),
+        (region.away, "away"),
+        (region.diverged, "diverged"),
+        (region.draining, "draining"),
+    ];
+    notes.extend(marks.iter().filter(|(holds, _)| *holds).map(|(_, note)| (*note).to_owned()));
+    let leases = match (status.failover.as_str(), region.leased) {
+        (_, true) => "yes",
+        ("automatic", false) => "not yet",
+        (_, false) => "no",
+    };
+    vec![
+        region.region.clone(),
+        region.phase.replace('_', " "),
+        region.epoch.to_string(),
+        written_by(&region.acting),
+        leases.to_owned(),
+        region.silent_ms.map_or_else(dash, |ms| format!("{} ago", about(ms))),
+        region.voter.map_or_else(dash, |node| format!("{}/{node}", region.region)),
+        notes.join(", "),
+    ]
+}
+
+fn written_by(acting: &[Acts]) -> String {
+    match acting {
+        [] => "nobody".to_owned(),
+        [one] => one.region.clone(),
+        ranges => {
+            let range = |acts: &Acts| format!("{} {}-{}", acts.region, acts.first, acts.last);
+            ranges.iter().map(range).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+fn details(region: &RegionStatus) -> String {
+    let name = &region.region;
+    let mut lines = Vec::new();
+    if let Some(cause) = &region.cause {
+        let why = match cause.as_str() {
+            "lost" => "its leases were not renewed",
+            "operator" => "a person moves it",
+            "operator_force" => "a person gave it up",
+            _ => "it takes over again",
+        };
+        let answered = if region.answered.is_empty() { "nobody".to_owned() } else { region.answered.join(", ") };
+        lines.push(format!("{name}: who writes is decided anew, because {why}; answered: {answered}"));
+    }
+    if !region.unheard.is_empty() {
+        lines.push(format!("{name}: not heard when others began to write: {}", region.unheard.join(", ")));
+    }
+    for cut in &region.cut {
+        lines.push(format!(
+            "{name}: of shard {} of {}, {} entries and up to {} are missing; {} holds most",
+            cut.shard,
+            cut.region,
+            cut.entries,
+            about(cut.ms),
+            cut.at
+        ));
+    }
+    if let Some(orphans) = region.orphans {
+        lines.push(format!(
+            "{name}: of what only it had written, {} had arrived, {} merged, {} went on, {} lie in the journal",
+            orphans.already_applied, orphans.merged, orphans.fast_forwarded, orphans.journaled
+        ));
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::control::View;
+    use sojourn_core::{
+        NodeId, RegionId,
+        control::{Cause, ControlCommand, ControlState, FailoverMode},
+    };
+    use std::sync::Arc;
+
+    fn view(fenced: bool) -> View {
+        let mut state = ControlState::default();
+        state.apply(ControlCommand::SetFailover { mode: FailoverMode::Automatic, lease_ms: 10_000 });
+        state.apply(ControlCommand::Found { world: 7 });
+        for (number, name) in [(0, "na"), (1, "eu"), (2, "apac")] {
+            state.apply(ControlCommand::Join {
+                region: RegionId(number),
+                mark: u128::from(number),
+                name: name.to_owned(),
+                entrances: [].into(),
+                place: None,
+                voter: Some(NodeId(1)),
+            });
+        }
+        if fenced {
+            let cause = Cause::Operator { force: true };
+            state.apply(ControlCommand::Fence { region: RegionId(0), cause, at: 5 });
+        }
+        View { here: RegionId(1), state: Some(Arc::new(state)), figures: None, complaint: None }
+    }
+
+    #[test]
+    fn each_region_has_a_line_and_what_is_decided_is_said_below() {
+        let text = regions(&Regions::new("eu", RegionId(1), Some(&view(true))));
+        let expected = "\
+Control group: no leader answers, nothing can change; this is what region eu last heard; losses are met by leases of 10s
+
+REGION  PHASE    EPOCH  WRITTEN BY  LEASES   HEARD  VOTER   NOTES
+na      fenced       5  nobody      not yet  -      na/1    away
+eu      serving      3  eu          not yet  -      eu/1    answers
+apac    serving      4  apac        not yet  -      apac/1
+
+na: who writes is decided anew, because a person gave it up; answered: nobody
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_region_that_is_alone_or_not_taken_in_says_so() {
+        let text = regions(&Regions::new("na", RegionId(0), None));
+        assert!(text.starts_with("A world of one region\n") && text.contains("na      serving      1  na"), "{text}");
+        let unmet = View { here: RegionId(0), state: None, figures: None, complaint: None };
+        assert!(regions(&Regions::new("na", RegionId(0), Some(&unmet))).starts_with("The regions of `world.regions`"));
+        let refused = View { complaint: Some("because".to_owned()), ..view(false) };
+        let text = regions(&Regions::new("eu", RegionId(1), Some(&refused)));
+        assert!(text.starts_with("The world does not take region eu in: because\n"), "{text}");
+    }
+}
