@@ -150,6 +150,16 @@ impl Log {
         reserved.min((shared.options.queue_bytes_max as u64).saturating_sub(state.queue_bytes))
     }
 
+    /// The most bytes that it may take.
+    pub fn bytes_max(&self) -> u64 {
+        self.handle.shared.options.log_bytes_max
+    }
+
+    /// Whether it has reached that or the disk is full.
+    pub fn is_out_of_space(&self) -> bool {
+        self.handle.shared.counts.space_refused.load(Ordering::Relaxed)
+    }
+
     /// Bytes of the segments that hold records.
     pub fn used_bytes(&self) -> u64 {
         let shared = &self.handle.shared;

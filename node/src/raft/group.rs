@@ -245,9 +245,16 @@ impl<M: Machine> RunningGroup<M> {
         Ok(())
     }
 
+    /// Has the engine take what it lacks soon, so that the log can let go of it.
+    pub fn make_room(&self) {
+        self.keeper.wake.notify_one();
+    }
+
     /// Lets go of the log up to what the engine has, but for what late followers may need.
     async fn purge(&self) {
-        let kept = if self.log.used_bytes() > self.keep_log_bytes_max { 0 } else { self.keep_entries };
+        // One group that keeps old entries keeps every segment since: on a small or full disk nobody may.
+        let tight = self.log.used_bytes() > self.keep_log_bytes_max.min(self.log.bytes_max() / 2);
+        let kept = if tight || self.log.is_out_of_space() { 0 } else { self.keep_entries };
         let purgeable = self.keeper.purgeable().and_then(|index| index.checked_sub(kept));
         if let Some(index) = purgeable {
             let _stopping = self.raft.trigger().purge_log(index).await;

@@ -11,8 +11,17 @@ pub(super) async fn run_space(node: Weak<Inner>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(inner) = node.upgrade() else { return };
-        if inner.log.statistics().space_refused {
+        if inner.log.is_out_of_space() {
+            inner.make_room();
             inner.log.retry_space();
         }
+    }
+}
+
+impl Inner {
+    /// Has all groups let go of what they do not need in the log.
+    fn make_room(&self) {
+        self.system.make_room();
+        self.shards.all().iter().for_each(|(_, shard)| shard.group.make_room());
     }
 }
