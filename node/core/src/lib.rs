@@ -4,6 +4,7 @@
 //! replicated lives in ordered maps, so the same state and the same input always give the same output. One function
 //! changes sessions: `State::apply`.
 
+pub mod advisor;
 pub mod clock;
 pub mod command;
 pub mod control;
@@ -21,6 +22,7 @@ mod outcome;
 pub mod placement;
 pub mod policy;
 pub mod query;
+pub mod rebalancing;
 pub mod region;
 pub mod routing;
 pub mod session;

@@ -81,14 +81,16 @@ fn least_loaded(
 ///
 /// What a removed or draining node held goes to others first. Groups grow only where a group is `settled`: it has the voters
 /// that it should have, and nothing else is under way. Replicas are evened out one after the other, when all groups are
-/// settled: nobody waits for that, and several snapshots at once would be noticed.
+/// settled: nobody waits for that, and several snapshots at once would be noticed. While an operator holds it up, only what
+/// is missing is replaced.
 pub fn plan_place(region: &RegionState, settled: &BTreeSet<GroupName>) -> Option<(GroupName, BTreeSet<NodeId>)> {
     let takers: BTreeSet<NodeId> =
         region.members.values().filter(|member| member.disk.is_some() && !member.draining).map(|m| m.id).collect();
     let placement = &region.placement;
     let urgent = placement.iter().find_map(|(group, voters)| {
         let gone = voters.iter().find(|voter| !region.members.contains_key(voter));
-        let leaving = voters.iter().find(|voter| region.members.get(voter).is_some_and(|member| member.draining));
+        let drains = |voter: &&NodeId| region.members.get(voter).is_some_and(|member| member.draining);
+        let leaving = voters.iter().find(drains).filter(|_| !region.rebalancing.paused);
         let taker = least_loaded(takers.iter().copied(), placement, voters);
         let leaver = gone.or(leaving.filter(|_| taker.is_some()))?;
         let rest = voters.iter().copied().filter(|voter| voter != leaver);
@@ -100,7 +102,7 @@ pub fn plan_place(region: &RegionState, settled: &BTreeSet<GroupName>) -> Option
         let mut ready = placement.iter().filter(|(group, _)| settled.contains(group));
         let all_settled = ready.clone().count() == placement.len();
         ready.find_map(|(group, voters)| plan_size(*group, voters, region, &takers)).or_else(|| {
-            let mut groups = placement.iter().filter(|_| all_settled);
+            let mut groups = placement.iter().filter(|_| all_settled && !region.rebalancing.paused);
             groups.find_map(|(group, voters)| plan_even(*group, voters, placement, &takers))
         })
     })

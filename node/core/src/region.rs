@@ -5,6 +5,7 @@ use crate::{
     mint::MintKey,
     placement::{self, GroupName},
     policy::{self, Namespace, Policy},
+    rebalancing::Rebalancing,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,6 +59,8 @@ pub struct RegionState {
     pub placement: BTreeMap<GroupName, BTreeSet<NodeId>>,
     /// Groups whose placement never changed: only these may be founded by the nodes that hold them.
     pub as_founded: BTreeSet<GroupName>,
+    /// How replicas are moved.
+    pub rebalancing: Rebalancing,
     /// Namespaces, by number.
     pub namespaces: BTreeMap<NamespaceId, Namespace>,
     /// The lowest node number that was never given out.
@@ -98,6 +101,7 @@ impl Default for RegionState {
             replicas: 3,
             placement: BTreeMap::new(),
             as_founded: BTreeSet::new(),
+            rebalancing: Rebalancing::default(),
             namespaces: BTreeMap::from([(DEFAULT_NAMESPACE, default)]),
             next_node: 1,
             next_namespace: 1,
@@ -179,6 +183,13 @@ pub enum RegionCommand {
         voter: NodeId,
         /// Drawn at random; the first one stays.
         mark: u128,
+    },
+    /// Says how replicas are moved; what is `None` stays as it is.
+    SetRebalancing {
+        /// Whether to hold it up.
+        paused: Option<bool>,
+        /// Bytes a second that each node sends in snapshots at most; 0 for as fast as it goes.
+        bytes_per_s_max: Option<u64>,
     },
     /// Creates a namespace.
     CreateNamespace {
@@ -323,6 +334,12 @@ impl RegionState {
             }
             RegionCommand::RemoveMember { id } => {
                 self.members.remove(&id).ok_or(RegionRefusal::UnknownNode(id))?;
+                Ok(RegionOutcome::Done)
+            }
+            RegionCommand::SetRebalancing { paused, bytes_per_s_max } => {
+                let now = &mut self.rebalancing;
+                now.paused = paused.unwrap_or(now.paused);
+                now.bytes_per_s_max = bytes_per_s_max.unwrap_or(now.bytes_per_s_max);
                 Ok(RegionOutcome::Done)
             }
             RegionCommand::CreateNamespace { name, policy } => self.create_namespace(name, policy),

@@ -3,10 +3,11 @@
 use super::{
     client::{Client, NodeArgs},
     output::{self, Align, Format, json, table},
+    rebalance::{self, RebalanceArgs},
     watch::WatchArgs,
 };
 use crate::{
-    gateway::http::api::{AddMember, Added, Addresses, Done, Drain, Member, Remove, Replica, Status, Transfer},
+    gateway::http::api::{AddMember, Added, Addresses, Done, Drain, Member, Remove, Replica, Status, Transfer, WhatIf},
     notation::about,
 };
 use clap::{Args, Subcommand};
@@ -44,6 +45,9 @@ enum Act {
         /// Where its probes and administration will be
         #[arg(long, value_name = "HOST:PORT")]
         http: String,
+        /// Only show what would be moved to it
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Move leads and replicas away from a node, so that it can be stopped or removed
     ///
@@ -54,6 +58,17 @@ enum Act {
         /// Stop draining: the node takes leads and replicas again
         #[arg(long)]
         undo: bool,
+        /// Only show what would be moved away
+        #[arg(long, conflicts_with = "undo")]
+        dry_run: bool,
+    },
+    /// Show what is moved between nodes and what will be; hold it up, or bound how fast
+    Rebalance(RebalanceArgs),
+    /// Say how many nodes the region should have by its load, for autoscalers
+    Advice {
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
     },
     /// Forget a node for good, after it was drained
     RemoveNode {
@@ -90,7 +105,10 @@ pub async fn run(args: ClusterArgs) -> anyhow::Result<()> {
     match args.act {
         Act::Status(shown) => show(client, shown, groups).await,
         Act::Members(shown) => show(client, shown, members).await,
-        Act::AddNode { name, peers, resp, grpc, http } => {
+        Act::AddNode { name, dry_run: true, .. } => {
+            rebalance::plan(&client, WhatIf { joining: Some(name), drained: None }).await
+        }
+        Act::AddNode { name, peers, resp, grpc, http, dry_run: false } => {
             let body = AddMember { node: name.clone(), addresses: Addresses { peers, resp, grpc, http } };
             let Added { id } = client.post("/v1/members", &body).await?;
             output::print(&format!(
@@ -98,7 +116,12 @@ pub async fn run(args: ClusterArgs) -> anyhow::Result<()> {
                 joining(&client, &name, &body.addresses).await?
             ))
         }
-        Act::Drain { name, undo } => {
+        Act::Drain { name, dry_run: true, .. } => {
+            rebalance::plan(&client, WhatIf { drained: Some(name), joining: None }).await
+        }
+        Act::Rebalance(args) => rebalance::run(&client, args).await,
+        Act::Advice { output } => rebalance::advise(&client, output).await,
+        Act::Drain { name, undo, dry_run: false } => {
             let body = Drain { node: name.clone(), draining: !undo };
             let Done { .. } = client.post("/v1/members/drain", &body).await?;
             output::print(&if undo {
@@ -211,6 +234,7 @@ fn members(status: &Status) -> String {
         ("ID", Align::Right),
         ("STATE", Align::Left),
         ("UP", Align::Right),
+        ("BUSY", Align::Right),
         ("LEADS", Align::Left),
         ("VOTES", Align::Right),
         ("DISK", Align::Left),
@@ -220,13 +244,14 @@ fn members(status: &Status) -> String {
     ];
     let dash = || "-".to_owned();
     let rows = status.members.iter().map(|member| {
-        let Member { node, id, state, draining, addresses, up_ms, leads, votes_in, log, .. } = member;
+        let Member { node, id, state, draining, addresses, up_ms, busy_percent, leads, votes_in, log, .. } = member;
         let state = if *draining { format!("{state}, draining") } else { state.clone() };
         vec![
             node.clone(),
             id.to_string(),
             state,
             up_ms.map_or_else(dash, about),
+            busy_percent.map_or_else(dash, |busy| format!("{busy:.1} %")),
             if leads.is_empty() { dash() } else { leads.join(" ") },
             votes_in.len().to_string(),
             log.map_or_else(dash, |log| if log.space_refused { "full" } else { "ok" }.to_owned()),
@@ -257,6 +282,7 @@ mod tests {
             },
             version: None,
             up_ms: (state != "down").then_some(61_000),
+            busy_percent: None,
             leads: vec![],
             votes_in: vec!["0".to_owned()],
             learns: vec![],
@@ -272,6 +298,7 @@ mod tests {
         Status {
             region: "na".to_owned(),
             world: "7".to_owned(),
+            advice: None,
             answered_by: "na-0".to_owned(),
             members: vec![member("na-0", 1, "ready"), member("na-1", 2, "down")],
             groups: vec![Group {
@@ -305,7 +332,7 @@ mod tests {
     fn members_line_up() {
         let text = members(&status());
         let lines: Vec<&str> = text.lines().skip(2).collect();
-        assert_eq!(lines[0], "NODE  ID  STATE    UP  LEADS  VOTES  DISK  REDIS CLIENTS  GRPC  HTTP");
-        assert_eq!(lines[2], "na-1   2  down      -  -          1  -     a:1            a:0   a:2");
+        assert_eq!(lines[0], "NODE  ID  STATE    UP  BUSY  LEADS  VOTES  DISK  REDIS CLIENTS  GRPC  HTTP");
+        assert_eq!(lines[2], "na-1   2  down      -     -  -          1  -     a:1            a:0   a:2");
     }
 }

@@ -9,6 +9,7 @@ mod dev;
 mod namespace;
 mod output;
 mod password;
+mod rebalance;
 mod region;
 mod serve;
 mod session;

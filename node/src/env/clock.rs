@@ -10,6 +10,16 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Time since boot, suspension included; never goes back.
     fn boot(&self) -> Duration;
+
+    /// Processor time that this process has used so far; `None` where nobody measures it.
+    fn processor_time(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How many processors it may use at once.
+    fn processors(&self) -> usize {
+        1
+    }
 }
 
 /// A wall clock that follows jumps slowly.

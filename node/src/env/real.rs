@@ -19,7 +19,7 @@ impl RealEnv {
     /// Seams on the operating system; tasks run on the tokio runtime that calls this.
     pub fn current() -> Env {
         Env {
-            clock: Arc::new(RealClock),
+            clock: Arc::new(RealClock { workers: tokio::runtime::Handle::current().metrics().num_workers() }),
             disk: Arc::new(RealDisk),
             spawn: Arc::new(TokioSpawn { handle: tokio::runtime::Handle::current() }),
             random: Arc::new(OsRandom),
@@ -29,7 +29,10 @@ impl RealEnv {
 }
 
 /// `CLOCK_REALTIME` and `CLOCK_BOOTTIME`.
-pub struct RealClock;
+pub struct RealClock {
+    /// Threads that serve.
+    workers: usize,
+}
 
 impl Clock for RealClock {
     fn wall_ms(&self) -> u64 {
@@ -39,11 +42,23 @@ impl Clock for RealClock {
     }
 
     fn boot(&self) -> Duration {
-        let reading = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let seconds = u64::try_from(reading.tv_sec).unwrap_or(0);
-        let nanoseconds = u32::try_from(reading.tv_nsec).unwrap_or(0);
-        Duration::new(seconds, nanoseconds)
+        read(rustix::time::ClockId::Boottime)
     }
+
+    fn processor_time(&self) -> Option<Duration> {
+        Some(read(rustix::time::ClockId::ProcessCPUTime))
+    }
+
+    fn processors(&self) -> usize {
+        self.workers
+    }
+}
+
+fn read(clock: rustix::time::ClockId) -> Duration {
+    let reading = rustix::time::clock_gettime(clock);
+    let seconds = u64::try_from(reading.tv_sec).unwrap_or(0);
+    let nanoseconds = u32::try_from(reading.tv_nsec).unwrap_or(0);
+    Duration::new(seconds, nanoseconds)
 }
 
 /// The bytes of memory that this process has resident; 0 where the system does not tell.

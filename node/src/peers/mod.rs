@@ -13,6 +13,7 @@ mod roster;
 mod rpc;
 mod server;
 pub mod simulated;
+mod throttle;
 
 pub use abroad::{AbroadIdentity, AbroadRoster, AbroadStranger};
 pub use greeting::{FRAME_FORMAT, Identity};
@@ -22,6 +23,7 @@ pub(crate) use proxy::read_head;
 pub use roster::{Roster, Stranger};
 pub use rpc::{CallError, Reply, Rpc, RpcOptions, Service};
 pub use server::PeersServer;
+pub use throttle::Throttle;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;

@@ -1,7 +1,7 @@
 //! Requests and answers over the frames of a [`Network`].
 
 use super::{
-    FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, NoAnswer, Receiver,
+    FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, NoAnswer, Receiver, Throttle,
     frame::{self, Kind, Message},
 };
 use crate::env::Env;
@@ -104,6 +104,7 @@ struct Inner {
     service: Mutex<Option<Arc<dyn Service>>>,
     ways: Mutex<HashMap<(NodeId, Lane), Arc<Way>>>,
     calls: Mutex<Calls>,
+    bulk: Throttle,
 }
 
 #[derive(Default)]
@@ -127,7 +128,9 @@ struct Way {
 impl Rpc {
     /// Calls over `network`; requests of others are refused until [`Rpc::serve`].
     pub fn new(env: Env, network: Arc<dyn Network>, options: RpcOptions) -> Self {
+        let bulk = Throttle::new(env.clone());
         let inner = Inner {
+            bulk,
             env,
             network,
             options,
@@ -141,6 +144,11 @@ impl Rpc {
     /// Answers requests of others with `service` from now on.
     pub fn serve(&self, service: Arc<dyn Service>) {
         *self.inner.service.lock() = Some(service);
+    }
+
+    /// What snapshots wait for before they are sent.
+    pub fn bulk(&self) -> &Throttle {
+        &self.inner.bulk
     }
 
     /// Where the network puts what arrives.

@@ -175,6 +175,7 @@ async fn send_piece(
     let head =
         PieceHead { vote: *vote, meta: meta.clone(), name: file.name(), length: file.length(), offset: head_offset };
     let head = postcard::to_stdvec(&head).map_err(|error| network_error(&error))?;
+    link.rpc.bulk().pass(piece.len()).await;
     let group = link.group.to_le_bytes();
     let head_length = u32::try_from(head.len()).unwrap_or(u32::MAX).to_le_bytes();
     let parts: [&[u8]; 4] = [&group, &head_length, &head, &piece];

@@ -4,6 +4,7 @@ use super::{
     backend::Unavailable,
     calls,
     node::{Inner, RegionNode},
+    rebalance::{Rebalance, WhatIf, foresee_with},
     status::RegionStatus,
 };
 use crate::{
@@ -97,6 +98,16 @@ pub trait Admin: Send + Sync + 'static {
     /// [`MemberStatus`](super::status::MemberStatus) shows what is left.
     fn drain(&self, node: NodeId, draining: bool) -> BoxFuture<'static, Result<(), AdminError>>;
 
+    /// Replicas and leads on their way, and what will be moved, now or after `what_if`, which is not done.
+    fn rebalance(&self, what_if: WhatIf) -> BoxFuture<'static, Result<Rebalance, AdminError>>;
+
+    /// Says how replicas are moved; what is `None` stays as it is. 0 bytes a second are as many as go.
+    fn set_rebalancing(
+        &self,
+        paused: Option<bool>,
+        bytes_per_s_max: Option<u64>,
+    ) -> BoxFuture<'static, Result<(), AdminError>>;
+
     /// Forgets a node that has no vote any more; with `force` also one that is dead, whose votes go to others.
     fn remove_node(&self, node: NodeId, force: bool) -> BoxFuture<'static, Result<(), AdminError>>;
 }
@@ -127,6 +138,20 @@ impl Admin for RegionNode {
     fn drain(&self, node: NodeId, draining: bool) -> BoxFuture<'static, Result<(), AdminError>> {
         let inner = self.inner.clone();
         Box::pin(async move { inner.agree(RegionCommand::DrainMember { id: node, draining }).await.map(drop) })
+    }
+
+    fn rebalance(&self, what_if: WhatIf) -> BoxFuture<'static, Result<Rebalance, AdminError>> {
+        let inner = self.inner.clone();
+        Box::pin(async move { foresee_with(inner.known_status().await?, what_if) })
+    }
+
+    fn set_rebalancing(
+        &self,
+        paused: Option<bool>,
+        bytes_per_s_max: Option<u64>,
+    ) -> BoxFuture<'static, Result<(), AdminError>> {
+        let inner = self.inner.clone();
+        Box::pin(async move { inner.agree(RegionCommand::SetRebalancing { paused, bytes_per_s_max }).await.map(drop) })
     }
 
     fn remove_node(&self, node: NodeId, force: bool) -> BoxFuture<'static, Result<(), AdminError>> {

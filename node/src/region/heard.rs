@@ -1,7 +1,10 @@
 //! Waits until this node has applied a change that the region's leader has: who changes something and looks at once, sees it.
 
 use super::node::Inner;
-use sojourn_core::region::{Member, RegionCommand, RegionState};
+use sojourn_core::{
+    rebalancing::Rebalancing,
+    region::{Member, RegionCommand, RegionState},
+};
 use std::time::Duration;
 
 /// A follower hears of a commit with the next heartbeat; one that is cut off answers without having heard.
@@ -30,6 +33,10 @@ fn shows(state: &RegionState, command: &RegionCommand) -> bool {
         RegionCommand::RemoveMember { id } => !state.members.contains_key(id),
         RegionCommand::Place { group, voters, .. } => state.placement.get(group) == Some(voters),
         RegionCommand::Delegate { voter, .. } => state.delegate.is_some_and(|delegate| delegate.voter == *voter),
+        RegionCommand::SetRebalancing { paused, bytes_per_s_max } => {
+            let Rebalancing { paused: now_paused, bytes_per_s_max: now_bytes } = state.rebalancing;
+            paused.is_none_or(|paused| paused == now_paused) && bytes_per_s_max.is_none_or(|bytes| bytes == now_bytes)
+        }
         RegionCommand::CreateNamespace { name, .. } => state.namespace(name).is_ok(),
         RegionCommand::SetNamespace { name, policy } => {
             state.namespaces.values().any(|namespace| namespace.name == *name && namespace.policy == *policy)

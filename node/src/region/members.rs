@@ -43,6 +43,7 @@ pub(super) async fn run_members(node: Weak<Inner>) {
         let region = inner.system.machine().now();
         if !learnt.as_ref().is_some_and(|learnt| Arc::ptr_eq(learnt, &region)) {
             inner.rpc.learn(&region);
+            inner.rpc.bulk().limit(region.rebalancing.bytes_per_s_max);
             learnt = Some(region.clone());
         }
         inner.ask_whether_removed(&region, &mut asked);

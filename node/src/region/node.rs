@@ -9,6 +9,7 @@ use super::{
     founding::run_founding,
     holding::run_holding,
     leaders::Leaders,
+    load::{Load, run_load},
     machine::Agreed,
     members::run_members,
     moves::run_moves,
@@ -132,6 +133,8 @@ pub(super) struct Inner {
     pub paces: Paces,
     /// What others said of the shards' leaders.
     pub leaders: Leaders,
+    /// How busy it is.
+    pub load: Load,
     /// Groups in which a step of membership is under way.
     pub changing: Mutex<BTreeSet<GroupName>>,
     /// What was last said about who leads what, and when.
@@ -164,6 +167,7 @@ impl RegionNode {
             paces: Paces::default(),
             started: env.clock.boot(),
             leaders: Leaders::default(),
+            load: Load::default(),
             changing: Mutex::default(),
             topology: Mutex::default(),
             ways: OnceLock::new(),
@@ -202,6 +206,7 @@ impl RegionNode {
         drop(spawn(run_expiry(Arc::downgrade(&inner))));
         drop(spawn(run_moves(Arc::downgrade(&inner))));
         drop(spawn(run_space(Arc::downgrade(&inner))));
+        drop(spawn(run_load(Arc::downgrade(&inner))));
         Ok(Self { inner })
     }
 

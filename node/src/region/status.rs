@@ -8,6 +8,7 @@ use crate::{
 use futures::future::join_all;
 use sojourn_core::{
     NodeId,
+    advisor::Advice,
     region::{Member, RegionState},
 };
 use sojourn_proto::{
@@ -36,6 +37,8 @@ pub struct RegionStatus {
     pub members: BTreeMap<NodeId, MemberStatus>,
     /// Its groups.
     pub groups: BTreeMap<GroupName, GroupStatus>,
+    /// How many nodes it should have, as the leader of the system group last judged.
+    pub advice: Option<Advice>,
 }
 
 /// One member.
@@ -69,6 +72,10 @@ pub struct NodeStatus {
     pub up_ms: u64,
     /// Whether it can answer clients.
     pub ready: bool,
+    /// The share of its processors that it used in the last whole minute, in thousandths.
+    pub busy_permille: Option<u16>,
+    /// What it last advised as leader of the system group.
+    pub advice: Option<Advice>,
     /// Its log.
     pub log: LogFigures,
     /// Its replicas.
@@ -140,7 +147,7 @@ wire_struct!(GroupFigures {
     followers
 });
 wire_struct!(LogFigures { room_bytes, space_refused, segments, queue_bytes, syncs_total, written_bytes_total });
-wire_struct!(NodeStatus { version, up_ms, ready, log, replicas });
+wire_struct!(NodeStatus { version, up_ms, ready, busy_permille, advice, log, replicas });
 
 impl Inner {
     /// How this node is.
@@ -153,6 +160,8 @@ impl Inner {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             up_ms: u64::try_from((self.env.clock.boot() - self.started).as_millis()).unwrap_or(u64::MAX),
             ready: self.is_ready(),
+            busy_permille: self.load.busy_permille(),
+            advice: self.load.advice(),
             log: LogFigures {
                 room_bytes: self.log.room_bytes(),
                 space_refused: log.space_refused,
@@ -184,7 +193,10 @@ impl Inner {
             };
             (*id, status)
         });
-        RegionStatus { this_node: self.options.node, members: members.collect(), groups, region: region.clone() }
+        let leader = groups.get(&GroupName::System).and_then(|group| group.leader);
+        let advice = leader.and_then(|leader| nodes.get(&leader)?.as_ref()?.advice);
+        let (this_node, members) = (self.options.node, members.collect());
+        RegionStatus { this_node, members, groups, advice, region: region.clone() }
     }
 
     async fn ask_status(&self, node: NodeId) -> Option<NodeStatus> {

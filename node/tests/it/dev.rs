@@ -152,6 +152,7 @@ fn a_world_is_started_broken_mended_and_ended() {
     sessions_are_listed_and_ended(&world);
     namespaces_come_and_go(&world);
     a_killed_node_stays_down_until_it_is_started(&world);
+    moves_are_shown_and_held_up(&world);
     misuse_is_told_apart_from_failure(&world);
 
     let pids = world.pids();
@@ -240,6 +241,21 @@ fn until_led_by(world: &World<'_>, node: &str) -> String {
     let groups = world.json(&["cluster", "status"])["groups"].clone();
     let shard = groups.as_array().expect("groups").iter().find(|group| group["group"] == "0").expect("shard 0");
     shard["leader"].as_str().expect("a leader").to_owned()
+}
+
+fn moves_are_shown_and_held_up(world: &World<'_>) {
+    let [peers, resp, grpc, http] = ["--peers", "--resp", "--grpc", "--http"].map(|flag| [flag, "127.0.0.1:9"]);
+    let node = [peers, resp, grpc, http].concat();
+    let planned = world.run(&[&["cluster", "add-node", "na-3", "--dry-run"], &node[..]].concat());
+    assert!(planned.out.contains("Nothing was changed") && planned.out.contains("to na-3"), "{planned:?}");
+    assert_eq!(world.json(&["cluster", "members"])["members"].as_array().expect("a list").len(), 3);
+    let drained = world.run(&["cluster", "drain", "na-2", "--dry-run"]);
+    assert!(drained.out.contains("the lead from na-2 to na-"), "{drained:?}");
+    let held = world.json(&["cluster", "rebalance", "--pause", "--limit", "10MiB"]);
+    assert_eq!((&held["paused"], &held["bytes_per_s_max"]), (&true.into(), &(10 << 20).into()));
+    assert_eq!(world.json(&["cluster", "rebalance", "--resume", "--limit", "0"])["paused"], false);
+    let advice = world.run(&["cluster", "advice"]);
+    assert!(advice.code == 0 && advice.out.contains("not judged yet"), "{advice:?}");
 }
 
 fn misuse_is_told_apart_from_failure(world: &World<'_>) {

@@ -4,9 +4,11 @@ use super::{Reader, Wire, WireError};
 use crate::{wire_enum, wire_struct};
 use sojourn_core::{
     SlotTable,
+    advisor::{Advice, Reason, Situation},
     mint::{MINT_KEY_BYTES, MintKey},
     placement::GroupName,
     policy::{AfterDestroy, FieldsFormat, Namespace, Policy, Reads},
+    rebalancing::Rebalancing,
     region::{Addresses, Delegate, Member, RegionCommand, RegionOutcome, RegionRefusal, RegionState},
 };
 
@@ -69,6 +71,11 @@ wire_struct!(Policy {
     reads,
     wait_fresh_ms,
 });
+wire_enum!(Reason { 0 => Busy, 1 => Idle, 2 => Steady, 3 => Settling, 4 => Least });
+wire_struct!(Situation { nodes, replicas, busy_permille, settled });
+wire_struct!(Advice { wanted, situation, reason });
+wire_struct!(Rebalancing { paused, bytes_per_s_max });
+
 wire_struct!(RegionState {
     world,
     region,
@@ -79,6 +86,7 @@ wire_struct!(RegionState {
     replicas,
     placement,
     as_founded,
+    rebalancing,
     namespaces,
     next_node,
     next_namespace,
@@ -98,6 +106,7 @@ wire_enum!(RegionCommand {
     8 => AdmitMember { id, disk },
     9 => Place { group, over, voters },
     10 => Delegate { over, voter, mark },
+    11 => SetRebalancing { paused, bytes_per_s_max },
 });
 
 wire_enum!(RegionOutcome { 0 => Done, 1 => Node[node], 2 => Namespace[namespace], 3 => Refused[refusal] });

@@ -5,6 +5,7 @@ mod entering;
 mod feeds;
 mod leads;
 mod memory;
+mod rebalance;
 
 use super::{
     NodeOptions, RegionNode,

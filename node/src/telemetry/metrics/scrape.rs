@@ -10,6 +10,8 @@ use prometheus::{
 /// Gauges that are set anew at each scrape.
 pub struct Scraped {
     ready: IntGauge,
+    busy: Gauge,
+    nodes_wanted: IntGauge,
     groups: Groups,
     log: LogGauges,
     sessions: IntGaugeVec,
@@ -61,7 +63,7 @@ impl Maker<'_> {
         Ok(gauges)
     }
 
-    fn seconds(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+    fn number(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
         let gauge = Gauge::new(name, help)?;
         self.0.register(Box::new(gauge.clone()))?;
         Ok(gauge)
@@ -78,6 +80,11 @@ impl Scraped {
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
         let make = Maker(registry);
         Ok(Self {
+            busy: make.number("node_busy_ratio", "Share of its processors that the node used in the last minute.")?,
+            nodes_wanted: make.gauge(
+                "region_nodes_wanted",
+                "How many nodes the region should have, told by who leads the system group; 0 by others.",
+            )?,
             ready: make.gauge("ready", "Whether the node can serve sessions.")?,
             groups: Groups {
                 is_leader: make.gauges("raft_is_leader", &["group"], "Whether this node leads the group.")?,
@@ -89,7 +96,7 @@ impl Scraped {
             log: LogGauges {
                 syncs: make.counter("log_syncs_total", "Syncs of the log; each made one batch durable.")?,
                 sync_seconds: make.counter("log_sync_seconds_total", "Time spent in syncs.")?,
-                sync_seconds_max: make.seconds("log_sync_seconds_max", "The longest sync since the start.")?,
+                sync_seconds_max: make.number("log_sync_seconds_max", "The longest sync since the start.")?,
                 records: make.counter("log_records_total", "Records made durable.")?,
                 entries: make.counter("log_entries_total", "Raft entries made durable.")?,
                 bytes: make.counter("log_written_bytes_total", "Bytes written to the log.")?,
@@ -120,6 +127,8 @@ impl Scraped {
     pub fn take(&self, node: &RegionNode) {
         let status = node.node_status();
         self.ready.set(i64::from(status.ready));
+        self.busy.set(status.busy_permille.map_or(0.0, |permille| f64::from(permille) / 1_000.0));
+        self.nodes_wanted.set(status.advice.map_or(0, |advice| advice.wanted.into()));
         self.take_groups(&status);
         self.take_log(node, &status);
         self.take_sessions(node);

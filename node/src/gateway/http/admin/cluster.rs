@@ -52,7 +52,7 @@ pub async fn transfer(State(node): State<Node>, body: Body<Transfer>) -> Answer<
     Ok(DONE)
 }
 
-fn node_id(node: &Node, name: &str) -> Result<NodeId, Refused> {
+pub(super) fn node_id(node: &Node, name: &str) -> Result<NodeId, Refused> {
     let members = &node.backend.topology().region.members;
     let is_it = |member: &&Member| member.name == name || member.id.0.to_string() == name;
     members.values().find(is_it).map(|member| member.id).ok_or_else(|| {

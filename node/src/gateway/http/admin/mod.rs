@@ -4,6 +4,7 @@ mod cluster;
 mod control;
 mod guard;
 mod namespaces;
+mod rebalance;
 mod refused;
 mod regions;
 mod sessions;
@@ -29,6 +30,8 @@ pub(super) fn routes(options: HttpOptions) -> Router<Node> {
         .route("/regions/failback", post(control::fail_back))
         .route("/regions/drain", post(control::drain))
         .route("/regions/policy", post(control::set_policy))
+        .route("/rebalance", get(rebalance::show).post(rebalance::set))
+        .route("/rebalance/plan", post(rebalance::plan))
         .route("/regions/route", post(regions::route))
         .route("/sessions/get", post(sessions::get))
         .route("/sessions/list", post(sessions::list))

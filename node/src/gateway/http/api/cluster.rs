@@ -1,11 +1,12 @@
 //! The region and its members in JSON.
 
+use super::rebalance::{Advice, percent};
 use crate::region::status::{GroupName, GroupStatus, MemberStatus, RegionStatus};
 use serde::{Deserialize, Serialize};
 use sojourn_core::{NodeId, region};
 
 /// `GET /v1/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The region's name.
     pub region: String,
@@ -17,10 +18,12 @@ pub struct Status {
     pub members: Vec<Member>,
     /// Its Raft groups.
     pub groups: Vec<Group>,
+    /// How many nodes it should have; none before the first judgement of who leads the system group.
+    pub advice: Option<Advice>,
 }
 
 /// A member.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Member {
     /// Its name.
     pub node: String,
@@ -42,6 +45,8 @@ pub struct Member {
     pub votes_in: Vec<String>,
     /// The groups that it has a copy of and no vote in.
     pub learns: Vec<String>,
+    /// The share of its processors that it used in the last whole minute.
+    pub busy_percent: Option<f64>,
     /// Its log, if it answered.
     pub log: Option<Log>,
 }
@@ -165,7 +170,7 @@ impl From<Addresses> for region::Addresses {
 }
 
 impl From<RegionStatus> for Status {
-    fn from(RegionStatus { region, this_node, members, groups }: RegionStatus) -> Self {
+    fn from(RegionStatus { region, this_node, members, groups, advice }: RegionStatus) -> Self {
         let name = |node: NodeId| {
             let member = region.members.get(&node);
             member.map_or_else(|| format!("node {}", node.0), |member| member.name.clone())
@@ -176,6 +181,7 @@ impl From<RegionStatus> for Status {
             answered_by: name(this_node),
             members: members.into_values().map(Member::from).collect(),
             groups: groups.iter().map(|(group, status)| Group::of(*group, status, &name)).collect(),
+            advice: advice.map(Advice::from),
         }
     }
 }
@@ -195,6 +201,7 @@ impl From<MemberStatus> for Member {
             draining: member.draining,
             addresses: member.addresses.into(),
             up_ms: node.as_ref().map(|node| node.up_ms),
+            busy_percent: node.as_ref().and_then(|node| node.busy_permille).map(percent),
             log: node.as_ref().map(|node| Log {
                 room_bytes: node.log.room_bytes,
                 space_refused: node.log.space_refused,

@@ -6,6 +6,7 @@
 mod cluster;
 mod control;
 mod namespace;
+mod rebalance;
 mod region;
 mod session;
 
@@ -14,6 +15,7 @@ pub use control::{
     Acts, ControlGroup, Cut, DrainRegion, FailBack, FailOver, LossPolicy, Orphans, RegionStatus, Regions, Voter,
 };
 pub use namespace::{Change, Create, Created, Namespace, Namespaces};
+pub use rebalance::{Advice, Coming, Lead, Move, Rebalance, SetRebalancing, WhatIf};
 pub use region::{Candidate, Degrees, GeoDatabase, Route, RouteOf};
 pub use session::{Counted, Destroyed, Find, Found, List, Page, Place, Session, SetTtl, Which};
 
