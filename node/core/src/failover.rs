@@ -23,7 +23,8 @@ pub struct Observed {
     pub grants: Grants,
     /// When each region last answered.
     pub heard_ms: BTreeMap<RegionId, u64>,
-    /// When it last saw each region join, adopt leases or change its phase, where it did.
+    /// When it last saw each region join, adopt leases or change its phase, as a leader or not; since when it has been looking,
+    /// where it saw none.
     pub changed_ms: BTreeMap<RegionId, u64>,
 }
 
@@ -44,8 +45,8 @@ impl Default for Patience {
 
 impl Observed {
     fn since_change_ms(&self, region: RegionId) -> u64 {
-        let led_ms = self.grants.since_ms();
-        self.now_ms.saturating_sub(self.changed_ms.get(&region).copied().unwrap_or(led_ms).max(led_ms))
+        let looks_since_ms = self.grants.since_ms();
+        self.now_ms.saturating_sub(self.changed_ms.get(&region).copied().unwrap_or(looks_since_ms))
     }
 
     fn is_there(&self, region: RegionId, patience: &Patience) -> bool {

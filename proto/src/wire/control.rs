@@ -76,7 +76,7 @@ wire_enum!(Grant { 0 => Lease { ms }, 1 => NoneNeeded });
 
 wire_enum!(ControlCommand {
     0 => Found { world },
-    1 => Join { mark, name, entrances, place, voter },
+    1 => Join { region, mark, name, entrances, place, voter },
     2 => Amend { region, entrances, place, heirs, voter },
     3 => Drain { region, draining },
     4 => SetFailover { mode, lease_ms },
@@ -125,4 +125,5 @@ wire_enum!(ControlRefusal {
     18 => NoQuorum { answered, regions },
     19 => NotReconciled[home],
     20 => EpochsExhausted,
+    21 => RegionNumberTaken { region, name },
 });

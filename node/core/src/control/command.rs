@@ -19,6 +19,8 @@ pub enum ControlCommand {
     },
     /// Adds a region, or answers the number of the one with this mark. Answers `Region`.
     Join {
+        /// The number that it was founded under. Refused if another region has it.
+        region: RegionId,
         /// Drawn when the region was founded: a region that asks again is told from another one of its name.
         mark: u128,
         /// Its name: 1 to 32 of `a-z 0-9 -`.
@@ -187,8 +189,20 @@ pub enum ControlRefusal {
     /// No such region.
     #[error("no region {} in this world; `sojourn region status` lists them", .0.0)]
     UnknownRegion(RegionId),
+    /// Another region has the number.
+    #[error(
+        "region {} of this world is another one, called {name}: two regions were founded under one number, or one was founded \
+         anew with empty data directories. Found the one that is new under a `region.id` and a `region.name` of its own",
+        region.0
+    )]
+    RegionNumberTaken {
+        /// The number.
+        region: RegionId,
+        /// Who has it.
+        name: String,
+    },
     /// Another region has the name.
-    #[error("another region is called {0} already; start the new region under another name")]
+    #[error("another region is called {0} already; found the new region under another `region.name`")]
     RegionNameTaken(String),
     /// Not a name.
     #[error("{0:?} is no region name: 1 to 32 lower case letters, digits or `-`")]

@@ -159,8 +159,8 @@ impl ControlState {
     fn change(&mut self, command: ControlCommand) -> Result<ControlOutcome, ControlRefusal> {
         match command {
             ControlCommand::Found { world } => self.found(world),
-            ControlCommand::Join { mark, name, entrances, place, voter } => {
-                self.join(mark, name, entrances, place, voter)
+            ControlCommand::Join { region, mark, name, entrances, place, voter } => {
+                self.join(region, mark, name, entrances, place, voter)
             }
             ControlCommand::Amend { region, entrances, place, heirs, voter } => {
                 self.amend(region, entrances, place, heirs, voter)

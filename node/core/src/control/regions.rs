@@ -22,6 +22,7 @@ impl ControlState {
 
     pub(super) fn join(
         &mut self,
+        id: RegionId,
         mark: u128,
         name: String,
         entrances: BTreeSet<String>,
@@ -34,6 +35,9 @@ impl ControlState {
         if let Some(known) = self.regions.values().find(|region| region.mark == mark) {
             return Ok(ControlOutcome::Region(known.id));
         }
+        if let Some(known) = self.regions.get(&id) {
+            return Err(ControlRefusal::RegionNumberTaken { region: id, name: known.name.clone() });
+        }
         let letters = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !letters {
             return Err(ControlRefusal::BadRegionName(name));
@@ -41,8 +45,6 @@ impl ControlState {
         if self.regions.values().any(|region| region.name == name) {
             return Err(ControlRefusal::RegionNameTaken(name));
         }
-        // None is ever forgotten, so their count is a number that was never used.
-        let id = u16::try_from(self.regions.len()).map(RegionId).map_err(|_| ControlRefusal::EpochsExhausted)?;
         let region = Region {
             id,
             name,

@@ -81,7 +81,8 @@ fn any_ask() -> impl Strategy<Value = Ask> {
 }
 
 fn join(mark: u128, name: &str) -> ControlCommand {
-    ControlCommand::Join { mark, name: name.to_owned(), entrances: BTreeSet::new(), place: None, voter: None }
+    let region = RegionId(u16::try_from(mark).expect("a small mark"));
+    ControlCommand::Join { region, mark, name: name.to_owned(), entrances: BTreeSet::new(), place: None, voter: None }
 }
 
 fn step(state: &ControlState, home: RegionId, step: Step) -> ControlCommand {
@@ -218,11 +219,16 @@ fn random_commands_get_far() {
 }
 
 #[test]
-fn regions_are_told_apart_by_their_mark_and_numbers_are_never_used_again() {
+fn regions_are_told_apart_by_their_mark_and_no_number_or_name_is_used_twice() {
     let mut state = world(2);
     assert_eq!(state.apply(join(1, "r1")), ControlOutcome::Region(RegionId(1)), "it asks again");
     let taken = ControlOutcome::Refused(ControlRefusal::RegionNameTaken("r1".into()));
     assert_eq!(state.apply(join(9, "r1")), taken);
+    let ControlCommand::Join { name, entrances, place, voter, .. } = join(1, "r7") else { panic!("a join") };
+    let anew = ControlCommand::Join { region: RegionId(1), mark: 7, name, entrances, place, voter };
+    let taken = ControlRefusal::RegionNumberTaken { region: RegionId(1), name: "r1".into() };
+    assert_eq!(state.apply(anew), ControlOutcome::Refused(taken), "founded anew, or a second one under one number");
+    assert_eq!(state.apply(join(40, "r40")), ControlOutcome::Region(RegionId(40)), "numbers need not be close");
     assert!(matches!(state.apply(join(9, "R 9")), ControlOutcome::Refused(ControlRefusal::BadRegionName(_))));
     assert!(matches!(
         state.apply(ControlCommand::Found { world: 8 }),

@@ -21,6 +21,7 @@ fn automatic(regions: u16, lease_ms: u64) -> ControlState {
     let places = [(40_713, -74_006), (51_507, -128), (1_352, 103_820), (50_110, 8_682), (-33_869, 151_209)];
     for (number, (latitude, longitude)) in (0..regions).zip(places) {
         state.apply(ControlCommand::Join {
+            region: RegionId(number),
             mark: u128::from(number),
             name: format!("r{number}"),
             entrances: BTreeSet::new(),

@@ -13,8 +13,9 @@ use sojourn_core::{
 use std::collections::BTreeSet;
 
 fn founding() -> Vec<ControlCommand> {
-    let join = |mark: u128, name: &str| ControlCommand::Join {
-        mark,
+    let join = |number: u16, name: &str| ControlCommand::Join {
+        region: RegionId(number),
+        mark: u128::from(number) + 1,
         name: name.into(),
         entrances: BTreeSet::from([format!("{name}-0:7500")]),
         place: Coordinates::new(-33_869, 151_209),
@@ -22,7 +23,7 @@ fn founding() -> Vec<ControlCommand> {
     };
     let policy =
         WorldPolicy { ack_regions: 1, residency: Residency::Only([0, 1].map(RegionId).into()), ..Default::default() };
-    let mut commands = vec![ControlCommand::Found { world: u128::MAX }, join(1, "na"), join(2, "eu"), join(3, "apac")];
+    let mut commands = vec![ControlCommand::Found { world: u128::MAX }, join(0, "na"), join(1, "eu"), join(2, "apac")];
     commands.extend([
         ControlCommand::Amend {
             region: RegionId(0),
@@ -93,6 +94,7 @@ fn the_world_survives_at_every_step_of_a_failover_and_cuts_are_noticed() {
     outcomes.iter().for_each(holds);
     for refusal in [
         ControlRefusal::World(7),
+        ControlRefusal::RegionNumberTaken { region: RegionId(1), name: "eu".into() },
         ControlRefusal::NoQuorum { answered: 1, regions: 3 },
         ControlRefusal::NotActing { home: RegionId(1), epoch: 9 },
         ControlRefusal::AckBeyondResidency { more: 2, others: 1 },
