@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stderr)]
 
+mod control;
 mod dev;
 mod geo;
 mod process;

@@ -18,9 +18,6 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How long one node may take to answer before another is asked.
-const TRY_TIMEOUT: Duration = Duration::from_millis(2_500);
-
 /// How long to wait before the next is asked when nobody knows of a leader.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -66,7 +63,7 @@ impl Inner {
         }
     }
 
-    /// Asks whoever leads the group, looking for it as long as `patience` lasts.
+    /// Asks whoever leads the group, looking for it as long as `patience` lasts; one node may take half of it.
     pub(super) async fn ask_leader(
         self: &Arc<Self>,
         question: Question,
@@ -84,7 +81,7 @@ impl Inner {
                 Some(_) if self.known.latest().is_some() => return Err(NotAgreed::NoLeader),
                 Some(_) | None => return Err(NotAgreed::NotFounded),
             };
-            match self.ask(target, &question, left.min(TRY_TIMEOUT)).await {
+            match self.ask(target, &question, left.min(patience / 2)).await {
                 Some(Answer::NotLeader { leader }) => hint = leader.filter(|leader| *leader != target),
                 Some(answer) => {
                     *self.leader.lock() = Some(target);

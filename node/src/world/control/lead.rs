@@ -135,7 +135,7 @@ impl Inner {
         let heard_ms = self.heard_ms(group, state, now_ms);
         let changed_ms = self.seen.lock().note(state, now_ms);
         let grants = led_in(&mut self.led.lock(), term, now_ms).grants.clone();
-        Observed { now_ms: self.now_ms(), wall: self.node.env().clock.wall_ms(), grants, heard_ms, changed_ms }
+        Observed { now_ms: self.now_ms(), wall: self.node.now_ms(), grants, heard_ms, changed_ms }
     }
 
     /// When each region was heard last: its voter by the group, any node of it by what it asked or answered.
