@@ -2,6 +2,8 @@
 
 use sojourn_core::{
     NodeId, RegionId,
+    control::FailoverMode,
+    lease::LEASE_MS_DEFAULT,
     mint::MintKey,
     region::{Addresses, Member},
 };
@@ -10,7 +12,7 @@ use sojourn_node::{
     peers::{AbroadRoster, Inbound, Receiver, simulated::Living, simulated::SimulatedNetwork},
     raft::{self, Life},
     region::RegionNode,
-    world::{self, Contacts, Gate, Neighbour, StreamBounds, guide::Region},
+    world::{self, Contacts, Gate, Neighbour, StreamBounds, control::ControlOptions, guide::Region},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -92,7 +94,9 @@ impl Seat {
             gate.contacts(Region { id: self.region, name: self.name.clone(), coordinates: None, open: true });
         if let Some(abroad) = &self.abroad {
             let enquiry = Arc::new(abroad.network.node(AbroadRoster::number(self.region, number)));
-            drop(raft::spawn(world::join(gate, node.clone(), contacts.clone(), enquiry)));
+            let founding = ControlOptions { failover: FailoverMode::Operator, lease_ms: LEASE_MS_DEFAULT };
+            let control = gate.control(node.clone(), &contacts, founding);
+            drop(raft::spawn(world::join(gate, node.clone(), contacts.clone(), control, enquiry)));
         }
         contacts
     }

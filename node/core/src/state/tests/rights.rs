@@ -217,9 +217,9 @@ fn onward(world: &ControlState, home: RegionId, by: RegionId) -> Option<ControlC
 fn world_of_three() -> (ControlState, Vec<State>) {
     let mut world = ControlState::default();
     world.apply(ControlCommand::Found { world: 7 });
-    for mark in 0..3 {
-        let name = format!("r{mark}");
-        world.apply(ControlCommand::Join { mark, name, entrances: BTreeSet::new(), place: None, voter: None });
+    for number in 0..3 {
+        let (region, mark, name) = (RegionId(number), u128::from(number), format!("r{number}"));
+        world.apply(ControlCommand::Join { region, mark, name, entrances: BTreeSet::new(), place: None, voter: None });
     }
     let states = world.regions.values().map(|region| State::new(region.id, region.epoch)).collect();
     (world, states)
