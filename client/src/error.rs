@@ -145,6 +145,7 @@ impl Tried {
             | v1::Reason::ClocksApart
             | v1::Reason::RequestReused
             | v1::Reason::NoLeader
+            | v1::Reason::NotCopied
             | v1::Reason::DiskFull
             | v1::Reason::Overloaded
             | v1::Reason::NotServing

@@ -254,6 +254,7 @@ fn name(error: &Unavailable) -> &'static str {
     match error {
         Unavailable::NoLeader { .. } => "no leader",
         Unavailable::HomeAway { .. } => "home away",
+        Unavailable::NotCopied { .. } => "not copied",
         Unavailable::DiskFull => "disk full",
         Unavailable::Overloaded { .. } => "overloaded",
         Unavailable::Loading => "loading",

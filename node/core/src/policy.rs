@@ -90,6 +90,8 @@ pub struct Policy {
     pub label_paths: BTreeMap<String, String>,
     /// Fields (JSON paths where `fields` is JSON) that are never stored.
     pub redact: Vec<String>,
+    /// How many more regions a write waits for before it is acknowledged (`ack = "geo"`); 0 for none.
+    pub ack_regions: u16,
     /// Where sessions are read.
     pub reads: Reads,
     /// How long a read waits for a copy that has not reached what its caller has seen, before it goes home.
@@ -127,6 +129,7 @@ impl Default for Policy {
             user_path: String::new(),
             label_paths: BTreeMap::new(),
             redact: Vec::new(),
+            ack_regions: 0,
             reads: Reads::Anywhere,
             wait_fresh_ms: WAIT_FRESH_MS,
         }

@@ -102,6 +102,7 @@ impl From<Unavailable> for Failure {
         match unavailable {
             Unavailable::NoLeader { shard, retry_after_ms } => Self::NoLeader { shard, retry_after_ms },
             Unavailable::HomeAway { region, retry_after_ms } => Self::HomeAway { region, retry_after_ms },
+            Unavailable::NotCopied { reached, retry_after_ms } => Self::NotCopied { reached, retry_after_ms },
             Unavailable::DiskFull => Self::DiskFull,
             Unavailable::Overloaded { requests_max } => Self::Overloaded { requests_max },
             Unavailable::Loading => Self::Loading,

@@ -84,6 +84,7 @@ mod tests {
             ("label_paths", "plan=plan,role=user.role"),
             ("redact", "password,creditCard"),
             ("foreign_ids", "false"),
+            ("ack", "geo"),
             ("reads", "home"),
             ("wait_fresh", "20ms"),
         ] {

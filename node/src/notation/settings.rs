@@ -189,6 +189,25 @@ pub const SETTINGS: &[Setting] = &[
         set: |policy, text| put(&mut policy.redact, Some(list(text).map(str::to_owned).collect())),
     },
     Setting {
+        name: "ack",
+        value: "local|geo|COUNT",
+        help: "When a write is acknowledged: local once its region has it, geo once another region has it on disk too, or so many",
+        form: "local, geo, or a number of other regions",
+        show: |policy| match policy.ack_regions {
+            0 => "local".to_owned(),
+            1 => "geo".to_owned(),
+            regions => regions.to_string(),
+        },
+        set: |policy, text| {
+            let regions = match text {
+                "local" => Some(0),
+                "geo" => Some(1),
+                text => text.parse().ok(),
+            };
+            put(&mut policy.ack_regions, regions)
+        },
+    },
+    Setting {
         name: "reads",
         value: "anywhere|home",
         help: "Where sessions are read: from any region's copy that is fresh enough, or always in the region that orders them",

@@ -165,7 +165,7 @@ impl Ways {
 
     async fn write_at(&self, held: &Shard, home: RegionId, commands: &[Command]) -> Result<Vec<Outcome>, NotProposed> {
         if home == self.here {
-            return held.proposer.write(Bundle::new(commands)).await;
+            return held.write(&self.agreed.machine().now(), Bundle::new(commands)).await;
         }
         let written = self.abroad.write(home, commands.to_vec()).await;
         if let Some(copies) = held.copies() {
@@ -325,7 +325,7 @@ impl Inner {
         let is_here = |ways: &Ways, key: &Key| ways.place(held, key) == Place::Here;
         let ways = self.ways.get().filter(|_| reach == Reach::World);
         let Some(ways) = ways.filter(|ways| !bundle.keys().iter().all(|key| is_here(ways, key))) else {
-            return Either::Left(held.proposer.enqueue(bundle));
+            return Either::Left(held.write(&self.system.machine().now(), bundle));
         };
         let (ways, held) = (ways.clone(), held.clone());
         Either::Right(async move { ways.write(&held, bundle.commands()).await })
@@ -344,6 +344,7 @@ fn not_proposed(home: RegionId, error: &Unavailable) -> NotProposed {
     match error {
         Unavailable::DiskFull => NotProposed::NoRoom,
         Unavailable::Overloaded { .. } => NotProposed::Overloaded,
+        Unavailable::NotCopied { reached, .. } => NotProposed::NotCopied { reached: *reached },
         Unavailable::NoLeader { .. }
         | Unavailable::HomeAway { .. }
         | Unavailable::Loading

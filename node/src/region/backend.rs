@@ -28,6 +28,17 @@ pub enum Unavailable {
         /// When trying again makes sense.
         retry_after_ms: u64,
     },
+    /// The write is on the disks of its region, and fewer other regions have it than its namespace wants.
+    #[error(
+        "the write is on the disks of its region, but only {reached} other regions have it yet, fewer than its namespace \
+         wants; repeat it with the same request id in {retry_after_ms} ms"
+    )]
+    NotCopied {
+        /// How many others have it.
+        reached: u16,
+        /// When trying again makes sense.
+        retry_after_ms: u64,
+    },
     /// No room on disk for writes; nothing was written. Reads go on.
     #[error("no room on the disk of a quorum of the nodes: writes are refused until there is some")]
     DiskFull,

@@ -59,6 +59,7 @@ const NO_ROOM: u8 = 2;
 const OVERLOADED: u8 = 3;
 const STOPPED: u8 = 4;
 const HOME_AWAY: u8 = 5;
+const NOT_COPIED: u8 = 6;
 
 /// The bytes of an answer: a status and, after [`DONE`], the value.
 pub fn encode_answer<T: Wire>(answer: &Result<T, NotProposed>) -> Vec<u8> {
@@ -75,6 +76,11 @@ pub fn encode_answer<T: Wire>(answer: &Result<T, NotProposed>) -> Vec<u8> {
         Err(NotProposed::HomeAway(region)) => {
             let mut out = vec![HOME_AWAY];
             region.put(&mut out);
+            return out;
+        }
+        Err(NotProposed::NotCopied { reached }) => {
+            let mut out = vec![NOT_COPIED];
+            reached.put(&mut out);
             return out;
         }
     };
@@ -94,6 +100,7 @@ pub fn decode_answer<T: Wire>(bytes: &[u8]) -> Result<Result<T, NotProposed>, Wi
         OVERLOADED => Ok(Err(NotProposed::Overloaded)),
         STOPPED => Ok(Err(NotProposed::Stopped)),
         HOME_AWAY => decode_all(rest).map(|region| Err(NotProposed::HomeAway(region))),
+        NOT_COPIED => decode_all(rest).map(|reached| Err(NotProposed::NotCopied { reached })),
         tag => Err(WireError::UnknownTag { of: "an answer", tag: u64::from(tag) }),
     }
 }

@@ -218,6 +218,9 @@ impl Inner {
                 Err(NotProposed::HomeAway(region)) => {
                     return Err(Unavailable::HomeAway { region: region.0, retry_after_ms: RETRY_AFTER_MS });
                 }
+                Err(NotProposed::NotCopied { reached }) => {
+                    return Err(Unavailable::NotCopied { reached, retry_after_ms: RETRY_AFTER_MS });
+                }
                 Err(NotProposed::Overloaded) => {}
                 Err(NotProposed::NotLeader | NotProposed::Stopped) => doubt = true,
             }

@@ -81,7 +81,7 @@ impl Inner {
         let reads = Reads::start(group.clone(), env.plants.read_without_read_index);
         let (clock, bounds) = (self.clock.clone(), options.proposer.clone());
         let proposer = Proposer::start(env.clone(), clock, log.clone(), group.clone(), reads.clone(), bounds);
-        Ok(self.shards.insert(shard, Shard { group, proposer, reads, copies: Mutex::default() }))
+        Ok(self.shards.insert(shard, Shard { group, proposer, reads, copies: Mutex::default(), acks: Arc::default() }))
     }
 
     /// Ends a replica that was moved away, once its leader says that nobody counts on it. Nothing is accepted from the

@@ -2,6 +2,7 @@
 
 use super::{
     abroad::{Abroad, Ways},
+    acks::Acks,
     copies::Copies,
     node::{Inner, NodeOptions, RegionNode},
     shards::Shard,
@@ -29,6 +30,11 @@ impl Led {
     /// Its sessions.
     pub fn sessions(&self) -> &Arc<Sessions> {
         self.held.group.machine()
+    }
+
+    /// How far other regions have logged what it orders.
+    pub fn acks(&self) -> &Arc<Acks> {
+        &self.held.acks
     }
 
     /// Whether it still leads in that term, as far as it knows.

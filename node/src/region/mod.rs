@@ -1,6 +1,7 @@
 //! One region as its gateways and its operators see it.
 
 pub mod abroad;
+pub mod acks;
 pub mod admin;
 pub mod backend;
 mod balance;

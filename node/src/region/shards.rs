@@ -1,12 +1,15 @@
 //! The shards that this node holds; they come and go as the region places them.
 
-use super::copies::Copies;
+use super::{
+    acks::{Acks, Wanted, may_have_written},
+    copies::Copies,
+};
 use crate::{
     raft::RunningGroup,
-    shard::{Proposer, Reads, Sessions},
+    shard::{Bundle, NotProposed, Proposer, Reads, Sessions},
 };
 use parking_lot::Mutex;
-use sojourn_core::ShardId;
+use sojourn_core::{Outcome, ShardId, region::RegionState};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -20,12 +23,32 @@ pub(super) struct Shard {
     pub reads: Reads,
     /// What this replica, as leader, knows of its copies of other regions' sessions.
     pub copies: Mutex<Option<Arc<Copies>>>,
+    /// How far other regions have logged what it orders.
+    pub acks: Arc<Acks>,
 }
 
 impl Shard {
     /// Whether this replica leads.
     pub fn leads(&self) -> bool {
         self.group.raft().is_leader()
+    }
+
+    /// Writes what this region orders, and waits for other regions where a namespace wants that. Queued before this returns.
+    pub fn write(
+        &self,
+        region: &RegionState,
+        bundle: Bundle,
+    ) -> impl Future<Output = Result<Vec<Outcome>, NotProposed>> + Send + use<> {
+        let acks = self.acks.clone();
+        let wanted = Wanted::by(region, &bundle).map(|wanted| (wanted, acks.begin()));
+        let written = self.proposer.enqueue_at(bundle);
+        async move {
+            let (index, outcomes) = written.await?;
+            if let (Some((wanted, _under_way)), Some(index), true) = (wanted, index, may_have_written(&outcomes)) {
+                acks.wait(wanted, index).await?;
+            }
+            Ok(outcomes)
+        }
     }
 
     /// What it knows of its copies, in the term that it leads in.

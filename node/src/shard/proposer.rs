@@ -14,7 +14,10 @@ use crate::{
     log::Log,
     raft::{Applied, RunningGroup, spawn},
 };
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::{
+    TryFutureExt,
+    stream::{FuturesUnordered, StreamExt},
+};
 use openraft::{errors::ClientWriteError, impls::ProgressResponder};
 use sojourn_core::{Command, Outcome, RegionId, Stamp};
 use std::{
@@ -90,13 +93,22 @@ pub enum NotProposed {
     /// Another region orders the session and does not answer.
     #[error("the region that keeps the session does not answer")]
     HomeAway(RegionId),
+    /// It was written here, and other regions have not logged it in time.
+    #[error("only {reached} other regions have logged the write")]
+    NotCopied {
+        /// How many have.
+        reached: u16,
+    },
 }
 
 /// A bundle and who waits for its outcomes.
 struct Waiting {
     bundle: Bundle,
-    answer: oneshot::Sender<Result<Vec<Outcome>, NotProposed>>,
+    answer: oneshot::Sender<Result<Logged, NotProposed>>,
 }
+
+/// Outcomes, and the index of the entry that they are of; none where nothing was logged.
+type Logged = (Option<u64>, Vec<Outcome>);
 
 /// The way into one shard's log. Cheap to clone.
 #[derive(Clone)]
@@ -155,6 +167,11 @@ impl Proposer {
     /// As [`Proposer::write`], but queued before this returns: bundles keep the order of the calls, but for those that are
     /// nothing but touches, which are answered without being logged where that may be.
     pub fn enqueue(&self, bundle: Bundle) -> impl Future<Output = Result<Vec<Outcome>, NotProposed>> + Send + use<> {
+        self.enqueue_at(bundle).map_ok(|(_, outcomes)| outcomes)
+    }
+
+    /// As [`Proposer::enqueue`], and says which entry it was; none where nothing was logged.
+    pub fn enqueue_at(&self, bundle: Bundle) -> impl Future<Output = Result<Logged, NotProposed>> + Send + use<> {
         let queued = match bundle.touches().cloned() {
             Some(touches) => Queued::Later(self.clone(), bundle, touches),
             None => Queued::Now(self.push(bundle)),
@@ -163,7 +180,7 @@ impl Proposer {
             let answered = match queued {
                 Queued::Now(answered) => answered,
                 Queued::Later(proposer, bundle, touches) => match proposer.touch(&touches).await? {
-                    Some(outcomes) => return Ok(outcomes),
+                    Some(outcomes) => return Ok((None, outcomes)),
                     None => proposer.push(bundle),
                 },
             };
@@ -232,7 +249,7 @@ enum Queued {
     Later(Proposer, Bundle, Arc<[Command]>),
 }
 
-type Answered = oneshot::Receiver<Result<Vec<Outcome>, NotProposed>>;
+type Answered = oneshot::Receiver<Result<Logged, NotProposed>>;
 
 struct Run {
     clock: ProposerClock,
@@ -267,7 +284,7 @@ impl Held {
 }
 
 /// Those who wait for one entry, with the number of their commands.
-type Waiters = Vec<(usize, oneshot::Sender<Result<Vec<Outcome>, NotProposed>>)>;
+type Waiters = Vec<(usize, oneshot::Sender<Result<Logged, NotProposed>>)>;
 
 /// Those who are waited for before the next entry is proposed.
 struct Gathering {
@@ -372,7 +389,9 @@ impl Run {
         Some(async move {
             let result = match response.await {
                 Ok(Ok(response)) => match response.data {
-                    Applied::Sessions(mut outcomes) => Ok(outcomes.split_off(ahead_count.min(outcomes.len()))),
+                    Applied::Sessions(mut outcomes) => {
+                        Ok((Some(response.log_id.index), outcomes.split_off(ahead_count.min(outcomes.len()))))
+                    }
                     Applied::Nothing | Applied::Region(_) | Applied::Control(_) => Err(NotProposed::Stopped),
                 },
                 Ok(Err(ClientWriteError::ForwardToLeader(_) | ClientWriteError::LogEntryDiscarded(_))) => {
@@ -388,11 +407,11 @@ impl Run {
     }
 }
 
-fn answer_all(waiters: Waiters, result: Result<Vec<Outcome>, NotProposed>) {
-    let mut outcomes = result.map(Vec::into_iter);
+fn answer_all(waiters: Waiters, result: Result<Logged, NotProposed>) {
+    let mut outcomes = result.map(|(index, outcomes)| (index, outcomes.into_iter()));
     for (count, waiter) in waiters {
         let own = match &mut outcomes {
-            Ok(outcomes) => Ok(outcomes.by_ref().take(count).collect()),
+            Ok((index, outcomes)) => Ok((*index, outcomes.by_ref().take(count).collect())),
             Err(error) => Err(*error),
         };
         // A caller that gave up is answered by nobody.

@@ -69,9 +69,11 @@ pub(super) struct Tick {
     pub stream: u64,
     /// Bytes of batches that were taken in since it began.
     pub taken_bytes: u64,
+    /// The index up to which the follower's region has everything on its disks.
+    pub logged_index: u64,
     /// The follower's boot clock in ms, to be echoed by the first batch up to which all is sent that was committed when this
     /// arrived.
-    pub ping_ms: u64,
+    pub ping_ms: Option<u64>,
 }
 
 /// What changed, after what was sent last.
@@ -87,6 +89,8 @@ pub(super) struct Batch {
     pub echo_ms: Option<u64>,
     /// The homes for which the source acts, and under which epochs.
     pub acts: Believed,
+    /// Whether somebody waits to hear that it is logged.
+    pub is_awaited: bool,
     /// The latest record of each session that changed.
     pub records: Vec<(Key, Record)>,
 }
@@ -126,8 +130,8 @@ pub(super) enum Copied {
 
 wire_struct!(Follow { stream, shard, slots, cursor, window_bytes });
 wire_enum!(Followed { 0 => Streaming, 1 => CopyFirst { begin }, 2 => NotLeader { leader } });
-wire_struct!(Tick { stream, taken_bytes, ping_ms });
-wire_struct!(Batch { after, next, as_of, echo_ms, acts, records });
+wire_struct!(Tick { stream, taken_bytes, logged_index, ping_ms });
+wire_struct!(Batch { after, next, as_of, echo_ms, is_awaited, acts, records });
 wire_struct!(CopyOf { shard, begin, span });
 wire_enum!(Copied { 0 => Page { as_of, until, homes, records, elsewhere }, 1 => BeginAnew, 2 => NotLeader });
 wire_struct!(Sweep { namespace, rules, op });
@@ -139,6 +143,7 @@ wire_enum!(Unavailable {
     3 => Overloaded { requests_max },
     4 => Loading,
     5 => Refused[reason],
+    6 => NotCopied { reached, retry_after_ms },
 });
 
 /// A result between regions.

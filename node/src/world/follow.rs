@@ -220,7 +220,10 @@ enum Ended {
 /// What a batch leaves when it is in.
 struct TakenIn {
     bytes: u64,
+    /// The source's index after it.
+    index: u64,
     echo_ms: Option<u64>,
+    is_awaited: bool,
 }
 
 impl Follower {
@@ -321,34 +324,41 @@ impl Follower {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut taking: FuturesOrdered<BoxFuture<'static, Result<TakenIn, Ended>>> = FuturesOrdered::new();
         // What was told last, what the log will have once all is in, and what was taken in.
-        let (mut told, mut logged, mut taken_bytes) = (begin, begin, 0);
+        let (mut told, mut logged, mut taken_bytes, mut logged_index) = (begin, begin, 0, begin.index);
+        let tick = |taken_bytes, logged_index, ping_ms| {
+            let tick = Tick { stream: self.stream, taken_bytes, logged_index, ping_ms };
+            self.rpc.notify(node, Lane::Fast, calls::TICK, &[&encode(&tick)]);
+        };
         let mut silent_at = Instant::now() + SILENCE_MAX;
         loop {
             tokio::select! {
                 biased;
                 Some(taken) = taking.next(), if !taking.is_empty() => {
-                    let TakenIn { bytes, echo_ms } = taken?;
+                    let TakenIn { bytes, index, echo_ms, is_awaited } = taken?;
                     taken_bytes += bytes;
+                    logged_index = index;
+                    if is_awaited {
+                        tick(taken_bytes, logged_index, None);
+                    }
                     if let Some(echo_ms) = echo_ms {
                         self.copies.hear(self.source, &self.slots, Duration::from_millis(echo_ms));
                     }
                 }
                 _ = ticks.tick() => {
                     let ping_ms = u64::try_from(self.clock.boot().as_millis()).unwrap_or(u64::MAX);
-                    let tick = Tick { stream: self.stream, taken_bytes, ping_ms };
-                    self.rpc.notify(node, Lane::Fast, calls::TICK, &[&encode(&tick)]);
+                    tick(taken_bytes, logged_index, Some(ping_ms));
                 }
                 event = timeout_at(silent_at, arrivals.recv()) => {
                     let Event::Batch(body) = event.map_err(|_| Ended::Silent)?.ok_or(Ended::Over)? else {
                         return Err(Ended::Over);
                     };
                     silent_at = Instant::now() + SILENCE_MAX;
-                    let Batch { after, next, as_of, echo_ms, acts, records } = calls::unpack(&body)?;
+                    let Batch { after, next, as_of, echo_ms, is_awaited, acts, records } = calls::unpack(&body)?;
                     if after != told {
                         return Err(Ended::Gap);
                     }
                     told = next;
-                    let taken = TakenIn { bytes: body.len() as u64, echo_ms };
+                    let taken = TakenIn { bytes: body.len() as u64, index: next.index, echo_ms, is_awaited };
                     if records.is_empty() && next.index < logged.index + IDLE_ENTRIES_MAX {
                         taking.push_back(Box::pin(std::future::ready(Ok(taken))));
                     } else {

@@ -6,13 +6,13 @@
 
 use super::calls::{self, Batch, Copied, CopyOf, Follow, Followed, Tick};
 use crate::{
-    peers::{Lane, Reply, Rpc},
+    peers::{AbroadRoster, Lane, Reply, Rpc},
     raft::spawn,
-    region::{RegionNode, led::Led},
+    region::{RegionNode, acks::Acks, led::Led},
 };
 use parking_lot::Mutex;
 use sojourn_core::{
-    Key, NodeId, Record, ShardId, Slot, State,
+    Key, NodeId, Record, RegionId, ShardId, Slot, State,
     feed::{Changed, FeedBounds, FeedCursor, Followed as Fed},
 };
 use sojourn_proto::wire::encode;
@@ -73,10 +73,12 @@ struct Heard {
     ended: bool,
 }
 
-#[derive(Default)]
 struct Stream {
     heard: Mutex<Heard>,
     told: Notify,
+    to: RegionId,
+    slots: Vec<(Slot, Slot)>,
+    acks: Arc<Acks>,
 }
 
 impl Stream {
@@ -110,21 +112,29 @@ impl Sources {
                 let begin = led.sessions().feed_end();
                 return reply.send(&[&encode(&Followed::CopyFirst { begin })]);
             };
-            let stream = Arc::new(Stream::default());
+            let (Some(to), acks) = (AbroadRoster::region_of(from), led.acks().clone()) else {
+                return reply.refuse("only other regions follow");
+            };
+            let slots = follow.slots.clone();
+            let (heard, told) = (Mutex::default(), Notify::new());
+            let stream = Arc::new(Stream { heard, told, to, slots, acks: acks.clone() });
+            let key = (from, follow.stream);
             {
                 let mut streams = sources.streams.lock();
                 if streams.len() >= STREAMS_MAX {
                     return reply.refuse("the node sends as many streams as it may");
                 }
-                streams.insert((from, follow.stream), stream.clone());
+                streams.insert(key, stream.clone());
             }
+            // What it begins with, it has logged.
+            acks.hear(key, to, &stream.slots, cursor.index);
             reply.send(&[&encode(&Followed::Streaming)]);
             let bounds = sources.bounds.batch;
             let sending =
                 Sending { to: from, follow, led, stream, bounds, cursor, told: cursor, sent_bytes: 0, due: None };
-            let key = (sending.to, sending.follow.stream);
             sending.run(Arc::downgrade(&sources), sources.rpc.clone()).await;
             sources.streams.lock().remove(&key);
+            acks.lose(key);
             sources.rpc.notify(key.0, Lane::Bulk, calls::OVER, &[&encode(&key.1)]);
         }));
     }
@@ -143,11 +153,14 @@ impl Sources {
 
     /// Hears a follower.
     pub fn tick(&self, from: NodeId, tick: &Tick) {
-        let stream = self.streams.lock().get(&(from, tick.stream)).cloned();
-        if let Some(stream) = stream {
+        let key = (from, tick.stream);
+        // Held, so that a stream that ends now is not known for longer than it lasts.
+        let streams = self.streams.lock();
+        if let Some(stream) = streams.get(&key) {
+            stream.acks.hear(key, stream.to, &stream.slots, tick.logged_index);
             stream.hear(|heard| {
                 heard.taken_bytes = tick.taken_bytes;
-                heard.ping_ms = Some(tick.ping_ms);
+                heard.ping_ms = tick.ping_ms.or(heard.ping_ms);
             });
         }
     }
@@ -267,12 +280,13 @@ impl Sending {
             }
         }
         let echo_ms = self.due.take_if(|(_, index)| *index <= self.cursor.index).map(|(ping, _)| ping);
-        if records.is_empty() && echo_ms.is_none() {
+        let (after, next) = (self.told, self.cursor);
+        let is_awaited = after != next && self.led.acks().are_awaited();
+        if records.is_empty() && echo_ms.is_none() && !is_awaited {
             return Some(None);
         }
-        let (after, next) = (self.told, self.cursor);
         self.told = next;
-        Some(Some(Batch { after, next, as_of, echo_ms, acts, records: records.into_iter().collect() }))
+        Some(Some(Batch { after, next, as_of, echo_ms, is_awaited, acts, records: records.into_iter().collect() }))
     }
 }
 

@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stderr)]
 
+mod ack;
 mod control;
 mod dev;
 mod geo;

@@ -88,6 +88,17 @@ pub enum Failure {
         /// When trying again makes sense.
         retry_after_ms: u64,
     },
+    /// The write is on the disks of its region, and fewer other regions have it than its namespace wants.
+    #[error(
+        "the write is on the disks of its region, but only {reached} other regions have it yet, fewer than its namespace \
+         wants; repeat it, with the same request id, in {retry_after_ms} ms"
+    )]
+    NotCopied {
+        /// How many others have it.
+        reached: u16,
+        /// When trying again makes sense.
+        retry_after_ms: u64,
+    },
     /// No room.
     #[error("no room on the disks of a quorum: writes are refused until there is some, reads go on")]
     DiskFull,
@@ -124,7 +135,8 @@ impl Failure {
             Self::Locked => Code::Unauthenticated,
             Self::Conflict { .. } => Code::Aborted,
             Self::NamespaceFull { .. } | Self::DiskFull | Self::Overloaded { .. } => Code::ResourceExhausted,
-            Self::NoLeader { .. } | Self::HomeAway { .. } | Self::Loading | Self::Stopping => Code::Unavailable,
+            Self::NoLeader { .. } | Self::HomeAway { .. } | Self::NotCopied { .. } => Code::Unavailable,
+            Self::Loading | Self::Stopping => Code::Unavailable,
             Self::Deadline => Code::DeadlineExceeded,
             Self::Refused(refusal) => match refusal {
                 Refusal::Exists | Refusal::Busy => Code::AlreadyExists,
@@ -165,6 +177,7 @@ impl Failure {
             Self::NoLeader { retry_after_ms, .. } | Self::HomeAway { retry_after_ms, .. } => {
                 later(Reason::NoLeader, *retry_after_ms)
             }
+            Self::NotCopied { retry_after_ms, .. } => later(Reason::NotCopied, *retry_after_ms),
             Self::DiskFull => later(Reason::DiskFull, FULL_RETRY_MS),
             Self::Overloaded { .. } => later(Reason::Overloaded, OVERLOADED_RETRY_MS),
             Self::Loading | Self::Stopping => later(Reason::NotServing, LOADING_RETRY_MS),

@@ -82,6 +82,7 @@ fn a_failure_arrives_with_its_reason_and_its_advice() {
         (Failure::from(too_large), Code::ResourceExhausted, v1::Reason::TooLarge, false),
         (Failure::from(Refusal::Revoked { epoch: 4 }), Code::FailedPrecondition, v1::Reason::Revoked, false),
         (Failure::NoLeader { shard: 1, retry_after_ms: 7 }, Code::Unavailable, v1::Reason::NoLeader, true),
+        (Failure::NotCopied { reached: 0, retry_after_ms: 7 }, Code::Unavailable, v1::Reason::NotCopied, true),
         (Failure::DiskFull, Code::ResourceExhausted, v1::Reason::DiskFull, true),
         (Failure::Deadline, Code::DeadlineExceeded, v1::Reason::Deadline, true),
     ];

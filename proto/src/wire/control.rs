@@ -58,7 +58,7 @@ wire_enum!(FailoverMode { 0 => Automatic, 1 => Operator });
 wire_struct!(FailoverPolicy { mode, mode_version, lease_ms });
 wire_struct!(Routing { version, countries, fallback });
 wire_enum!(Residency { 0 => Anywhere, 1 => Only[regions] });
-wire_struct!(WorldPolicy { policy, ack_regions, residency });
+wire_struct!(WorldPolicy { policy, residency });
 wire_struct!(WorldNamespace { id, name, policy, version });
 wire_struct!(ControlState {
     world,

@@ -68,6 +68,7 @@ wire_struct!(Policy {
     user_path,
     label_paths,
     redact,
+    ack_regions,
     reads,
     wait_fresh_ms,
 });

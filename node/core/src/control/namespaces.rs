@@ -33,8 +33,6 @@ impl Residency {
 pub struct WorldPolicy {
     /// What holds within a region.
     pub policy: Policy,
-    /// How many more regions a write waits for before it is acknowledged (`ack = "geo"`); 0 for none.
-    pub ack_regions: u16,
     /// Who may hold what they contain.
     pub residency: Residency,
 }
@@ -43,7 +41,8 @@ impl WorldPolicy {
     /// Whether one of those who answered must hold every acknowledged write, if `unheard` are the ones who did not.
     pub fn is_covered(&self, unheard: &BTreeSet<RegionId>) -> bool {
         let may_hold = unheard.iter().filter(|region| self.residency.allows(**region)).count();
-        self.ack_regions == 0 || may_hold < usize::from(self.ack_regions)
+        let ack_regions = self.policy.ack_regions;
+        ack_regions == 0 || may_hold < usize::from(ack_regions)
     }
 }
 
@@ -128,7 +127,7 @@ impl ControlState {
     fn check_policy(&self, id: NamespaceId, policy: &WorldPolicy) -> Result<(), ControlRefusal> {
         if let Residency::Only(regions) = &policy.residency {
             regions.iter().try_for_each(|region| self.region(*region).map(|_| ()))?;
-            let (more, others) = (policy.ack_regions, (regions.len() as u64).saturating_sub(1));
+            let (more, others) = (policy.policy.ack_regions, (regions.len() as u64).saturating_sub(1));
             if u64::from(more) > others {
                 return Err(ControlRefusal::AckBeyondResidency { more, others });
             }

@@ -7,6 +7,7 @@ use crate::{
     ids::{ShardId, Stamp},
     lease::assumed_ms,
     orphans::Tally,
+    policy::Policy,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -255,7 +256,7 @@ fn what_somebody_else_changed_meanwhile_is_not_overwritten() {
     assert_eq!(state.apply(routing(0, 1)), ControlOutcome::Done);
     assert_eq!(state.apply(routing(0, 0)), ControlOutcome::Refused(ControlRefusal::Changed { now: 1 }));
     assert_eq!(state.apply(routing(1, 9)), ControlOutcome::Refused(ControlRefusal::UnknownRegion(RegionId(9))));
-    let policy = WorldPolicy { ack_regions: 1, ..WorldPolicy::default() };
+    let policy = WorldPolicy { policy: Policy { ack_regions: 1, ..Policy::default() }, ..WorldPolicy::default() };
     let set = |over| ControlCommand::SetNamespace { name: "default".into(), over, policy: Box::new(policy.clone()) };
     assert_eq!(state.apply(set(Some(0))), ControlOutcome::Namespace(NamespaceId(0)));
     assert_eq!(state.apply(set(Some(0))), ControlOutcome::Refused(ControlRefusal::Changed { now: 1 }));

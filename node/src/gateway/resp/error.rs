@@ -99,6 +99,7 @@ impl From<Unavailable> for Error {
     fn from(unavailable: Unavailable) -> Self {
         match &unavailable {
             Unavailable::NoLeader { .. } | Unavailable::HomeAway { .. } => format!("CLUSTERDOWN {unavailable}").into(),
+            Unavailable::NotCopied { .. } => format!("NOREPLICAS {unavailable}").into(),
             Unavailable::DiskFull => format!("MISCONF {unavailable}").into(),
             Unavailable::Overloaded { .. } => format!("TRYAGAIN {unavailable}").into(),
             Unavailable::Loading => Self::new("LOADING Redis is loading the dataset in memory"),

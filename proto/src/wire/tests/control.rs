@@ -21,8 +21,10 @@ fn founding() -> Vec<ControlCommand> {
         place: Coordinates::new(-33_869, 151_209),
         voter: Some(NodeId(1)),
     };
-    let policy =
-        WorldPolicy { ack_regions: 1, residency: Residency::Only([0, 1].map(RegionId).into()), ..Default::default() };
+    let policy = WorldPolicy {
+        policy: Policy { ack_regions: 1, ..Policy::default() },
+        residency: Residency::Only([0, 1].map(RegionId).into()),
+    };
     let mut commands = vec![ControlCommand::Found { world: u128::MAX }, join(0, "na"), join(1, "eu"), join(2, "apac")];
     commands.extend([
         ControlCommand::Amend {

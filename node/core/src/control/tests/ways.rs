@@ -206,7 +206,10 @@ fn a_lease_that_was_made_shorter_is_still_waited_for_as_it_was_granted() {
 #[test]
 fn writes_that_waited_for_another_region_are_opened_only_when_one_that_answered_must_have_them() {
     let mut state = automatic(5);
-    let geo = |ack_regions, residency| Box::new(WorldPolicy { ack_regions, residency, ..WorldPolicy::default() });
+    let geo = |ack_regions, residency| {
+        let policy = Policy { ack_regions, ..Policy::default() };
+        Box::new(WorldPolicy { policy, residency })
+    };
     let pinned = Residency::Only([0, 1, 2].map(RegionId).into());
     for (name, policy) in
         [("one", geo(1, Residency::Anywhere)), ("two", geo(2, Residency::Anywhere)), ("pinned", geo(1, pinned))]

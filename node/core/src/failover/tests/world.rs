@@ -9,6 +9,7 @@ use crate::{
     control::{Acting, Reach, WorldPolicy},
     ids::{NamespaceId, ShardId, Slot},
     lease::Lease,
+    policy::Policy,
 };
 use std::mem;
 
@@ -134,7 +135,8 @@ impl World {
         if !leased {
             state.apply(ControlCommand::SetFailover { mode: FailoverMode::Operator, lease_ms: SHORT_MS });
         }
-        let policy = Box::new(WorldPolicy { ack_regions: 1, ..WorldPolicy::default() });
+        let policy =
+            Box::new(WorldPolicy { policy: Policy { ack_regions: 1, ..Policy::default() }, ..WorldPolicy::default() });
         state.apply(ControlCommand::SetNamespace { name: "default".into(), over: None, policy });
         let leader = RegionId(0);
         let grants = Grants::new(0);

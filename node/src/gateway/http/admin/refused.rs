@@ -50,6 +50,9 @@ impl From<Unavailable> for Refused {
             Unavailable::NoLeader { .. } | Unavailable::HomeAway { .. } | Unavailable::Loading => {
                 (StatusCode::SERVICE_UNAVAILABLE, "`sojourn cluster status` shows which nodes are missing")
             }
+            Unavailable::NotCopied { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "look whether the other regions are up, then try again")
+            }
             Unavailable::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "make room on the nodes' disks"),
             Unavailable::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, ""),
             Unavailable::Refused(_) => (StatusCode::CONFLICT, ""),
