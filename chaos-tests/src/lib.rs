@@ -6,3 +6,4 @@ pub mod peers;
 pub mod process;
 pub mod resp;
 pub mod sim;
+pub mod world;

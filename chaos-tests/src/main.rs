@@ -15,12 +15,17 @@ struct Arguments {
 enum Commands {
     /// Runs a region in virtual time through faults drawn from seeds.
     Sim(sojourn_chaos_tests::sim::SimArgs),
+    /// Measures three regions with 80 ms between them.
+    World(sojourn_chaos_tests::world::WorldArgs),
 }
 
 #[allow(clippy::print_stderr)]
 fn main() -> ExitCode {
-    let Commands::Sim(args) = Arguments::parse().command;
-    match sojourn_chaos_tests::sim::run(&args) {
+    let done = match Arguments::parse().command {
+        Commands::Sim(args) => sojourn_chaos_tests::sim::run(&args).map_err(|error| error.to_string()),
+        Commands::World(args) => sojourn_chaos_tests::world::run(&args).map_err(|error| format!("{error:#}")),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

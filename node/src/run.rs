@@ -21,7 +21,7 @@ use crate::{
         identity::{DataDirectory, Expected, NodeIdentity},
     },
     shard::ProposerOptions,
-    telemetry::{Metrics, notify},
+    telemetry::{Abroad, Metrics, notify},
     world::{
         self, Contacts, Gate,
         control::{Control, ControlOptions},
@@ -148,6 +148,7 @@ impl Running {
             Some(contacts) => contacts.clone(),
             None => Arc::new(Alone::new(own)),
         };
+        let abroad = gate.as_ref().map(|gate| Abroad { regions: regions.clone(), roster: gate.roster() });
         let guide = Arc::new(Guide::new(geo, regions, config.geo.guide.clone()));
         let options = node_options(&env, &config, &identity);
         let node = RegionNode::start(env, log, rpc, options).await?;
@@ -160,7 +161,7 @@ impl Running {
         let (name, number) = (config.name_of(Some(identity.node)), identity.node.0);
         let expected = (config.world, config.abroad.secret.as_ref().map(WorldSecret::mint_key));
         let remembers = tokio::spawn(remember_world(node.clone(), directory, identity, expected));
-        let metrics = Arc::new(Metrics::new(node.clone())?);
+        let metrics = Arc::new(Metrics::new(node.clone(), abroad)?);
         let (sessions, registry) = (Arc::new(metrics.measured()), metrics.registry().clone());
         endpoint.open(node.clone(), control.clone(), metrics, guide.clone(), HttpOptions { open: config.insecure });
         let api = Arc::new(Api::new(sessions.clone(), guide));

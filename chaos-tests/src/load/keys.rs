@@ -37,6 +37,13 @@ fn scatter(number: u64) -> u64 {
 pub enum Keys {
     /// Any of so many, all alike.
     Uniform(u64),
+    /// Any of so many from a number on, all alike.
+    Between {
+        /// The first.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
     /// Any of so many, some much more than others.
     Zipf(Zipf),
     /// Each once, from this number on.
@@ -56,6 +63,7 @@ impl Keys {
     pub fn draw(&self, before: u64, random: &mut SmallRng) -> u64 {
         match self {
             Self::Uniform(count) => random.random_range(0..*count),
+            Self::Between { first, count } => first + random.random_range(0..*count),
             Self::Zipf(zipf) => scatter(zipf.rank(random.random())) % zipf.count,
             Self::Counting(from) => from + before,
         }

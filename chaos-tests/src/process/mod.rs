@@ -10,6 +10,7 @@ mod ports;
 mod probe;
 mod region;
 mod usage;
+mod world;
 
 pub use binary::{Profile, sojourn_binary, tool, workspace};
 pub use child::{Child, Launch};
@@ -18,3 +19,4 @@ pub use ports::free_addresses;
 pub use probe::wait_until;
 pub use region::{Lead, Node, Region, RegionOptions};
 pub use usage::{Usage, forget_peak, usage};
+pub use world::{World, WorldOptions};

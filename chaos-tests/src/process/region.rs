@@ -20,6 +20,8 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// What region to start.
 #[derive(Clone, Debug)]
 pub struct RegionOptions {
+    /// Its name.
+    pub name: String,
     /// How many nodes.
     pub nodes: usize,
     /// How many shards.
@@ -37,6 +39,7 @@ pub struct RegionOptions {
 impl Default for RegionOptions {
     fn default() -> Self {
         Self {
+            name: "na".to_owned(),
             nodes: 3,
             shards: 4,
             profile: Profile::own(),
@@ -132,14 +135,24 @@ impl Region {
     /// # Errors
     /// The binary does not build, or a node does not get ready; then the text has the end of its log.
     pub fn start(options: &RegionOptions) -> anyhow::Result<Self> {
+        let mut region = Self::begin(options, &free_addresses(options.nodes * 4)?)?;
+        region.wait_ready()?;
+        Ok(region)
+    }
+
+    /// Starts the nodes of a region, four addresses for each: for peers, Redis clients, gRPC and HTTP. Waits for nothing.
+    ///
+    /// # Errors
+    /// The binary does not build, or a node cannot be started.
+    pub fn begin(options: &RegionOptions, addresses: &[SocketAddr]) -> anyhow::Result<Self> {
         let binary = sojourn_binary(options.profile)?;
         let data = tempfile::Builder::new().prefix("sojourn-region-").tempdir_in(&options.place)?;
-        let addresses = free_addresses(options.nodes * 4)?;
+        let name = &options.name;
         let founders: Vec<String> = addresses
             .chunks(4)
             .enumerate()
             .map(|(position, own)| {
-                format!("{}:na-{position}={}/{}/{}/{}", position + 1, own[0], own[1], own[2], own[3])
+                format!("{}:{name}-{position}={}/{}/{}/{}", position + 1, own[0], own[1], own[2], own[3])
             })
             .collect();
         let founders = founders.join(",");
@@ -151,8 +164,18 @@ impl Region {
         for position in 0..region.nodes.len() {
             region.start_node(position)?;
         }
-        region.wait_ready()?;
         Ok(region)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    /// The ends of the logs of its nodes.
+    pub fn tails(&self) -> String {
+        let children = self.nodes.iter().filter_map(|node| node.child.as_ref());
+        children.map(|child| format!("--- {} of {}\n{}\n", child.name(), self.name(), child.tail())).collect()
     }
 
     /// Writes the configuration of a node with these keys of its own.
@@ -175,7 +198,7 @@ impl Region {
     /// The region does not let it in, or it cannot be started.
     pub fn add_node(&mut self) -> anyhow::Result<usize> {
         let position = self.nodes.len();
-        let (own, name) = (free_addresses(4)?, format!("na-{position}"));
+        let (own, name) = (free_addresses(4)?, format!("{}-{position}", self.name()));
         let asked = self.running()?;
         let [peers, resp, grpc, http] = [0, 1, 2, 3].map(|at: usize| own[at].to_string());
         let member = AddMember { node: name.clone(), addresses: Addresses { peers, resp, grpc, http } };

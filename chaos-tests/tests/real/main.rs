@@ -7,6 +7,7 @@ mod counts;
 mod django;
 mod express;
 mod tools;
+mod world;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -25,6 +25,17 @@ pub struct AbroadIdentity {
 #[derive(Default)]
 pub struct AbroadRoster {
     known: Mutex<Known>,
+    /// By region.
+    traffic: Mutex<BTreeMap<RegionId, Traffic>>,
+}
+
+/// What went between this node and the nodes of a region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// From this node.
+    pub sent_bytes: u64,
+    /// To it.
+    pub received_bytes: u64,
 }
 
 #[derive(Default)]
@@ -124,6 +135,20 @@ impl AbroadRoster {
         self.known.lock().addresses.get(&number).cloned()
     }
 
+    /// Counts what went to a node, or came from it.
+    pub fn count(&self, number: NodeId, Traffic { sent_bytes, received_bytes }: Traffic) {
+        let Some(region) = Self::region_of(number) else { return };
+        let mut traffic = self.traffic.lock();
+        let known = traffic.entry(region).or_default();
+        known.sent_bytes += sent_bytes;
+        known.received_bytes += received_bytes;
+    }
+
+    /// What went to and came from each region so far.
+    pub fn traffic(&self) -> BTreeMap<RegionId, Traffic> {
+        self.traffic.lock().clone()
+    }
+
     /// The number of a caller that may call.
     ///
     /// # Errors
@@ -169,6 +194,17 @@ mod tests {
         assert_eq!(roster.check(&identity(7, 1, "na")), same(1, "na"));
         let unknown = Err(AbroadStranger::UnknownRegion { id: RegionId(2), name: "apac".to_owned() });
         assert_eq!(roster.check(&identity(7, 2, "apac")), unknown);
+    }
+
+    #[test]
+    fn traffic_is_counted_for_each_region() {
+        let roster = AbroadRoster::default();
+        let sent = |sent_bytes| Traffic { sent_bytes, ..Traffic::default() };
+        roster.count(AbroadRoster::number(RegionId(1), NodeId(5)), sent(10));
+        roster.count(AbroadRoster::number(RegionId(1), NodeId(6)), Traffic { received_bytes: 7, ..sent(1) });
+        roster.count(NodeId(3), sent(99));
+        let expected = Traffic { sent_bytes: 11, received_bytes: 7 };
+        assert_eq!(roster.traffic(), [(RegionId(1), expected)].into());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::{
     Enquiry, FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, NoAnswer, Receiver, Roster, WayOut,
-    abroad::AbroadRoster,
+    abroad::{AbroadRoster, Traffic},
     greeting::{Identity, Purpose, Welcome, greet},
 };
 use bytes::{Buf, Bytes};
@@ -177,8 +177,12 @@ impl Way {
             // Bounded by the outbox.
             let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
             let mut whole = Buf::chain(&length[..], body);
+            let sent_bytes = whole.remaining() as u64;
             if out.write_all_buf(&mut whole).await.is_err() {
                 return true;
+            }
+            if let Directory::World(roster, _) = &self.directory {
+                roster.count(self.peer, Traffic { sent_bytes, received_bytes: 0 });
             }
         }
     }

@@ -15,7 +15,7 @@ mod server;
 pub mod simulated;
 mod throttle;
 
-pub use abroad::{AbroadIdentity, AbroadRoster, AbroadStranger};
+pub use abroad::{AbroadIdentity, AbroadRoster, AbroadStranger, Traffic};
 pub use greeting::{FRAME_FORMAT, Identity};
 pub use link::{AbroadEnquiry, AbroadNetwork, TcpEnquiry, TcpNetwork};
 pub use proxy::WayOut;

@@ -21,6 +21,17 @@ const LOST_AFTER: Duration = Duration::from_secs(10);
 /// Sessions elsewhere whose copies one leader waits for; beyond that it waits for all copies.
 const TOUCHED_MAX: usize = 65_536;
 
+/// How far a shard's copies of a region's sessions are behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// The region.
+    pub region: RegionId,
+    /// All that was committed there before so long is here.
+    pub age: Duration,
+    /// Entries of its shards' logs that are known of and not here.
+    pub entries: u64,
+}
+
 /// What a shard's leader knows of its copies, as long as it leads.
 pub struct Copies {
     term: u64,
@@ -33,6 +44,8 @@ pub struct Copies {
 struct Known {
     /// By source: its slots, and a time on this node's boot clock. All that it had committed then is here.
     heard: BTreeMap<Source, (Vec<(Slot, Slot)>, Duration)>,
+    /// By source: entries of its log that it has told of and that are not here.
+    behind: BTreeMap<Source, u64>,
     /// Where a session was written or found, and when, by what is known since its source was heard last.
     touched: BTreeMap<Key, (RegionId, Duration)>,
     /// The same by time, with what was overwritten meanwhile.
@@ -64,9 +77,29 @@ impl Copies {
         known.forget_heard();
     }
 
+    /// So many entries of a source's log are not here yet.
+    pub fn fall_behind(&self, source: Source, entries: u64) {
+        self.known.lock().behind.insert(source, entries);
+    }
+
+    /// How far the copies of each region are behind; those that were heard of.
+    pub fn lags(&self) -> Vec<Lag> {
+        let (known, now) = (self.known.lock(), self.clock.boot());
+        let mut lags: BTreeMap<RegionId, Lag> = BTreeMap::new();
+        for (source, (_, heard)) in &known.heard {
+            let region = source.region;
+            let lag = lags.entry(region).or_insert(Lag { region, age: Duration::ZERO, entries: 0 });
+            lag.age = lag.age.max(now.saturating_sub(*heard));
+            lag.entries += known.behind.get(source).copied().unwrap_or(0);
+        }
+        lags.into_values().collect()
+    }
+
     /// A source is not followed any more.
     pub fn lose(&self, source: Source) {
-        self.known.lock().heard.remove(&source);
+        let mut known = self.known.lock();
+        known.heard.remove(&source);
+        known.behind.remove(&source);
     }
 
     /// The session was found in another region just now, or may have been written there for a client of this one.
@@ -183,6 +216,23 @@ mod tests {
         assert!(!copies.has_lost(EU, key(1).slot()));
         pass(15_101);
         assert!(copies.has_lost(EU, key(1).slot()));
+    }
+
+    #[test]
+    fn copies_are_as_old_as_the_source_that_was_heard_longest_ago() {
+        let hands = Arc::new(Hands::default());
+        let copies = Copies::new(1, hands.clone());
+        assert_eq!(copies.lags(), []);
+        hands.0.store(5_000, Ordering::Relaxed);
+        heard(&copies, 4_900);
+        let other = Source { region: EU, shard: ShardId(1) };
+        copies.hear(other, &[], Duration::from_millis(4_700));
+        copies.fall_behind(other, 3);
+        copies.fall_behind(Source { region: EU, shard: ShardId(0) }, 4);
+        let lag = |age_ms, entries| Lag { region: EU, age: Duration::from_millis(age_ms), entries };
+        assert_eq!(copies.lags(), [lag(300, 7)]);
+        copies.lose(other);
+        assert_eq!(copies.lags(), [lag(100, 4)]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{
     abroad::{Abroad, Ways},
     acks::Acks,
-    copies::Copies,
+    copies::{Copies, Lag},
     node::{Inner, NodeOptions, RegionNode},
     shards::Shard,
 };
@@ -86,6 +86,12 @@ impl RegionNode {
         let held = self.inner.shards.all().into_iter();
         let led = held.filter_map(|(shard, held)| Some(Led { shard, term: held.group.leading_term()?, held }));
         led.collect()
+    }
+
+    /// How far the shards that this node leads are behind those of other regions.
+    pub fn stream_lags(&self) -> Vec<(ShardId, Lag)> {
+        let led = self.inner.shards.all().into_iter().filter_map(|(shard, held)| Some((shard, held.copies()?)));
+        led.flat_map(|(shard, copies)| copies.lags().into_iter().map(move |lag| (shard, lag))).collect()
     }
 
     /// The seams that this node runs on.

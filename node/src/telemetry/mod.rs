@@ -5,4 +5,4 @@ mod metrics;
 pub mod notify;
 
 pub use logs::{LogFormat, LogOptions, init_logs};
-pub use metrics::{Measured, Metrics, text_of_starting_node};
+pub use metrics::{Abroad, Measured, Metrics, text_of_starting_node};

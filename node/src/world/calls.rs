@@ -91,6 +91,8 @@ pub(super) struct Batch {
     pub acts: Believed,
     /// Whether somebody waits to hear that it is logged.
     pub is_awaited: bool,
+    /// The last index of the source's feed.
+    pub end_index: u64,
     /// The latest record of each session that changed.
     pub records: Vec<(Key, Record)>,
 }
@@ -131,7 +133,7 @@ pub(super) enum Copied {
 wire_struct!(Follow { stream, shard, slots, cursor, window_bytes });
 wire_enum!(Followed { 0 => Streaming, 1 => CopyFirst { begin }, 2 => NotLeader { leader } });
 wire_struct!(Tick { stream, taken_bytes, logged_index, ping_ms });
-wire_struct!(Batch { after, next, as_of, echo_ms, is_awaited, acts, records });
+wire_struct!(Batch { after, next, as_of, echo_ms, end_index, is_awaited, acts, records });
 wire_struct!(CopyOf { shard, begin, span });
 wire_enum!(Copied { 0 => Page { as_of, until, homes, records, elsewhere }, 1 => BeginAnew, 2 => NotLeader });
 wire_struct!(Sweep { namespace, rules, op });

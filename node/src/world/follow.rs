@@ -224,6 +224,8 @@ struct TakenIn {
     index: u64,
     echo_ms: Option<u64>,
     is_awaited: bool,
+    /// The last index of the source's feed when it sent this.
+    end_index: u64,
 }
 
 impl Follower {
@@ -334,12 +336,13 @@ impl Follower {
             tokio::select! {
                 biased;
                 Some(taken) = taking.next(), if !taking.is_empty() => {
-                    let TakenIn { bytes, index, echo_ms, is_awaited } = taken?;
+                    let TakenIn { bytes, index, echo_ms, is_awaited, end_index } = taken?;
                     taken_bytes += bytes;
                     logged_index = index;
                     if is_awaited {
                         tick(taken_bytes, logged_index, None);
                     }
+                    self.copies.fall_behind(self.source, end_index.max(told.index).saturating_sub(index));
                     if let Some(echo_ms) = echo_ms {
                         self.copies.hear(self.source, &self.slots, Duration::from_millis(echo_ms));
                     }
@@ -353,12 +356,13 @@ impl Follower {
                         return Err(Ended::Over);
                     };
                     silent_at = Instant::now() + SILENCE_MAX;
-                    let Batch { after, next, as_of, echo_ms, is_awaited, acts, records } = calls::unpack(&body)?;
+                    let Batch { after, next, as_of, echo_ms, end_index, is_awaited, acts, records } = calls::unpack(&body)?;
                     if after != told {
                         return Err(Ended::Gap);
                     }
                     told = next;
-                    let taken = TakenIn { bytes: body.len() as u64, index: next.index, echo_ms, is_awaited };
+                    let taken =
+                        TakenIn { bytes: body.len() as u64, index: next.index, echo_ms, is_awaited, end_index };
                     if records.is_empty() && next.index < logged.index + IDLE_ENTRIES_MAX {
                         taking.push_back(Box::pin(std::future::ready(Ok(taken))));
                     } else {

@@ -20,7 +20,10 @@ pub use sources::StreamBounds;
 
 use crate::{
     env::Env,
-    peers::{AbroadIdentity, AbroadNetwork, AbroadRoster, Enquiry, Network, Receiver, Rpc, RpcOptions, WayOut},
+    peers::{
+        AbroadIdentity, AbroadNetwork, AbroadRoster, Enquiry, Inbound, Network, Receiver, Rpc, RpcOptions, Traffic,
+        WayOut,
+    },
     region::RegionNode,
 };
 use contacts::run_contact;
@@ -87,7 +90,26 @@ impl Gate {
 
     /// Where their frames go.
     pub fn receiver(&self) -> Arc<dyn Receiver> {
-        self.rpc.receiver()
+        Arc::new(Counted { roster: self.roster.clone(), receiver: self.rpc.receiver() })
+    }
+}
+
+/// Counts what comes from other regions.
+struct Counted {
+    roster: Arc<AbroadRoster>,
+    receiver: Arc<dyn Receiver>,
+}
+
+/// A frame's length, before it.
+const LENGTH_BYTES: u64 = 4;
+
+impl Receiver for Counted {
+    fn receive(&self, inbound: Inbound) {
+        if let Inbound::Frame { from, bytes, .. } = &inbound {
+            let received_bytes = bytes.len() as u64 + LENGTH_BYTES;
+            self.roster.count(*from, Traffic { sent_bytes: 0, received_bytes });
+        }
+        self.receiver.receive(inbound);
     }
 }
 

@@ -286,7 +286,9 @@ impl Sending {
             return Some(None);
         }
         self.told = next;
-        Some(Some(Batch { after, next, as_of, echo_ms, is_awaited, acts, records: records.into_iter().collect() }))
+        let end_index = sessions.feed_end().index;
+        let records = records.into_iter().collect();
+        Some(Some(Batch { after, next, as_of, echo_ms, end_index, is_awaited, acts, records }))
     }
 }
 

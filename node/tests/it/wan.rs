@@ -1,6 +1,6 @@
 //! A world whose regions are far apart: what goes between them takes its time, stands still while it is cut, and goes on.
 
-use super::dev::{World, free_ports_from, until};
+use super::dev::{World, free_ports_from, http_get, until};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ fn a_delayed_world_replicates_and_a_cut_one_says_what_it_cannot_know() {
     let world = World::start_with(free_ports_from(8_150, 300), directory.path(), &arguments);
 
     what_is_new_is_asked_for_and_then_copied(&world);
+    figures_tell_how_far_copies_are_behind(&world, true);
     what_is_cut_is_unavailable_until_it_is_healed(&world);
     cut_one_way_no_copy_answers_either(&world);
     broken_connections_are_opened_again(&world);
@@ -56,6 +57,23 @@ fn what_is_new_is_asked_for_and_then_copied(world: &World<'_>) {
     assert!(way["bytes_total"].as_u64() > Some(100) && way["connections"].as_u64() > Some(0), "{way}");
 }
 
+/// A figure of eu's node about na; the largest of all shards.
+fn figure(world: &World<'_>, name: &str) -> f64 {
+    let figures = http_get(world.base_port + EU + 1, "/metrics").expect("answered");
+    let begins = format!("sojourn_{name}{{region=\"na\"");
+    let lines = figures.lines().filter(|line| line.starts_with(&begins));
+    let values = lines.map(|line| line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number"));
+    values.reduce(f64::max).unwrap_or_else(|| panic!("no {name} in {figures}"))
+}
+
+fn figures_tell_how_far_copies_are_behind(world: &World<'_>, fresh: bool) {
+    until("the age of copies shows", || (figure(world, "stream_lag_seconds") < 1.0) == fresh);
+    let age = figure(world, "stream_lag_seconds");
+    assert!(age >= DELAY.as_secs_f64(), "no copy is younger than the way: {age}");
+    until("what is known of is here", || figure(world, "stream_lag_entries") == 0.0);
+    assert!(figure(world, "abroad_received_bytes_total") > 100.0 && figure(world, "abroad_sent_bytes_total") > 100.0);
+}
+
 fn what_is_cut_is_unavailable_until_it_is_healed(world: &World<'_>) {
     let cut = world.dev(&["wan", "cut", "na-eu"]);
     assert!(cut.code == 0 && cut.out.contains("na-eu is cut"), "{cut:?}");
@@ -65,6 +83,7 @@ fn what_is_cut_is_unavailable_until_it_is_healed(world: &World<'_>) {
     });
     assert_eq!(world.redis_at(NA, "SET sess:1 third EX 3600"), "+OK", "its home goes on");
     assert_eq!(link(world, "na")["bytes_total"], carried, "nothing gets across");
+    figures_tell_how_far_copies_are_behind(world, false);
     let healed = world.dev(&["wan", "heal"]);
     assert!(healed.code == 0 && healed.out.contains("nothing is cut"), "{healed:?}");
     until("the copy has followed", || {

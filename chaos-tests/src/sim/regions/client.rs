@@ -182,6 +182,7 @@ pub(super) fn name(error: &Unavailable) -> &'static str {
         Unavailable::DiskFull => "disk full",
         Unavailable::Overloaded { .. } => "overloaded",
         Unavailable::Loading => "loading",
+        Unavailable::NotCopied { .. } => "not copied",
         Unavailable::Refused(_) => "refused",
     }
 }

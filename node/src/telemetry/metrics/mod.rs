@@ -1,13 +1,16 @@
 //! Figures for Prometheus: what was asked and how it went, and how the node is at the moment of the scrape.
 
+mod abroad;
 mod measured;
 mod operations;
 mod process;
 mod scrape;
 
+pub use abroad::Abroad;
 pub use measured::Measured;
 
 use crate::region::RegionNode;
+use abroad::AbroadFigures;
 use operations::Operations;
 use prometheus::{Encoder, Registry, TextEncoder};
 use scrape::Scraped;
@@ -18,19 +21,21 @@ pub struct Metrics {
     registry: Registry,
     operations: Arc<Operations>,
     scraped: Scraped,
+    abroad: Option<AbroadFigures>,
     node: RegionNode,
 }
 
 impl Metrics {
-    /// The figures of `node`.
+    /// The figures of `node`, and of what it knows of other regions if there are some.
     ///
     /// # Errors
     /// Two figures have one name, which is a bug.
-    pub fn new(node: RegionNode) -> prometheus::Result<Self> {
+    pub fn new(node: RegionNode, abroad: Option<Abroad>) -> prometheus::Result<Self> {
         let registry = registry()?;
         let operations = Arc::new(Operations::new(&registry)?);
         let scraped = Scraped::new(&registry)?;
-        Ok(Self { registry, operations, scraped, node })
+        let abroad = abroad.map(|abroad| AbroadFigures::new(&registry, abroad)).transpose()?;
+        Ok(Self { registry, operations, scraped, abroad, node })
     }
 
     /// The node as gateways see it, each call counted and timed.
@@ -49,6 +54,7 @@ impl Metrics {
     /// A figure cannot be written, which is a bug.
     pub fn text(&self) -> prometheus::Result<String> {
         self.scraped.take(&self.node);
+        self.abroad.iter().for_each(|abroad| abroad.take(&self.node));
         text(&self.registry)
     }
 }

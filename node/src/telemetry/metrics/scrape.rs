@@ -193,7 +193,7 @@ impl Scraped {
 }
 
 /// Brings a counter up to what its source says; a source never goes back.
-fn raise<P: Atomic>(counter: &GenericCounter<P>, total: P::T)
+pub(super) fn raise<P: Atomic>(counter: &GenericCounter<P>, total: P::T)
 where
     P::T: PartialOrd + std::ops::Sub<Output = P::T>,
 {

@@ -1,0 +1,85 @@
+//! How soon a lost region's sessions are writable elsewhere: all its nodes are killed at once, and their sessions written
+//! through another region until every write was acknowledged.
+
+use super::{Plan, Row, asker::Asker, bytes::until_followed, report::at};
+use crate::{process::World, resp::Reply};
+use anyhow::{Context, ensure};
+use futures::future::join_all;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+use tokio::time::sleep;
+
+/// Sessions of the region, enough for some in each of its shards.
+const SESSIONS: u64 = 32;
+
+/// Before a refused write is tried again.
+const PAUSE: Duration = Duration::from_millis(20);
+
+const WHAT: &str = "a region is lost until all its sessions are writable elsewhere";
+
+pub(super) fn run(plan: &Plan) -> anyhow::Result<Vec<Row>> {
+    let mut seconds = Vec::new();
+    for _ in 0..plan.losses {
+        let mut world = plan.start()?;
+        match lose(plan, &mut world).with_context(|| world.tails())? {
+            Ok(took) => seconds.push(took.as_secs_f64()),
+            Err(refusal) => {
+                let why = format!("still refused after {:.0} s: {refusal}", plan.takeover_max.as_secs_f64());
+                return Ok(vec![Row::not_yet("lost", WHAT, "s", why).wanted(20.0)]);
+            }
+        }
+    }
+    let note = format!("the longest of {}, lease 10 s", plan.losses);
+    Ok(vec![Row::new("lost", WHAT, at(&mut seconds, 1.0).context("none was lost")?, "s").wanted(20.0).note(note)])
+}
+
+fn id(number: u64) -> String {
+    format!("sess:{number}")
+}
+
+/// How long it takes until all sessions are written; or the last refusal.
+fn lose(plan: &Plan, world: &mut World) -> anyhow::Result<Result<Duration, String>> {
+    let mut client = world.regions()[0].nodes()[0].connect()?;
+    for number in 0..SESSIONS {
+        client.say(&format!("SET {} before EX 86400", id(number)))?;
+    }
+    until_followed(world, SESSIONS)?;
+    let lost = &mut world.regions_mut()[0];
+    let killed = Instant::now();
+    for position in 0..lost.nodes().len() {
+        lost.kill(position)?;
+    }
+    let others: Vec<Vec<SocketAddr>> = world.regions()[1..].iter().map(|region| region.resp_addresses()).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let until = killed + plan.takeover_max;
+    let through = |number: u64| others[0][number as usize % others[0].len()];
+    let written = runtime.block_on(join_all((0..SESSIONS).map(|number| write(through(number), number, until))));
+    if let Some(refusal) = written.into_iter().find_map(Result::err) {
+        return Ok(Err(refusal));
+    }
+    let took = killed.elapsed();
+    // Whoever acts now, it is the same for all regions that are left.
+    for (number, region) in (0..SESSIONS).zip(others.iter().cycle()) {
+        let read = runtime.block_on(Asker::new(region[0]).ask(&[b"GET", id(number).as_bytes()]))?;
+        ensure!(read == Reply::Bytes(Some(b"after".to_vec())), "{} was written, and reads {read:?}", id(number));
+    }
+    Ok(Ok(took))
+}
+
+/// Writes one session until that is acknowledged; the last refusal if it never is.
+async fn write(address: SocketAddr, number: u64, until: Instant) -> Result<(), String> {
+    let mut asker = Asker::new(address);
+    loop {
+        let refusal = match asker.ask(&[b"SET", id(number).as_bytes(), b"after", b"EX", b"86400"]).await {
+            Ok(Reply::Status(_)) => return Ok(()),
+            Ok(other) => format!("{other:?}"),
+            Err(error) => error.to_string(),
+        };
+        if Instant::now() >= until {
+            return Err(refusal);
+        }
+        sleep(PAUSE).await;
+    }
+}

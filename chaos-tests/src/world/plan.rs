@@ -1,0 +1,154 @@
+//! What is measured, how long, and how often.
+
+use crate::process::{RegionOptions, World, WorldOptions};
+use std::{path::PathBuf, time::Duration};
+
+/// One figure of a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Figure {
+    /// How far the copies of other regions are behind.
+    Lag,
+    /// What writes notice of the other regions.
+    Writes,
+    /// What reads of another region's sessions take.
+    Reads,
+    /// Bytes between regions for each write.
+    Bytes,
+    /// How soon a lost region's sessions are writable elsewhere.
+    Lost,
+    /// How long a user's revocation takes everywhere.
+    Revoke,
+    /// Whether destroyed sessions come back.
+    Resurrect,
+}
+
+impl Figure {
+    /// All, in the order in which they are measured.
+    pub const ALL: [Self; 7] =
+        [Self::Lag, Self::Writes, Self::Reads, Self::Bytes, Self::Lost, Self::Revoke, Self::Resurrect];
+
+    /// Its name in options and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lag => "lag",
+            Self::Writes => "writes",
+            Self::Reads => "reads",
+            Self::Bytes => "bytes",
+            Self::Lost => "lost",
+            Self::Revoke => "revoke",
+            Self::Resurrect => "resurrect",
+        }
+    }
+
+    /// What is done for it.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Lag => "writes in each region, looked for in the others until they are seen",
+            Self::Writes => {
+                "a third of the world's saturation in one region alone, then in three that follow each other"
+            }
+            Self::Reads => "sessions of another region and a region's own",
+            Self::Bytes => "what the ways between regions carry for writes in one of them",
+            Self::Lost => "all nodes of a region are killed, its sessions written through another",
+            Self::Revoke => "users with a session in each region are logged out everywhere",
+            Self::Resurrect => "destroys raced with saves and touches while ways between regions are cut",
+        }
+    }
+}
+
+/// All that is measured.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What.
+    pub figures: Vec<Figure>,
+    /// How long what goes from one region to another takes.
+    pub delay: Duration,
+    /// Writes a second in each region under which lag is measured, one after the other.
+    pub lag_writes_per_s: Vec<f64>,
+    /// Reads, and writes whose bytes are counted, that are due in a second.
+    pub operations_per_s: f64,
+    /// What is not measured of a load.
+    pub warm_up: Duration,
+    /// What is.
+    pub measured: Duration,
+    /// Sessions that loads go to.
+    pub sessions: u64,
+    /// Writes whose bytes are counted.
+    pub counted_writes: u64,
+    /// How often a region is lost.
+    pub losses: usize,
+    /// How long a lost region's sessions are tried.
+    pub takeover_max: Duration,
+    /// Users that are logged out.
+    pub revocations: usize,
+    /// Sessions that are destroyed in races.
+    pub destroys: u64,
+    /// Where data goes.
+    pub place: PathBuf,
+}
+
+impl Plan {
+    /// Everything, as the figures are published.
+    pub fn full(place: PathBuf) -> Self {
+        Self {
+            figures: Figure::ALL.to_vec(),
+            delay: Duration::from_millis(80),
+            lag_writes_per_s: vec![1_000.0, 2_000.0],
+            operations_per_s: 1_000.0,
+            warm_up: Duration::from_secs(2),
+            measured: Duration::from_secs(20),
+            sessions: 20_000,
+            counted_writes: 20_000,
+            losses: 3,
+            takeover_max: Duration::from_secs(60),
+            revocations: 500,
+            destroys: 10_000,
+            place,
+        }
+    }
+
+    /// The headline figures in about three minutes.
+    pub fn quick(place: PathBuf) -> Self {
+        Self {
+            warm_up: Duration::from_secs(1),
+            measured: Duration::from_secs(5),
+            sessions: 5_000,
+            counted_writes: 5_000,
+            losses: 1,
+            takeover_max: Duration::from_secs(30),
+            revocations: 100,
+            destroys: 1_000,
+            ..Self::full(place)
+        }
+    }
+
+    /// A few seconds of each, to see that everything works.
+    pub fn smoke(place: PathBuf) -> Self {
+        Self {
+            delay: Duration::from_millis(20),
+            lag_writes_per_s: vec![20.0],
+            operations_per_s: 50.0,
+            warm_up: Duration::from_millis(500),
+            measured: Duration::from_secs(2),
+            sessions: 100,
+            counted_writes: 100,
+            losses: 1,
+            takeover_max: Duration::from_secs(15),
+            revocations: 5,
+            destroys: 24,
+            ..Self::full(place)
+        }
+    }
+
+    /// Starts the world that is measured.
+    pub(super) fn start(&self) -> anyhow::Result<World> {
+        self.start_with(&[])
+    }
+
+    /// The same with further settings of its nodes.
+    pub(super) fn start_with(&self, settings: &[(&str, &str)]) -> anyhow::Result<World> {
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let region = RegionOptions { place: self.place.clone(), settings, ..RegionOptions::default() };
+        World::start(&WorldOptions { region, delay: self.delay, ..WorldOptions::default() })
+    }
+}
