@@ -76,10 +76,14 @@ fn row(status: &Regions, region: &RegionStatus) -> Vec<String> {
         region.epoch.to_string(),
         written_by(&region.acting),
         leases.to_owned(),
-        region.silent_ms.map_or_else(dash, |ms| format!("{} ago", about(ms))),
+        region.silent_ms.map_or_else(dash, heard),
         region.voter.map_or_else(dash, |node| format!("{}/{node}", region.region)),
         notes.join(", "),
     ]
+}
+
+fn heard(silent_ms: u64) -> String {
+    if silent_ms < 1_000 { "now".to_owned() } else { format!("{} ago", about(silent_ms)) }
 }
 
 fn written_by(acting: &[Acts]) -> String {
@@ -131,12 +135,15 @@ fn details(region: &RegionStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::control::View;
+    use crate::{
+        peers::AbroadRoster,
+        world::control::{Figures, View},
+    };
     use sojourn_core::{
         NodeId, RegionId,
         control::{Cause, ControlCommand, ControlState, FailoverMode},
     };
-    use std::sync::Arc;
+    use std::{collections::BTreeMap, sync::Arc};
 
     fn view(fenced: bool) -> View {
         let mut state = ControlState::default();
@@ -157,6 +164,28 @@ mod tests {
             state.apply(ControlCommand::Fence { region: RegionId(0), cause, at: 5 });
         }
         View { here: RegionId(1), state: Some(Arc::new(state)), figures: None, complaint: None }
+    }
+
+    #[test]
+    fn the_group_and_when_regions_were_heard_are_shown_as_its_leader_sees_them() {
+        let number = |region| AbroadRoster::number(RegionId(region), NodeId(1));
+        let figures = Figures {
+            leader: number(2),
+            term: 4,
+            voters: [0, 1, 2].map(number).into(),
+            learners: [].into(),
+            silent_ms: BTreeMap::from([(RegionId(0), 60_000), (RegionId(2), 0)]),
+        };
+        let text = regions(&Regions::new("eu", RegionId(1), Some(&View { figures: Some(figures), ..view(false) })));
+        let expected = "\
+Control group: apac/1 leads in term 4, voters na/1, eu/1, apac/1; losses are met by leases of 10s
+
+REGION  PHASE    EPOCH  WRITTEN BY  LEASES   HEARD   VOTER   NOTES
+na      serving      2  na          not yet  1m ago  na/1
+eu      serving      3  eu          not yet  -       eu/1    answers
+apac    serving      4  apac        not yet  now     apac/1
+";
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -9,7 +9,10 @@ use crate::{
     raft::{Applied, encode_change},
     region::backend::Backend,
 };
-use sojourn_core::{RegionId, control::ControlCommand};
+use sojourn_core::{
+    RegionId,
+    control::{ControlCommand, ControlState},
+};
 use std::{sync::Arc, time::Duration};
 
 /// How long who asks for news waits before it is told that there are none: it asks again, so a broken way shows by then.
@@ -42,12 +45,8 @@ impl Inner {
     }
 
     async fn news(&self, seen: u64) -> Answer {
-        let mut heard = self.known.hear();
-        let later = heard.wait_for(|known| known.as_ref().is_some_and(|known| known.version > seen));
-        match tokio::time::timeout(NEWS_WAIT, later).await {
-            Ok(Ok(state)) => Answer::News { state: state.as_deref().cloned().map(Box::new) },
-            Ok(Err(_)) | Err(_) => Answer::News { state: None },
-        }
+        let later = tokio::time::timeout(NEWS_WAIT, self.known.heard().later_than(seen)).await;
+        Answer::News { state: later.ok().map(|state| Box::new(ControlState::clone(&state))) }
     }
 
     async fn change(&self, command: ControlCommand) -> Answer {

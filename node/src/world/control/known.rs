@@ -1,14 +1,24 @@
 //! The latest state that this node knows. It lies on the disk too, so that a node that restarts while it is cut off goes on
 //! with what it knew; the version decides which of two is later, whoever told it.
 
+use super::Inner;
 use crate::{engine::blocking, env::Env};
+use parking_lot::Mutex;
 use sojourn_core::{RegionId, control::ControlState};
 use sojourn_proto::wire::{FORMAT_VERSION, Wire, decode_all};
-use std::{io, path::PathBuf, sync::Arc};
-use tokio::sync::watch;
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+use tokio::sync::{Notify, watch};
 
 /// What is told: nothing before there is something.
 pub(super) type Latest = Option<Arc<ControlState>>;
+
+/// How often a node that hears nothing new looks whether it is gone.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The longest file that is read: far more than regions and namespaces come to.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -17,30 +27,64 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 pub(super) struct Known {
     here: RegionId,
     /// Whatever was heard.
-    latest: watch::Sender<Latest>,
+    heard: Arc<Heard>,
     /// The same from when on this region is in it: before, nothing in it is about this region.
     told: watch::Sender<Latest>,
+}
+
+/// What was heard, and who waits for more: a queue of its own, as tokio's watch channel wakes those who wait in an order that no
+/// seed reaches.
+#[derive(Default)]
+pub(super) struct Heard {
+    latest: Mutex<Latest>,
+    changed: Notify,
+}
+
+impl Heard {
+    /// Takes over a state that is later than what was heard; the version that was.
+    fn replace_earlier(&self, state: &Arc<ControlState>) -> u64 {
+        let mut latest = self.latest.lock();
+        let version = latest.as_ref().map_or(0, |known| known.version);
+        if state.version > version {
+            *latest = Some(state.clone());
+        }
+        version
+    }
+
+    /// Completes with the state once it is of a later version than `seen`.
+    pub async fn later_than(&self, seen: u64) -> Arc<ControlState> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let latest = self.latest.lock().clone();
+            if let Some(state) = latest.filter(|state| state.version > seen) {
+                return state;
+            }
+            changed.await;
+        }
+    }
 }
 
 impl Known {
     /// Nothing, of a world in which this node is of region `here`.
     pub fn new(here: RegionId) -> Self {
-        Self { here, latest: watch::Sender::new(None), told: watch::Sender::new(None) }
+        Self { here, heard: Arc::default(), told: watch::Sender::new(None) }
     }
 
     /// Whatever was heard.
     pub fn latest(&self) -> Latest {
-        self.latest.borrow().clone()
+        self.heard.latest.lock().clone()
     }
 
     /// The version of it, 0 for none.
     pub fn version(&self) -> u64 {
-        self.latest.borrow().as_ref().map_or(0, |state| state.version)
+        self.heard.latest.lock().as_ref().map_or(0, |state| state.version)
     }
 
-    /// Told of whatever is heard.
-    pub fn hear(&self) -> watch::Receiver<Latest> {
-        self.latest.subscribe()
+    /// For who waits for more.
+    pub fn heard(&self) -> Arc<Heard> {
+        self.heard.clone()
     }
 
     /// Told of what concerns this region.
@@ -50,15 +94,8 @@ impl Known {
 
     /// Takes over what was heard, if it is later than what is known; `mark` tells this region from another of its number.
     pub fn learn(&self, state: Arc<ControlState>, mark: Option<u128>) {
-        let is_later = |known: &Latest| known.as_ref().is_none_or(|known| known.version < state.version);
-        if state.world != 0 {
-            self.latest.send_if_modified(|known| {
-                let later = is_later(known);
-                if later {
-                    *known = Some(state.clone());
-                }
-                later
-            });
+        if state.world != 0 && state.version > self.heard.replace_earlier(&state) {
+            self.heard.changed.notify_waiters();
         }
         self.tell(mark);
     }
@@ -95,19 +132,15 @@ pub(super) async fn recall(env: &Env, file: PathBuf, world: u128) -> Latest {
     state.filter(|state| state.world == world).map(Arc::new)
 }
 
-/// Writes down what is heard, until nobody hears any more.
-pub(super) async fn run_keeping(env: Env, file: PathBuf, mut heard: watch::Receiver<Latest>) {
-    loop {
-        let state = heard.borrow_and_update().clone();
-        if let Some(state) = state
-            && let Err(error) = keep(&env, file.clone(), encode(&state)).await
-        {
+/// Writes down what is heard, until the node is gone. What it began with, version `kept`, is there already.
+pub(super) async fn run_keeping(control: Weak<Inner>, env: Env, file: PathBuf, mut kept: u64) {
+    while let Some(heard) = control.upgrade().filter(|inner| !inner.is_stopping()).map(|inner| inner.known.heard()) {
+        let Ok(state) = tokio::time::timeout(LOOK_EVERY, heard.later_than(kept)).await else { continue };
+        if let Err(error) = keep(&env, file.clone(), encode(&state)).await {
             // It is there for the rare node that restarts while it is cut off, and the next change is written again.
             tracing::warn!(file = %file.display(), %error, "cannot write down what this node knows of the world");
         }
-        if heard.changed().await.is_err() {
-            return;
-        }
+        kept = state.version;
     }
 }
 

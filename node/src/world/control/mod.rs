@@ -147,7 +147,8 @@ impl Control {
         if let Some(state) = known::recall(env, file.clone(), world).await {
             inner.known.learn(state, inner.mark());
         }
-        env.spawn("control-keep", known::run_keeping(env.clone(), file, inner.known.hear()));
+        let keeping = known::run_keeping(Arc::downgrade(inner), env.clone(), file, inner.known.version());
+        env.spawn("control-keep", keeping);
         let counsel: Weak<Inner> = Arc::downgrade(inner);
         inner.node.take_part(counsel);
         env.spawn("control-part", part::run_part(Arc::downgrade(inner)));
@@ -176,9 +177,8 @@ impl Control {
 
     /// Completes when this node knows version `version`, or after a while.
     pub async fn hear_of(&self, version: u64) {
-        let mut heard = self.inner.known.hear();
-        let later = heard.wait_for(|known| known.as_ref().is_some_and(|known| known.version >= version));
-        drop(tokio::time::timeout(HEAR_TIMEOUT, later).await);
+        let heard = self.inner.known.heard();
+        drop(tokio::time::timeout(HEAR_TIMEOUT, heard.later_than(version.saturating_sub(1))).await);
     }
 
     /// Ends this node's part; the lead goes to another region, if it is here.

@@ -52,7 +52,7 @@ impl Seen {
 /// Plays this node's part until it is gone.
 pub(super) async fn run_part(control: Weak<Inner>) {
     while let Some(inner) = control.upgrade().filter(|inner| !inner.is_stopping()) {
-        let mut heard = inner.known.hear();
+        let (heard, seen) = (inner.known.heard(), inner.known.version());
         if let Err(error) = inner.play().await
             && !inner.is_stopping()
         {
@@ -60,7 +60,7 @@ pub(super) async fn run_part(control: Weak<Inner>) {
         }
         drop(inner);
         // What came meanwhile wakes at once.
-        let _news = tokio::time::timeout(LOOK_EVERY, heard.changed()).await;
+        let _news = tokio::time::timeout(LOOK_EVERY, heard.later_than(seen)).await;
     }
 }
 
