@@ -161,7 +161,7 @@ impl Running {
         let (name, number) = (config.name_of(Some(identity.node)), identity.node.0);
         let expected = (config.world, config.abroad.secret.as_ref().map(WorldSecret::mint_key));
         let remembers = tokio::spawn(remember_world(node.clone(), directory, identity, expected));
-        let metrics = Arc::new(Metrics::new(node.clone(), abroad)?);
+        let metrics = Arc::new(Metrics::new(node.clone(), abroad, control.clone())?);
         let (sessions, registry) = (Arc::new(metrics.measured()), metrics.registry().clone());
         endpoint.open(node.clone(), control.clone(), metrics, guide.clone(), HttpOptions { open: config.insecure });
         let api = Arc::new(Api::new(sessions.clone(), guide));

@@ -2,6 +2,10 @@
 
 use super::dev::{World, free_ports_from, until};
 use serde_json::Value;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
 
 /// How far the HTTP port of a region's first node is from the first port.
 const REGIONS: [(&str, u16); 3] = [("na", 2), ("eu", 102), ("apac", 202)];
@@ -25,6 +29,14 @@ fn status_at(world: &World<'_>, port: u16) -> Value {
     serde_json::from_str(&said.out).unwrap_or_default()
 }
 
+fn metrics_at(world: &World<'_>, port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", world.base_port + port)).expect("connected");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("asked");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("answered");
+    text
+}
+
 fn region<'a>(status: &'a Value, name: &str) -> &'a Value {
     let regions = status["regions"].as_array().map(Vec::as_slice).unwrap_or_default();
     regions.iter().find(|region| region["region"] == name).unwrap_or(&Value::Null)
@@ -43,6 +55,8 @@ fn all_nodes_know_the_three_regions(world: &World<'_>) {
             });
         }
     }
+    let metrics = metrics_at(world, 112);
+    assert!(metrics.contains("sojourn_region_served{region=\"apac\"} 1\n"), "{metrics}");
     let text = world.run(&["region", "status"]).out;
     assert!(text.starts_with("Control group: ") && text.contains("losses are met by leases of 10s"), "{text}");
 }

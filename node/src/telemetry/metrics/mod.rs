@@ -1,6 +1,7 @@
 //! Figures for Prometheus: what was asked and how it went, and how the node is at the moment of the scrape.
 
 mod abroad;
+mod control;
 mod measured;
 mod operations;
 mod process;
@@ -9,8 +10,9 @@ mod scrape;
 pub use abroad::Abroad;
 pub use measured::Measured;
 
-use crate::region::RegionNode;
+use crate::{region::RegionNode, world::control::Control};
 use abroad::AbroadFigures;
+use control::ControlFigures;
 use operations::Operations;
 use prometheus::{Encoder, Registry, TextEncoder};
 use scrape::Scraped;
@@ -22,20 +24,22 @@ pub struct Metrics {
     operations: Arc<Operations>,
     scraped: Scraped,
     abroad: Option<AbroadFigures>,
+    control: Option<ControlFigures>,
     node: RegionNode,
 }
 
 impl Metrics {
-    /// The figures of `node`, and of what it knows of other regions if there are some.
+    /// The figures of `node`, and of what it knows of other regions and agrees on with them if there are some.
     ///
     /// # Errors
     /// Two figures have one name, which is a bug.
-    pub fn new(node: RegionNode, abroad: Option<Abroad>) -> prometheus::Result<Self> {
+    pub fn new(node: RegionNode, abroad: Option<Abroad>, control: Option<Control>) -> prometheus::Result<Self> {
         let registry = registry()?;
         let operations = Arc::new(Operations::new(&registry)?);
         let scraped = Scraped::new(&registry)?;
         let abroad = abroad.map(|abroad| AbroadFigures::new(&registry, abroad)).transpose()?;
-        Ok(Self { registry, operations, scraped, abroad, node })
+        let control = control.map(|control| ControlFigures::new(&registry, control)).transpose()?;
+        Ok(Self { registry, operations, scraped, abroad, control, node })
     }
 
     /// The node as gateways see it, each call counted and timed.
@@ -55,6 +59,7 @@ impl Metrics {
     pub fn text(&self) -> prometheus::Result<String> {
         self.scraped.take(&self.node);
         self.abroad.iter().for_each(|abroad| abroad.take(&self.node));
+        self.control.iter().for_each(ControlFigures::take);
         text(&self.registry)
     }
 }

@@ -160,6 +160,11 @@ impl Control {
         Doorway(Arc::downgrade(&self.inner))
     }
 
+    /// Whether this node leads the group, as far as it knows.
+    pub fn leads(&self) -> bool {
+        self.inner.group().is_some_and(|group| group.leading_term().is_some())
+    }
+
     /// How it all is.
     pub async fn view(&self) -> View {
         let inner = &self.inner;
