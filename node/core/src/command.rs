@@ -5,9 +5,11 @@
 
 use crate::{
     ids::{Key, NamespaceId, RegionId, Stamp},
+    orphans::Orphaned,
     query::{Projection, View},
     session::{Fields, Kind, Owner, Version},
     stream::Absorbed,
+    tombstones::Return,
 };
 use std::collections::BTreeSet;
 
@@ -470,6 +472,19 @@ pub enum Op {
         home: RegionId,
         /// The epoch that was promised.
         epoch: u32,
+    },
+    /// Settles what a region that has returned wrote while others acted for it: see [`crate::orphans`]. Logged by the shard that
+    /// acts for the home. Answers `Settled` for those that it has looked at, the first ones, one at least: to be asked again
+    /// with the others. [`Refusal::Fenced`] if it does not act for the home.
+    Settle {
+        /// Whose writes.
+        home: RegionId,
+        /// The first epoch that was drawn for the home after it last served.
+        epoch: u32,
+        /// How the region comes back.
+        how: Return,
+        /// The sessions that it changed after the cut.
+        orphans: Vec<Orphaned>,
     },
     /// Notes that the shard writes as this version of the failover mode wants it. Answers `Done`.
     Adopt {

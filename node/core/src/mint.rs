@@ -177,6 +177,14 @@ pub fn id_in(slot: Slot) -> [u8; SUFFIX_BYTES] {
     suffix(&[], slot)
 }
 
+/// An id in `slot` that spells `bytes`, of which there is a multiple of three.
+pub(crate) fn id_after(bytes: &[u8], slot: Slot) -> Vec<u8> {
+    let mut id = encode_base64(bytes);
+    let suffix = suffix(&id, slot);
+    id.extend(suffix);
+    id
+}
+
 /// The letters of the suffix: `H-W` and `h-w`, which are closed under these differences, so that 15 bits choose three.
 const LETTER: u8 = 0x48;
 const LETTER_BITS: [u8; 5] = [0x01, 0x02, 0x04, 0x18, 0x20];

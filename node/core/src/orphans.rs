@@ -8,7 +8,7 @@
 //! an epoch that was drawn after it.
 
 use crate::{
-    ids::Stamp,
+    ids::{Key, Stamp},
     merge::merge,
     session::{Life, Record},
     tombstones::{is_admissible, replaces},
@@ -24,6 +24,17 @@ pub struct Orphan<'a> {
     pub base: Option<&'a Record>,
     /// As everybody else has it now.
     pub current: Option<&'a Record>,
+}
+
+/// The same on its way to whoever acts for the region's home.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Orphaned {
+    /// Which session.
+    pub key: Key,
+    /// See [`Orphan::mine`].
+    pub mine: Record,
+    /// See [`Orphan::base`].
+    pub base: Option<Record>,
 }
 
 /// What becomes of it.

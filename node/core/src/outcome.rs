@@ -2,6 +2,7 @@
 
 use crate::{
     ids::{RegionId, Stamp},
+    orphans::Tally,
     query::View,
     session::{Incarnation, Version},
 };
@@ -36,6 +37,8 @@ pub enum Outcome {
     Record(Option<Box<View>>),
     /// One outcome for each step.
     Many(Vec<Outcome>),
+    /// What became of writes that a region made while others acted for it.
+    Settled(Tally),
     /// Nothing changed, and why.
     Refused(Refusal),
 }

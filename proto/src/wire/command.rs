@@ -4,6 +4,8 @@ use crate::{wire_enum, wire_struct};
 use sojourn_core::{
     Command, Condition, Expiry, Op, Outcome, Refusal, Request, Rules,
     command::{ExpireCondition, MoveStep, ScoreRules},
+    orphans::Orphaned,
+    tombstones::Return,
 };
 
 wire_struct!(Request { origin, sequence, settled });
@@ -66,7 +68,11 @@ wire_enum!(Op {
     40 => Assume { home, epoch },
     41 => CaughtUp { home, epoch },
     42 => Adopt { mode_version },
+    43 => Settle { home, epoch, how, orphans },
 });
+
+wire_struct!(Orphaned { key, mine, base });
+wire_enum!(Return { 0 => Merge, 1 => Copy });
 
 wire_enum!(MoveStep {
     0 => Depart { to, replace },
@@ -88,6 +94,7 @@ wire_enum!(Outcome {
     8 => Record[view],
     9 => Many[outcomes],
     10 => Refused[refusal],
+    11 => Settled[tally],
 });
 
 wire_enum!(Refusal {

@@ -1,5 +1,7 @@
 //! Two regions go apart, each with sessions of its own making, and come together again.
 
+mod shards;
+
 use super::*;
 use crate::{
     Body, Command, Condition, Expiry, Fields, Incarnation, Key, Kind, NamespaceId, Op, RegionId, Request, State, Used,

@@ -157,7 +157,8 @@ fn bytes_of(answer: &Remembered) -> u64 {
 fn weight(outcome: &Outcome) -> u64 {
     const EACH: u64 = 32;
     match outcome {
-        Outcome::Done | Outcome::Nothing | Outcome::Count(_) | Outcome::Score(_) | Outcome::Written { .. } => 0,
+        Outcome::Done | Outcome::Nothing | Outcome::Count(_) | Outcome::Score(_) => 0,
+        Outcome::Written { .. } | Outcome::Settled(_) => 0,
         Outcome::Bytes(bytes) => bytes.len() as u64,
         Outcome::Members(members) => members.iter().map(|member| EACH + member.len() as u64).sum(),
         Outcome::Scored(members) => members.iter().map(|(member, _)| EACH + member.len() as u64).sum(),

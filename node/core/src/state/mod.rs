@@ -11,11 +11,13 @@ mod exec;
 mod hashes;
 mod held;
 mod index;
+mod journal;
 mod life;
 mod meta;
 pub mod moves;
 mod number;
 mod read;
+mod returns;
 mod rights;
 mod sessions;
 mod sets;
@@ -32,8 +34,10 @@ mod warmth;
 
 pub use answers::{ANSWER_LEAP_MS_MAX, ANSWER_MS_MAX, Answers, Origin, Remembered};
 pub use index::Usage;
+pub use journal::{CONFLICT_MS, Conflict, JOURNAL, Side};
 pub use meta::Meta;
 pub use moves::{Arrival, Departure, Moves};
+pub use returns::{ORPHANS_BYTES_PER_APPLY_MAX, ORPHANS_PER_APPLY_MAX};
 pub use rights::{Believed, Right};
 pub use sorted::{decode_score, encode_score, ordered, rank_range};
 pub use unsaved::{Change, Changes};
@@ -219,7 +223,7 @@ impl State {
 
     /// Namespaces that have living sessions.
     pub fn namespaces(&self) -> impl Iterator<Item = (NamespaceId, Usage)> {
-        self.index.usages()
+        self.index.usages().filter(|(namespace, _)| *namespace != JOURNAL)
     }
 
     /// Living records of homes that this shard acts for and whose logged deadline is at or before `now`, at most `max`. The leader knows

@@ -1,6 +1,6 @@
 //! Following the shards of other regions, and knowing which sessions they order.
 
-use super::{Believed, Event, State, rights::Teller, turn::Turn};
+use super::{Believed, Conflict, Event, State, journal::Side, rights::Teller, turn::Turn};
 use crate::{
     command::{Op, Outcome, Refusal},
     feed::FeedBounds,
@@ -31,6 +31,7 @@ impl State {
                 | Op::Assume { .. }
                 | Op::CaughtUp { .. }
                 | Op::Adopt { .. }
+                | Op::Settle { .. }
         );
         if everywhere || self.is_alone() {
             return None;
@@ -150,6 +151,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn take_in_one(&mut self, key: &Key, record: Record) -> bool {
+        self.note_loser(key, &record);
         let taken = self.taken_in(key, &record);
         let changes = taken.is_some();
         if let Some((record, event)) = taken {
@@ -158,13 +160,29 @@ impl Turn<'_> {
         changes
     }
 
+    /// Where two regions created one id at once, the one that orders the later session notes the earlier one.
+    fn note_loser(&mut self, key: &Key, record: &Record) {
+        let Some(winner) = self.state.records.get(key) else { return };
+        // What one region ordered came one after the other.
+        let lost = record.incarnation < winner.incarnation && record.home != winner.home;
+        if lost && record.is_live(self.stamp) && self.state.orders(winner) {
+            // The winner's fields are where they are.
+            let theirs = Side { fields: None, ..Side::of(winner) };
+            let (home, mine) = (winner.home, Side::of(record));
+            let conflict =
+                Conflict { key: key.clone(), home: record.home, epoch: 0, at: self.stamp, mine, theirs: Some(theirs) };
+            self.journal(home, &conflict);
+        }
+    }
+
     /// What a record of another region makes of that which is here, and how those who watch are told; `None` if it stays.
     fn taken_in(&self, key: &Key, record: &Record) -> Option<(Record, Event)> {
+        let known = self.state.records.get(key);
         // Its tombstone may have been collected since: nothing lives past its absolute deadline.
         if record.life == Life::Live && record.absolute_deadline <= self.stamp {
             return None;
         }
-        let Some(known) = self.state.records.get(key) else { return Some((record.clone(), told_as(record))) };
+        let Some(known) = known else { return Some((record.clone(), told_as(record))) };
         if self.has_stayed(known, record) {
             return None;
         }
@@ -262,7 +280,7 @@ fn is_touch(known: &Record, record: &Record) -> bool {
 }
 
 /// How those who watch here are told of a change that was made elsewhere.
-fn told_as(record: &Record) -> Event {
+pub(super) fn told_as(record: &Record) -> Event {
     match (record.life, record.kind) {
         (Life::Dead { expired: true, .. }, _) => Event::Expired,
         (Life::Dead { expired: false, .. }, _) => Event::Del,

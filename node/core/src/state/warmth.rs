@@ -157,6 +157,10 @@ impl State {
         if let Op::Exec { steps, .. } = op {
             steps.iter().for_each(|(key, op)| self.collect_cold(key, op, found));
         }
+        if let Op::Settle { orphans, .. } = op {
+            let cold = orphans.iter().filter_map(|orphan| self.cold(&orphan.key));
+            found.extend(cold.map(|cold| (cold.key.clone(), cold)));
+        }
         if let Some(cold) = needs_fields(op).then(|| self.cold(key)).flatten() {
             found.insert(cold.key.clone(), cold);
         }
@@ -185,7 +189,9 @@ fn needs_fields(op: &Op) -> bool {
         | Op::Promise { .. }
         | Op::Assume { .. }
         | Op::CaughtUp { .. }
-        | Op::Adopt { .. } => false,
+        | Op::Adopt { .. }
+        // Of the sessions that it names: see above.
+        | Op::Settle { .. } => false,
         Op::Set { get, .. } => *get,
         Op::Move { step } => matches!(step, MoveStep::Depart { .. }),
         Op::Read { projection } => *projection != Projection::Summary,

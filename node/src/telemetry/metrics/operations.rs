@@ -4,9 +4,9 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use sojourn_core::{Key, Op, Outcome, Query};
 
 /// Kinds of operations: the numbers of labels must stay small, so commands that do alike share one.
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 19] = [
     "get", "list", "count", "create", "put", "patch", "touch", "rename", "destroy", "set", "string", "hash", "members",
-    "deadline", "exec", "revoke", "clear", "absorb",
+    "deadline", "exec", "revoke", "clear", "absorb", "rights",
 ];
 
 /// What became of an operation.
@@ -99,7 +99,7 @@ pub fn kind_of_op(op: &Op) -> Kind {
         Op::Revoke { .. } => "revoke",
         Op::Clear { .. } => "clear",
         Op::Absorb { .. } => "absorb",
-        Op::Promise { .. } | Op::Assume { .. } | Op::CaughtUp { .. } | Op::Adopt { .. } => "rights",
+        Op::Promise { .. } | Op::Assume { .. } | Op::CaughtUp { .. } | Op::Adopt { .. } | Op::Settle { .. } => "rights",
     })
 }
 

@@ -5,8 +5,10 @@ use crate::wire::encode;
 use sojourn_core::{
     Body, Fields, Incarnation, Kind, Life, Op, Outcome, Record, Refusal, RegionId, ShardId, State, Used, Version,
     feed::{FeedCursor, FeedId},
+    orphans::{Orphaned, Tally},
     state::{Believed, Meta},
     stream::{Absorbed, Copying, Piece, Progress, Source, Span},
+    tombstones::Return,
 };
 use std::collections::BTreeSet;
 
@@ -42,6 +44,7 @@ fn rights() -> Vec<Op> {
         Op::Assume { home: HOME, epoch: 300 },
         Op::CaughtUp { home: HOME, epoch: 300 },
         Op::Adopt { mode_version: 4 },
+        Op::Settle { home: HOME, epoch: 300, how: Return::Copy, orphans: Vec::new() },
     ]
 }
 
@@ -55,6 +58,9 @@ fn what_shards_log_of_rights_survives() {
     holds(&command(absorb(page)));
     holds(&command(absorb(Piece::Held { home: HOME, epoch: 7, records: records() })));
     holds(&Outcome::Refused(Refusal::Fenced { home: HOME, epoch: 7 }));
+    let orphans = vec![Orphaned { key: key("s"), mine: record(), base: Some(record()) }];
+    holds(&command(Op::Settle { home: HOME, epoch: 7, how: Return::Merge, orphans }));
+    holds(&Outcome::Settled(Tally { already_applied: 1, merged: 2, fast_forwarded: 3, journaled: 300 }));
 }
 
 #[test]
@@ -75,7 +81,8 @@ fn a_snapshot_says_who_acts() {
 #[test]
 fn tags_of_rights_are_pinned() {
     let encoded: Vec<Vec<u8>> = rights().iter().map(encode).collect();
-    let expected: [&[u8]; 4] = [&[39, 3, 172, 2, 2, 3, 9], &[40, 3, 172, 2], &[41, 3, 172, 2], &[42, 4]];
+    let expected: [&[u8]; 5] =
+        [&[39, 3, 172, 2, 2, 3, 9], &[40, 3, 172, 2], &[41, 3, 172, 2], &[42, 4], &[43, 3, 172, 2, 1, 0]];
     assert_eq!(encoded, expected);
     assert_eq!(encode(&Refusal::Fenced { home: HOME, epoch: 7 }), [18, 3, 7]);
 }

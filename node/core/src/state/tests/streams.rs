@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     Record, ShardId,
     feed::{FeedBounds, FeedCursor, FeedId},
-    state::Believed,
+    state::{Believed, Conflict},
     stream::{Absorbed, Piece, Source, Span},
 };
 
@@ -129,6 +129,7 @@ fn of_two_regions_that_create_one_id_both_keep_the_same_one() {
         records: records_of(of, of.region()).into_iter().collect(),
         elsewhere: Vec::new(),
     };
+    let lost_again = page(&na);
     absorb(&mut eu, T + 9, page(&na));
     assert_eq!(value(&eu, T + 9, "s").as_deref(), Some("eu"), "the later one");
     let source = Source { region: RegionId(1), ..SOURCE };
@@ -136,6 +137,16 @@ fn of_two_regions_that_create_one_id_both_keep_the_same_one() {
     run(&mut na, T + 9, "absorb", Op::Absorb { absorbed });
     assert_eq!(value(&na, T + 9, "s").as_deref(), Some("eu"));
     assert_eq!(run(&mut na, T + 10, "s", Op::Destroy), Outcome::Refused(Refusal::Elsewhere { home: RegionId(1) }));
+    // Who orders the one that is left notes the other, once, and tells it.
+    assert_eq!((eu.conflicts(None, 9).len(), na.conflicts(None, 9)), (1, eu.conflicts(None, 9)));
+    let (_, entry) = eu.conflicts(None, 9).remove(0);
+    let crate::Body::Hot(fields) = &eu.record(&entry).expect("listed").body else { panic!("it is cold") };
+    let conflict = Conflict::from_fields(fields).expect("an entry");
+    assert_eq!((conflict.key, conflict.home, conflict.epoch), (key("s"), RegionId(0), 0));
+    let lost = conflict.mine.fields.expect("they are nowhere else");
+    assert_eq!((lost.get(b""), conflict.theirs.and_then(|theirs| theirs.fields)), (Some(&b"na"[..]), None));
+    absorb(&mut eu, T + 11, lost_again);
+    assert_eq!(eu.conflicts(None, 9).len(), 1);
 }
 
 #[test]
