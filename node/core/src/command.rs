@@ -486,6 +486,16 @@ pub enum Op {
         /// The sessions that it changed after the cut.
         orphans: Vec<Orphaned>,
     },
+    /// Notes that every region has the tombstones of a home that were made under an epoch up to a stamp, and that nobody can
+    /// bring an older copy any more: see [`crate::tombstones::Sweep`]. Answers `Done`.
+    Swept {
+        /// Whose sessions.
+        home: RegionId,
+        /// The epoch under which they were destroyed.
+        epoch: u32,
+        /// The stamp, of the shard that destroyed them; the earliest if several did.
+        through: Stamp,
+    },
     /// Notes that the shard writes as this version of the failover mode wants it. Answers `Done`.
     Adopt {
         /// The version.

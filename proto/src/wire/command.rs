@@ -69,6 +69,7 @@ wire_enum!(Op {
     41 => CaughtUp { home, epoch },
     42 => Adopt { mode_version },
     43 => Settle { home, epoch, how, orphans },
+    45 => Swept { home, epoch, through },
 });
 
 wire_struct!(Orphaned { key, mine, base });

@@ -10,4 +10,4 @@ wire_struct!(Departure { to, replace, rules, version, since, view });
 wire_struct!(Arrival { version, arrived });
 wire_struct!(Moves { departures, arrivals, closed });
 wire_struct!(Right { epoch, acts, former, missing_since });
-wire_struct!(Meta { region, rights, adopted, last_stamp, sequences, revocations, answers, moves, followed });
+wire_struct!(Meta { region, rights, adopted, swept, last_stamp, sequences, revocations, answers, moves, followed });

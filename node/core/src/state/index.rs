@@ -4,7 +4,10 @@
 //! again, and a home changes hands without a session being moved from one list to another.
 //! Always equal to what one would compute from the records; the tests do so after every step.
 
-use super::deadlines::{Deadlines, Entry};
+use super::{
+    deadlines::{Deadlines, Entry},
+    tombs::refused_at,
+};
 use crate::{
     ids::{Key, NEVER, NamespaceId, RegionId, Stamp},
     session::{Life, Owner, Record},
@@ -27,8 +30,10 @@ pub struct Usage {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Index {
     living: BTreeMap<NamespaceId, Living>,
-    /// Tombstones by when they may go.
-    pub(super) dead: Deadlines,
+    /// Tombstones by when they may go once they are known everywhere.
+    dead: Deadlines,
+    /// Tombstones by when they may go anyway.
+    refused: Deadlines,
     users: BTreeSet<(NamespaceId, Box<[u8]>, Key)>,
     labels: BTreeSet<(NamespaceId, Box<[u8]>, Box<[u8]>, Key)>,
 }
@@ -55,15 +60,37 @@ impl Living {
 pub(super) enum List {
     /// The living of a home, by deadline.
     Living(RegionId),
-    /// Tombstones, by when they may go.
+    /// Tombstones, by when they may go once they are known everywhere.
     Dead,
+    /// Tombstones, by when they may go anyway.
+    Refused,
 }
 
-/// In which list a record is, and the stamp that it is found under.
-pub(super) fn place(record: &Record) -> (List, Stamp) {
-    match record.life {
-        Life::Live => (List::Living(record.home), record.deadline()),
-        Life::Dead { collect_at, .. } => (List::Dead, collect_at),
+/// Where a record is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// By its home and its deadline.
+    Living(RegionId, Stamp),
+    /// By both of its times.
+    Dead { collect_at: Stamp, refused_at: Stamp },
+}
+
+impl Place {
+    fn of(record: &Record) -> Self {
+        match record.life {
+            Life::Live => Self::Living(record.home, record.deadline()),
+            Life::Dead { collect_at, .. } => Self::Dead { collect_at, refused_at: refused_at(record, collect_at) },
+        }
+    }
+}
+
+/// Whether a record is found in a list under a stamp.
+pub(super) fn is_at(record: &Record, list: List, stamp: Stamp) -> bool {
+    match (Place::of(record), list) {
+        (Place::Living(home, deadline), List::Living(listed)) => (home, deadline) == (listed, stamp),
+        (Place::Dead { collect_at, .. }, List::Dead) => collect_at == stamp,
+        (Place::Dead { refused_at, .. }, List::Refused) => refused_at == stamp,
+        (Place::Living(..), List::Dead | List::Refused) | (Place::Dead { .. }, List::Living(_)) => false,
     }
 }
 
@@ -76,16 +103,19 @@ impl Index {
     /// The index of these records, built faster than one by one.
     pub(super) fn of(records: &BTreeMap<Key, Arc<Record>>) -> Self {
         let mut index = Self::default();
-        let (mut living, mut dead): (BTreeMap<(NamespaceId, RegionId), Vec<Entry>>, Vec<Entry>) = Default::default();
+        let mut living: BTreeMap<(NamespaceId, RegionId), Vec<Entry>> = BTreeMap::new();
+        let (mut dead, mut refused) = (Vec::new(), Vec::new());
         for (key, record) in records {
             index.insert_owner(key, owner(record));
-            let (list, stamp) = place(record);
-            let entry = (stamp, key.position());
-            let List::Living(home) = list else {
-                dead.push(entry);
-                continue;
+            let (home, deadline) = match Place::of(record) {
+                Place::Living(home, deadline) => (home, deadline),
+                Place::Dead { collect_at, refused_at } => {
+                    dead.push((collect_at, key.position()));
+                    refused.push((refused_at, key.position()));
+                    continue;
+                }
             };
-            living.entry((key.namespace(), home)).or_default().push(entry);
+            living.entry((key.namespace(), home)).or_default().push((deadline, key.position()));
             let usage = &mut index.living.entry(key.namespace()).or_default().usage;
             usage.sessions += 1;
             usage.bytes = usage.bytes.saturating_add(record.body_bytes());
@@ -93,7 +123,7 @@ impl Index {
         for ((namespace, home), entries) in living {
             index.living.entry(namespace).or_default().homes.insert(home, Deadlines::of(entries));
         }
-        index.dead = Deadlines::of(dead);
+        (index.dead, index.refused) = (Deadlines::of(dead), Deadlines::of(refused));
         index
     }
 
@@ -109,7 +139,7 @@ impl Index {
 
     /// Moves a record from what it was to what it is.
     pub(super) fn change(&mut self, key: &Key, before: &Record, after: &Record) {
-        if place(before) != place(after) {
+        if Place::of(before) != Place::of(after) {
             self.remove_due(key, before);
             self.insert_due(key, after);
         } else if let (Life::Live, Some(living)) = (after.life, self.living.get_mut(&key.namespace())) {
@@ -123,21 +153,29 @@ impl Index {
     }
 
     fn insert_due(&mut self, key: &Key, record: &Record) {
-        let (list, stamp) = place(record);
-        let entry = (stamp, key.position());
-        let List::Living(home) = list else { return self.dead.insert(entry) };
+        let (home, deadline) = match Place::of(record) {
+            Place::Living(home, deadline) => (home, deadline),
+            Place::Dead { collect_at, refused_at } => {
+                self.dead.insert((collect_at, key.position()));
+                return self.refused.insert((refused_at, key.position()));
+            }
+        };
         let living = self.living.entry(key.namespace()).or_default();
-        living.homes.entry(home).or_default().insert(entry);
+        living.homes.entry(home).or_default().insert((deadline, key.position()));
         living.usage.sessions += 1;
         living.usage.bytes = living.usage.bytes.saturating_add(record.body_bytes());
     }
 
     fn remove_due(&mut self, key: &Key, record: &Record) {
-        let (list, stamp) = place(record);
-        let entry = (stamp, key.position());
-        let List::Living(home) = list else { return self.dead.remove(entry) };
+        let (home, deadline) = match Place::of(record) {
+            Place::Living(home, deadline) => (home, deadline),
+            Place::Dead { collect_at, refused_at } => {
+                self.dead.remove((collect_at, key.position()));
+                return self.refused.remove((refused_at, key.position()));
+            }
+        };
         let Some(living) = self.living.get_mut(&key.namespace()) else { return };
-        living.remove(home, entry);
+        living.remove(home, (deadline, key.position()));
         living.usage.sessions = living.usage.sessions.saturating_sub(1);
         living.usage.bytes = living.usage.bytes.saturating_sub(record.body_bytes());
         if living.usage.sessions == 0 {
@@ -162,6 +200,11 @@ impl Index {
         for (name, value) in &owner.labels {
             self.labels.remove(&(namespace, name.clone(), value.clone(), key.clone()));
         }
+    }
+
+    /// A list of tombstones.
+    pub(super) fn dead(&self, list: List) -> &Deadlines {
+        if list == List::Refused { &self.refused } else { &self.dead }
     }
 
     /// The sessions of a user in the order of keys, from `from` on.

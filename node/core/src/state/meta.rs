@@ -17,6 +17,8 @@ pub struct Meta {
     pub rights: BTreeMap<RegionId, Right>,
     /// The version of the failover mode that it writes by.
     pub adopted: Option<u64>,
+    /// Up to which stamp the tombstones of a home are known everywhere, and under which epoch they were made.
+    pub swept: BTreeMap<RegionId, (u32, Stamp)>,
     /// The last stamp.
     pub last_stamp: Stamp,
     /// The last version sequence of each slot.
@@ -38,6 +40,7 @@ impl State {
             region: self.region,
             rights: self.rights.clone(),
             adopted: self.adopted,
+            swept: self.swept.clone(),
             last_stamp: self.last_stamp,
             sequences: self.sequences.clone(),
             revocations: self.revocations.clone(),
@@ -49,7 +52,8 @@ impl State {
 
     /// The state that [`State::meta`] and [`State::records`] came from.
     pub fn restore(meta: Meta, records: impl IntoIterator<Item = (Key, Record)>) -> Self {
-        let Meta { region, rights, adopted, last_stamp, sequences, revocations, answers, moves, followed } = meta;
+        let Meta { region, rights, adopted, swept, last_stamp, sequences, revocations, answers, moves, followed } =
+            meta;
         let records: BTreeMap<Key, Arc<Record>> =
             records.into_iter().map(|(key, record)| (key, Arc::new(record))).collect();
         let (index, warmth) = (Index::of(&records), Warmth::of(records.values()));
@@ -59,6 +63,7 @@ impl State {
             region,
             rights,
             adopted,
+            swept,
             last_stamp,
             records,
             sequences,

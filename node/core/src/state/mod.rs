@@ -26,6 +26,7 @@ mod streams;
 mod strings;
 #[cfg(test)]
 mod tests;
+mod tombs;
 mod turn;
 mod unsaved;
 mod users;
@@ -40,6 +41,7 @@ pub use moves::{Arrival, Departure, Moves};
 pub use returns::{ORPHANS_BYTES_PER_APPLY_MAX, ORPHANS_PER_APPLY_MAX};
 pub use rights::{Believed, Right};
 pub use sorted::{decode_score, encode_score, ordered, rank_range};
+pub use tombs::COLLECTED_PER_APPLY_MAX;
 pub use unsaved::{Change, Changes};
 pub use users::ENDED_PER_APPLY_MAX;
 pub use warmth::ColdSession;
@@ -108,9 +110,6 @@ pub struct Plants {
     pub rename_keeps_both: bool,
 }
 
-/// How many tombstones one entry collects at most, so that no entry takes long.
-pub const COLLECTED_PER_APPLY_MAX: usize = 16;
-
 /// The most bytes of fields in one session, whatever the namespace allows: the longest string of Redis.
 pub const SESSION_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
@@ -122,6 +121,8 @@ pub struct State {
     rights: BTreeMap<RegionId, Right>,
     /// The version of the failover mode that it writes by.
     adopted: Option<u64>,
+    /// Up to which stamp the tombstones of a home are known everywhere, and under which epoch they were made.
+    swept: BTreeMap<RegionId, (u32, Stamp)>,
     last_stamp: Stamp,
     records: BTreeMap<Key, Arc<Record>>,
     /// The last version sequence given out in each slot.
@@ -243,14 +244,6 @@ impl State {
         homes.flat_map(move |home| self.index.due(home, now).map(move |entry| (home, entry)))
     }
 
-    fn collect_tombstones(&mut self, stamp: Stamp) {
-        self.collected.clear();
-        let due = self.index.dead.until(stamp, None).flat_map(|entry| self.at(entry, List::Dead));
-        let due: Vec<Key> = due.take(COLLECTED_PER_APPLY_MAX).map(|(key, _)| key.clone()).collect();
-        due.iter().for_each(|key| self.forget(key));
-        self.collected = due;
-    }
-
     /// Forgets a record altogether.
     fn forget(&mut self, key: &Key) {
         if let Some(record) = self.records.remove(key) {
@@ -263,7 +256,7 @@ impl State {
     /// The records that an index entry `(stamp, position)` stands for: one, but for ids whose hashes collide.
     fn at(&self, (stamp, position): Entry, list: List) -> impl Iterator<Item = (&Key, &Arc<Record>)> {
         let here = self.records.range(Key::lowest(position)..).take_while(move |(key, _)| key.position() == position);
-        here.filter(move |(_, record)| index::place(record) == (list, stamp))
+        here.filter(move |(_, record)| index::is_at(record, list, stamp))
     }
 
     /// As [`State::at`], for a living record that any region orders.

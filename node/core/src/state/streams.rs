@@ -8,6 +8,7 @@ use crate::{
     merge::merge,
     session::{Body, Fields, Kind, Life, Record},
     stream::{Absorbed, CopyPage, Copying, Piece, Progress, Source, Span},
+    tombstones::is_admissible,
     travel::left_too_late,
 };
 use std::{collections::BTreeSet, ops::Bound, sync::Arc};
@@ -32,6 +33,7 @@ impl State {
                 | Op::CaughtUp { .. }
                 | Op::Adopt { .. }
                 | Op::Settle { .. }
+                | Op::Swept { .. }
         );
         if everywhere || self.is_alone() {
             return None;
@@ -42,7 +44,7 @@ impl State {
     }
 
     /// Whether there is nobody else who could order anything.
-    fn is_alone(&self) -> bool {
+    pub(super) fn is_alone(&self) -> bool {
         self.followed.is_empty() && self.rights.len() == 1 && self.acts_for(self.region).is_some()
     }
 
@@ -178,8 +180,7 @@ impl Turn<'_> {
     /// What a record of another region makes of that which is here, and how those who watch are told; `None` if it stays.
     fn taken_in(&self, key: &Key, record: &Record) -> Option<(Record, Event)> {
         let known = self.state.records.get(key);
-        // Its tombstone may have been collected since: nothing lives past its absolute deadline.
-        if record.life == Life::Live && record.absolute_deadline <= self.stamp {
+        if !is_admissible(record, known.map(|known| &**known), self.stamp) {
             return None;
         }
         let Some(known) = known else { return Some((record.clone(), told_as(record))) };

@@ -6,6 +6,7 @@ mod merging;
 mod moves;
 mod rights;
 mod streams;
+mod tombs;
 mod walks;
 
 use super::{Effect, State};

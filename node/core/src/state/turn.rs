@@ -69,6 +69,7 @@ impl Turn<'_> {
             Op::Assume { home, epoch } => self.assume(home, epoch),
             Op::CaughtUp { home, epoch } => Ok(self.caught_up(home, epoch)),
             Op::Settle { home, epoch, how, orphans } => self.settle_orphans(home, epoch, how, &orphans),
+            Op::Swept { home, epoch, through } => Ok(self.swept(home, epoch, through)),
             Op::Adopt { mode_version } => Ok(self.adopt(mode_version)),
         }
     }
@@ -116,10 +117,14 @@ impl Turn<'_> {
         let Some(old) = self.state.records.get(key).cloned() else { return };
         // A tombstone outlives an incarnation that ran ahead of the clock, so that the next one is still higher.
         let collect_at = self.stamp.max(old.incarnation.stamp).saturating_add(self.rules.tombstone_ms);
+        // Others may move the deadline of a foreign id on for as long before they hear of its end.
+        let moved_ms = if self.rules.absolute_moves { self.rules.absolute_ms } else { 0 };
+        let absolute_deadline = old.absolute_deadline.max(self.stamp.saturating_add(moved_ms));
         let ended = Record {
             life: Life::Dead { at: self.stamp, collect_at, expired },
             version: self.next_version(key, old.home, old.version),
             written: self.stamp,
+            absolute_deadline,
             owner: None,
             ..old.with_body(Body::Hot(Fields::new()))
         };

@@ -191,7 +191,8 @@ fn needs_fields(op: &Op) -> bool {
         | Op::CaughtUp { .. }
         | Op::Adopt { .. }
         // Of the sessions that it names: see above.
-        | Op::Settle { .. } => false,
+        | Op::Settle { .. }
+        | Op::Swept { .. } => false,
         Op::Set { get, .. } => *get,
         Op::Move { step } => matches!(step, MoveStep::Depart { .. }),
         Op::Read { projection } => *projection != Projection::Summary,

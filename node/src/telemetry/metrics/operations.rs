@@ -99,7 +99,12 @@ pub fn kind_of_op(op: &Op) -> Kind {
         Op::Revoke { .. } => "revoke",
         Op::Clear { .. } => "clear",
         Op::Absorb { .. } => "absorb",
-        Op::Promise { .. } | Op::Assume { .. } | Op::CaughtUp { .. } | Op::Adopt { .. } | Op::Settle { .. } => "rights",
+        Op::Promise { .. }
+        | Op::Assume { .. }
+        | Op::CaughtUp { .. }
+        | Op::Adopt { .. }
+        | Op::Settle { .. }
+        | Op::Swept { .. } => "rights",
     })
 }
 

@@ -44,6 +44,7 @@ fn rights() -> Vec<Op> {
         Op::Assume { home: HOME, epoch: 300 },
         Op::CaughtUp { home: HOME, epoch: 300 },
         Op::Adopt { mode_version: 4 },
+        Op::Swept { home: HOME, epoch: 300, through: 9 },
         Op::Settle { home: HOME, epoch: 300, how: Return::Copy, orphans: Vec::new() },
     ]
 }
@@ -68,6 +69,7 @@ fn a_snapshot_says_who_acts() {
     let mut meta = State::new(HOME, 7).meta();
     holds(&meta);
     meta.adopted = Some(4);
+    meta.swept.insert(HOME, (7, 9));
     let copying = Some(Copying { begin: FeedCursor::default(), after: Some(key("a")), held: 8 });
     meta.followed.insert(SOURCE, Progress { cursor: None, as_of: 9, held: 7, copying });
     for (former, missing_since) in [(None, Some(5)), (Some(BTreeSet::from([HOME])), None)] {
@@ -81,8 +83,14 @@ fn a_snapshot_says_who_acts() {
 #[test]
 fn tags_of_rights_are_pinned() {
     let encoded: Vec<Vec<u8>> = rights().iter().map(encode).collect();
-    let expected: [&[u8]; 5] =
-        [&[39, 3, 172, 2, 2, 3, 9], &[40, 3, 172, 2], &[41, 3, 172, 2], &[42, 4], &[43, 3, 172, 2, 1, 0]];
+    let expected: [&[u8]; 6] = [
+        &[39, 3, 172, 2, 2, 3, 9],
+        &[40, 3, 172, 2],
+        &[41, 3, 172, 2],
+        &[42, 4],
+        &[45, 3, 172, 2, 9],
+        &[43, 3, 172, 2, 1, 0],
+    ];
     assert_eq!(encoded, expected);
     assert_eq!(encode(&Refusal::Fenced { home: HOME, epoch: 7 }), [18, 3, 7]);
 }
