@@ -486,6 +486,12 @@ pub enum Op {
         /// The sessions that it changed after the cut.
         orphans: Vec<Orphaned>,
     },
+    /// Gives a living session away to another home, which orders it from when it hears of it. Answers `Written`, `Nothing` if
+    /// it is at home there; [`Refusal::Busy`] while answers for its slot may be asked for again, which stay behind.
+    Release {
+        /// The new home.
+        to: RegionId,
+    },
     /// Notes that every region has the tombstones of a home that were made under an epoch up to a stamp, and that nobody can
     /// bring an older copy any more: see [`crate::tombstones::Sweep`]. Answers `Done`.
     Swept {

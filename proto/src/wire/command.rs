@@ -69,6 +69,7 @@ wire_enum!(Op {
     41 => CaughtUp { home, epoch },
     42 => Adopt { mode_version },
     43 => Settle { home, epoch, how, orphans },
+    44 => Release { to },
     45 => Swept { home, epoch, through },
 });
 

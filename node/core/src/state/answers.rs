@@ -64,6 +64,8 @@ pub struct Answers {
 pub(super) struct Memory {
     known: Answers,
     bytes: u64,
+    /// How many there are of each slot.
+    slots: BTreeMap<Slot, u64>,
 }
 
 pub(super) enum Recall {
@@ -74,9 +76,17 @@ pub(super) enum Recall {
 
 impl Memory {
     pub(super) fn of(known: Answers) -> Self {
-        let answers = known.origins.values().flat_map(|origin| origin.answers.values());
-        let bytes = answers.map(bytes_of).sum();
-        Self { known, bytes }
+        let (mut bytes, mut slots) = (0, BTreeMap::new());
+        for answer in known.origins.values().flat_map(|origin| origin.answers.values()) {
+            bytes += bytes_of(answer);
+            *slots.entry(answer.slot).or_default() += 1;
+        }
+        Self { known, bytes, slots }
+    }
+
+    /// Whether an answer for a session of the slot is remembered: it may be asked for again.
+    pub(super) fn may_be_asked(&self, slot: Slot) -> bool {
+        self.slots.contains_key(&slot)
     }
 
     pub(super) fn known(&self) -> &Answers {
@@ -91,7 +101,7 @@ impl Memory {
         if request.settled > origin.settled {
             origin.settled = request.settled;
             while let Some(first) = origin.answers.first_entry().filter(|first| *first.key() < request.settled) {
-                self.bytes = self.bytes.saturating_sub(bytes_of(&first.remove()));
+                leave(&mut self.bytes, &mut self.slots, &first.remove());
             }
         }
         match origin.answers.get(&request.sequence) {
@@ -113,8 +123,9 @@ impl Memory {
         origin.heard_ms = given_ms;
         let answer = Remembered { slot, given_ms, outcome: outcome.clone() };
         self.bytes += bytes_of(&answer);
+        *self.slots.entry(slot).or_default() += 1;
         if let Some(replaced) = origin.answers.insert(request.sequence, answer) {
-            self.bytes = self.bytes.saturating_sub(bytes_of(&replaced));
+            leave(&mut self.bytes, &mut self.slots, &replaced);
         }
     }
 
@@ -126,7 +137,7 @@ impl Memory {
 
     /// Forgets what is too old or too much, a few origins at a time, the same ones on every replica.
     pub(super) fn sweep(&mut self) {
-        let Self { known: Answers { origins, swept, clock_ms }, bytes } = self;
+        let Self { known: Answers { origins, swept, clock_ms }, bytes, slots } = self;
         for _ in 0..ORIGINS_SWEPT_PER_APPLY {
             let Some((&number, origin)) = origins.range_mut(*swept..).next() else {
                 *swept = 0;
@@ -139,12 +150,23 @@ impl Memory {
                 if !old(first.get().given_ms) && *bytes <= ANSWERS_BYTES_MAX {
                     break;
                 }
-                *bytes = bytes.saturating_sub(bytes_of(&first.remove()));
+                leave(bytes, slots, &first.remove());
             }
             if origin.answers.is_empty() && old(origin.heard_ms) {
                 origins.remove(&number);
             }
             *swept = number.saturating_add(1);
+        }
+    }
+}
+
+/// Counts one answer less.
+fn leave(bytes: &mut u64, slots: &mut BTreeMap<Slot, u64>, answer: &Remembered) {
+    *bytes = bytes.saturating_sub(bytes_of(answer));
+    if let Some(left) = slots.get_mut(&answer.slot) {
+        *left -= 1;
+        if *left == 0 {
+            slots.remove(&answer.slot);
         }
     }
 }

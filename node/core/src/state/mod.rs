@@ -27,6 +27,7 @@ mod strings;
 #[cfg(test)]
 mod tests;
 mod tombs;
+mod travels;
 mod turn;
 mod unsaved;
 mod users;

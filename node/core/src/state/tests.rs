@@ -7,6 +7,7 @@ mod moves;
 mod rights;
 mod streams;
 mod tombs;
+mod travels;
 mod walks;
 
 use super::{Effect, State};

@@ -192,6 +192,7 @@ fn needs_fields(op: &Op) -> bool {
         | Op::Adopt { .. }
         // Of the sessions that it names: see above.
         | Op::Settle { .. }
+        | Op::Release { .. }
         | Op::Swept { .. } => false,
         Op::Set { get, .. } => *get,
         Op::Move { step } => matches!(step, MoveStep::Depart { .. }),

@@ -104,6 +104,7 @@ pub fn kind_of_op(op: &Op) -> Kind {
         | Op::CaughtUp { .. }
         | Op::Adopt { .. }
         | Op::Settle { .. }
+        | Op::Release { .. }
         | Op::Swept { .. } => "rights",
     })
 }

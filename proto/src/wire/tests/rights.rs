@@ -44,6 +44,7 @@ fn rights() -> Vec<Op> {
         Op::Assume { home: HOME, epoch: 300 },
         Op::CaughtUp { home: HOME, epoch: 300 },
         Op::Adopt { mode_version: 4 },
+        Op::Release { to: HOME },
         Op::Swept { home: HOME, epoch: 300, through: 9 },
         Op::Settle { home: HOME, epoch: 300, how: Return::Copy, orphans: Vec::new() },
     ]
@@ -83,11 +84,12 @@ fn a_snapshot_says_who_acts() {
 #[test]
 fn tags_of_rights_are_pinned() {
     let encoded: Vec<Vec<u8>> = rights().iter().map(encode).collect();
-    let expected: [&[u8]; 6] = [
+    let expected: [&[u8]; 7] = [
         &[39, 3, 172, 2, 2, 3, 9],
         &[40, 3, 172, 2],
         &[41, 3, 172, 2],
         &[42, 4],
+        &[44, 3],
         &[45, 3, 172, 2, 9],
         &[43, 3, 172, 2, 1, 0],
     ];
