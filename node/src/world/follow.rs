@@ -23,7 +23,7 @@ use futures::{
 };
 use parking_lot::Mutex;
 use sojourn_core::{
-    Key, NodeId, Outcome, ShardId, Slot, SlotTable,
+    Key, NodeId, Outcome, Refusal, ShardId, Slot, SlotTable,
     feed::FeedCursor,
     state::Believed,
     stream::{Absorbed, Copying, Piece, Source, Span},
@@ -51,6 +51,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// Before a source is looked for again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Before a source is followed again that told what must not be taken in until somebody acts for its home.
+const BARRED_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a source may take to begin a stream, or to give a page.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -215,6 +218,8 @@ enum Ended {
     Here(#[from] NotProposed),
     #[error("another node leads this shard")]
     Superseded,
+    #[error("it tells what counts no more: {0}")]
+    Barred(Refusal),
 }
 
 /// What a batch leaves when it is in.
@@ -234,7 +239,8 @@ impl Follower {
             let Err(ended) = self.follow().await;
             let Source { region, shard } = self.source;
             tracing::debug!(region = region.0, shard = shard.0, reason = %ended, "a stream ended");
-            sleep(RETRY_PAUSE).await;
+            let barred = matches!(ended, Ended::Barred(_));
+            sleep(if barred { BARRED_PAUSE } else { RETRY_PAUSE }).await;
         }
     }
 
@@ -305,7 +311,11 @@ impl Follower {
     }
 
     fn absorb(&self, as_of: u64, believed: Believed, piece: Piece) -> BoxFuture<'static, Result<(), Ended>> {
-        let absorbing = self.led.absorb(Absorbed { source: self.source, as_of, believed, piece });
+        let absorbed = Absorbed { source: self.source, as_of, believed, piece };
+        if let Some(refusal) = self.led.sessions().audit(|state| state.bars(&absorbed)) {
+            return Box::pin(std::future::ready(Err(Ended::Barred(refusal))));
+        }
+        let absorbing = self.led.absorb(absorbed);
         Box::pin(async move {
             match absorbing.await? {
                 Outcome::Count(_) => Ok(()),

@@ -2,7 +2,10 @@
 //!
 //! Streams tell only what their source orders. So whoever is named to act next asks those that are further than itself for
 //! what they hold ([`State::held_page`]), and so does everybody else with whoever acts then; each from the stamp on from
-//! which something may be missing. A region that returns finds the sessions that it changed after the cut in the same way.
+//! which something may be missing. A region that returns finds the sessions that it changed after the cut in the same way; and
+//! so does one that was not asked and holds more of a lost region's changes than anybody who answered: what it has beyond the
+//! cut are orphans of that region, sessions among them that came to be at home here, and before they are settled it
+//! acknowledges nothing.
 
 use super::{Believed, State, rights::Teller, streams::covers, turn::Turn};
 use crate::{

@@ -67,6 +67,60 @@ impl State {
         self.followed.get(&source).cloned().unwrap_or_default()
     }
 
+    /// Why a piece would be refused, if it came now: worth asking before it is logged.
+    pub fn bars(&self, absorbed: &Absorbed) -> Option<Refusal> {
+        let Absorbed { source, believed, piece, .. } = absorbed;
+        let teller = Teller { region: source.region, believed };
+        match piece {
+            Piece::Changes { records, .. } | Piece::Page { records, .. } => {
+                self.check(self.last_stamp, records, teller).err()
+            }
+            Piece::Held { home, epoch, .. } => {
+                let promised = self.promised(*home);
+                (*epoch != promised).then_some(Refusal::Fenced { home: *home, epoch: promised })
+            }
+        }
+    }
+
+    /// Whether nothing that these records would change is kept out.
+    fn check(&self, now: Stamp, records: &[(Key, Record)], teller: Teller<'_>) -> Result<(), Refusal> {
+        let barred = |(key, record): &(Key, Record)| {
+            let known = self.records.get(key);
+            let refusal = self.bar(teller, known.map(|known| &**known), record)?;
+            self.taken_in(now, key, record).map(|_| refusal)
+        };
+        records.iter().find_map(barred).map_or(Ok(()), Err)
+    }
+
+    /// What a record of another region makes of that which is here, and how those who watch are told; `None` if it stays.
+    fn taken_in(&self, now: Stamp, key: &Key, record: &Record) -> Option<(Record, Event)> {
+        let known = self.records.get(key);
+        if !is_admissible(record, known.map(|known| &**known), now) {
+            return None;
+        }
+        let Some(known) = known else { return Some((record.clone(), told_as(record))) };
+        if self.has_stayed(known, record) {
+            return None;
+        }
+        if is_touch(known, record) {
+            // Not by merging: which replica has the fields in memory must decide nothing.
+            let written = known.written.max(record.written);
+            let idle_deadline = known.idle_deadline.max(record.idle_deadline);
+            let later = (written, idle_deadline) != (known.written, known.idle_deadline);
+            return later.then(|| (Record { written, idle_deadline, ..(**known).clone() }, Event::Touched));
+        }
+        let merged = merge(known, record).record;
+        let event = told_as(&merged);
+        (merged != **known).then_some((merged, event))
+    }
+
+    /// Whether a session that is told to have left a home has stayed: whoever acts for the home after the one that gave it
+    /// away did not hear of it in time. Whoever took it in gives it up.
+    fn has_stayed(&self, known: &Record, record: &Record) -> bool {
+        let epoch = self.acts_for(known.home);
+        epoch.is_some_and(|epoch| left_too_late(known, record, epoch))
+    }
+
     /// A page of a copy of what this shard orders, in the order of keys, within `bounds`. Fields that are on disk only come
     /// as such.
     pub fn copy_page(&self, span: &Span, bounds: FeedBounds) -> CopyPage {
@@ -124,7 +178,7 @@ impl Turn<'_> {
                     _other if span.after.is_none() => latest(&records),
                     _other => return Ok(Outcome::Nothing),
                 };
-                self.check(&records, teller)?;
+                self.state.check(self.stamp, &records, teller)?;
                 let theirs = Theirs { homes: self.spoken_for(&homes, replaces), replaces };
                 let there = records.iter().map(|(key, _)| key).chain(&elsewhere).cloned().collect();
                 let changed = self.drop_unknown(&theirs, &span, &there) + self.take_copies(&theirs, records);
@@ -138,23 +192,13 @@ impl Turn<'_> {
 
     /// Merges records of another region into those of this one; says how many are other than before.
     fn take_in(&mut self, records: Vec<(Key, Record)>, teller: Teller<'_>) -> Result<i64, Refusal> {
-        self.check(&records, teller)?;
+        self.state.check(self.stamp, &records, teller)?;
         Ok(records.into_iter().map(|(key, record)| i64::from(self.take_in_one(&key, record))).sum())
-    }
-
-    /// Whether nothing that these records would change is kept out.
-    fn check(&self, records: &[(Key, Record)], teller: Teller<'_>) -> Result<(), Refusal> {
-        let barred = |(key, record): &(Key, Record)| {
-            let known = self.state.records.get(key);
-            let refusal = self.state.bar(teller, known.map(|known| &**known), record)?;
-            self.taken_in(key, record).map(|_| refusal)
-        };
-        records.iter().find_map(barred).map_or(Ok(()), Err)
     }
 
     pub(super) fn take_in_one(&mut self, key: &Key, record: Record) -> bool {
         self.note_loser(key, &record);
-        let taken = self.taken_in(key, &record);
+        let taken = self.state.taken_in(self.stamp, key, &record);
         let changes = taken.is_some();
         if let Some((record, event)) = taken {
             self.place(key, record, event);
@@ -175,35 +219,6 @@ impl Turn<'_> {
                 Conflict { key: key.clone(), home: record.home, epoch: 0, at: self.stamp, mine, theirs: Some(theirs) };
             self.journal(home, &conflict);
         }
-    }
-
-    /// What a record of another region makes of that which is here, and how those who watch are told; `None` if it stays.
-    fn taken_in(&self, key: &Key, record: &Record) -> Option<(Record, Event)> {
-        let known = self.state.records.get(key);
-        if !is_admissible(record, known.map(|known| &**known), self.stamp) {
-            return None;
-        }
-        let Some(known) = known else { return Some((record.clone(), told_as(record))) };
-        if self.has_stayed(known, record) {
-            return None;
-        }
-        if is_touch(known, record) {
-            // Not by merging: which replica has the fields in memory must decide nothing.
-            let written = known.written.max(record.written);
-            let idle_deadline = known.idle_deadline.max(record.idle_deadline);
-            let later = (written, idle_deadline) != (known.written, known.idle_deadline);
-            return later.then(|| (Record { written, idle_deadline, ..(**known).clone() }, Event::Touched));
-        }
-        let merged = merge(known, record).record;
-        let event = told_as(&merged);
-        (merged != **known).then_some((merged, event))
-    }
-
-    /// Whether a session that is told to have left a home has stayed: whoever acts for the home after the one that gave it
-    /// away did not hear of it in time. Whoever took it in gives it up.
-    fn has_stayed(&self, known: &Record, record: &Record) -> bool {
-        let epoch = self.state.acts_for(known.home);
-        epoch.is_some_and(|epoch| left_too_late(known, record, epoch))
     }
 
     /// The homes of which a page says what there is: those whose sessions nobody orders under a later epoch than its source.

@@ -5,9 +5,11 @@ use crate::{
     Record, ShardId,
     control::{Cause, ControlCommand, ControlState, Phase, Report, Step, Successors},
     feed::{FeedBounds, FeedCursor, FeedId},
+    orphans::Orphaned,
     session::Version,
     state::{Believed, Right},
     stream::{Absorbed, Piece, Source, Span},
+    tombstones::Return,
 };
 use std::collections::BTreeSet;
 
@@ -23,7 +25,10 @@ fn promise(home: RegionId, epoch: u32) -> Op {
 fn tell(state: &mut State, from: RegionId, believed: Believed, piece: Piece) -> Outcome {
     let source = Source { region: from, shard: ShardId(0) };
     let absorbed = Box::new(Absorbed { source, as_of: T, believed, piece });
-    run(state, T, "absorb", Op::Absorb { absorbed })
+    let bars = state.bars(&absorbed).map(Outcome::Refused);
+    let outcome = run(state, T, "absorb", Op::Absorb { absorbed });
+    assert!(bars.is_none_or(|bars| bars == outcome));
+    outcome
 }
 
 fn cursor(index: u64) -> FeedCursor {
@@ -173,6 +178,48 @@ fn a_session_that_left_after_the_heir_had_answered_has_stayed() {
     assert_eq!(tell(&mut eu, AP, ap.acts(), piece), Outcome::Count(0));
     assert_eq!(eu.record(&key("s")).expect("it lives").home, NA);
     run(&mut na, T + 9, "any", promise(NA, 5));
+}
+
+#[test]
+fn a_session_that_was_taken_in_beyond_the_cut_is_settled_by_the_heir() {
+    for heir_writes in [false, true] {
+        let [mut na, mut eu, mut ap] = [NA, EU, AP].map(|region| State::new(region, 1 + u32::from(region.0)));
+        run(&mut na, T, "s", set("old", Expiry::Default));
+        copy(&na, &mut eu, false);
+        copy(&na, &mut ap, false);
+        let told = does(&mut na, T + 5, "s", Op::Release { to: AP });
+        assert_eq!(tell(&mut ap, NA, na.acts(), changes(0, &told)), Outcome::Count(1));
+        let written = does(&mut ap, T + 6, "s", set("ap", Expiry::Default));
+        assert_eq!(written[0].record.home, AP);
+        // Nobody who answered had heard of it.
+        run(&mut eu, T + 9, "any", promise(NA, 5));
+        run(&mut eu, T + 9, "any", Op::Assume { home: NA, epoch: 5 });
+        if heir_writes {
+            does(&mut eu, T + 10, "s", set("eu", Expiry::Default));
+        }
+        run(&mut ap, T + 9, "any", promise(NA, 5));
+        let held = ap.held_page(NA, T + 5, &Span::all_after(None), ALL).records;
+        let orphan =
+            |(key, record): (Key, std::sync::Arc<Record>)| Orphaned { key, mine: (*record).clone(), base: None };
+        let orphans: Vec<Orphaned> = held.into_iter().map(orphan).collect();
+        assert_eq!(orphans.len(), 1);
+        let settle = Op::Settle { home: NA, epoch: 5, how: Return::Merge, orphans };
+        let mut effects = Vec::new();
+        let command = Command { request: Request::default(), key: key("s"), rules: rules(), touched: None, op: settle };
+        let Outcome::Settled(tally) = eu.apply(T + 11, command, &mut effects) else { panic!("it acts") };
+        assert_eq!((tally.fast_forwarded, tally.journaled), if heir_writes { (0, 1) } else { (1, 0) });
+        copy(&State::new(EU, 2), &mut ap, false);
+        if heir_writes {
+            copy(&eu, &mut ap, false);
+        } else {
+            assert!(effects.iter().all(|effect| effect.told));
+            assert_eq!(tell(&mut ap, EU, eu.acts(), changes(0, &effects)), Outcome::Count(0), "it has it");
+        }
+        let orders = |state: &State| state.orders(state.record(&key("s")).expect("it lives"));
+        assert_eq!((orders(&eu), orders(&ap)), (heir_writes, !heir_writes));
+        let last = if heir_writes { "eu" } else { "ap" };
+        assert_eq!([&eu, &ap].map(|state| value(state, T + 12, "s")), [Some(last.to_owned()), Some(last.to_owned())]);
+    }
 }
 
 /// What happens in a world: a person gives a region up, a handover goes on, a region looks at the agreed state and does as it
