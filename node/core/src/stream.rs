@@ -73,7 +73,7 @@ pub enum Piece {
         /// Whether what is here of homes that this region acts for no more gives way to it: a region that has returned, and
         /// has settled what it wrote while others acted, has their copy in place of its own.
         replaces: bool,
-        /// Every session that the source orders.
+        /// Every session that the source orders, and such as have travelled.
         records: Vec<(Key, Record)>,
         /// Every session that it knows and another region orders.
         elsewhere: Vec<Key>,
@@ -114,7 +114,7 @@ impl Span {
 pub struct CopyPage {
     /// The homes for which it acts, and under which epochs.
     pub homes: Believed,
-    /// Sessions that it orders.
+    /// Sessions that it orders, and such as have travelled.
     pub records: Vec<(Key, Arc<Record>)>,
     /// Sessions that another region orders.
     pub elsewhere: Vec<Key>,

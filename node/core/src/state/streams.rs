@@ -121,7 +121,7 @@ impl State {
         epoch.is_some_and(|epoch| left_too_late(known, record, epoch))
     }
 
-    /// A page of a copy of what this shard orders, in the order of keys, within `bounds`. Fields that are on disk only come
+    /// A page of a copy of what this shard orders or may have given away, in the order of keys, within `bounds`. Fields that are on disk only come
     /// as such.
     pub fn copy_page(&self, span: &Span, bounds: FeedBounds) -> CopyPage {
         let FeedBounds { entries_max, bytes_max } = bounds;
@@ -136,7 +136,8 @@ impl State {
                 break;
             }
             last = Some(key.clone());
-            if self.orders(record) {
+            // Whoever has travelled may not have been heard of where it is at home: the change that said so may be gone.
+            if self.orders(record) || record.version.home_epoch > 0 {
                 bytes += record.body_bytes();
                 page.records.push((key.clone(), record.clone()));
             } else {

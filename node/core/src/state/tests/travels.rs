@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     ShardId,
-    feed::{FeedCursor, FeedId},
+    feed::{FeedBounds, FeedCursor, FeedId},
     stream::{Absorbed, Piece, Source, Span},
 };
 
@@ -108,6 +108,23 @@ proptest! {
             prop_assert_eq!(value(state, T, "s"), Some(last.to_string()));
         }
     }
+}
+
+#[test]
+fn a_session_that_went_before_anybody_followed_comes_with_the_copy() {
+    let (mut from, mut to) = (State::new(RegionId(0), 1), State::new(RegionId(1), 2));
+    run(&mut from, T, "s", set("v", Expiry::Default));
+    run(&mut from, T + 1, "s", Op::Release { to: RegionId(1) });
+    let span = Span::all_after(None);
+    let page = from.copy_page(&span, FeedBounds { entries_max: 9, bytes_max: 1 << 20 });
+    let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect();
+    let (homes, elsewhere) = (page.homes, page.elsewhere);
+    let piece = Piece::Page { begin: cursor(1), span, homes, replaces: false, records, elsewhere };
+    let source = Source { region: RegionId(0), shard: ShardId(0) };
+    let absorbed = Absorbed { source, as_of: T, believed: from.acts(), piece };
+    assert_eq!(run(&mut to, T, "any", Op::Absorb { absorbed: Box::new(absorbed) }), Outcome::Count(1));
+    assert_eq!(run(&mut to, T + 2, "s", set("w", Expiry::Default)), Outcome::Done);
+    assert_eq!(value(&to, T + 2, "s").as_deref(), Some("w"));
 }
 
 #[test]
