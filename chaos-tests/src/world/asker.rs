@@ -2,16 +2,24 @@
 
 use crate::resp::{Reply, decode, encode};
 use anyhow::{Context, bail};
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// How long an answer may take: longer than nodes try.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a node may refuse, and when it is asked again.
+const REFUSED_MAX: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A connection to one node.
 pub(super) struct Asker {
     address: SocketAddr,
     stream: Option<TcpStream>,
@@ -36,6 +44,26 @@ impl Asker {
             self.stream = None;
         }
         answer
+    }
+
+    /// What the node answers once it does not refuse, as it does while a leader is looked for or a way is cut.
+    ///
+    /// # Errors
+    /// It refuses for too long.
+    pub async fn until_answered(&mut self, arguments: &[&[u8]]) -> anyhow::Result<Reply> {
+        let began = Instant::now();
+        loop {
+            let refusal = match self.ask(arguments).await {
+                Ok(Reply::Error(refusal)) => refusal,
+                Ok(reply) => return Ok(reply),
+                Err(error) => error.to_string(),
+            };
+            if began.elapsed() > REFUSED_MAX {
+                let asked = String::from_utf8_lossy(&arguments.join(&b' ')).into_owned();
+                bail!("`{asked}` is refused for {REFUSED_MAX:?}: {refusal}");
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     async fn exchange(&mut self, arguments: &[&[u8]]) -> anyhow::Result<Reply> {

@@ -2,7 +2,10 @@
 //! through another region until every write was acknowledged.
 
 use super::{Plan, Row, asker::Asker, bytes::until_followed, report::at};
-use crate::{process::World, resp::Reply};
+use crate::{
+    process::{Request, World, wait_until},
+    resp::Reply,
+};
 use anyhow::{Context, ensure};
 use futures::future::join_all;
 use std::{
@@ -10,6 +13,15 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::time::sleep;
+
+/// How long a region may write without hearing of the others.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// How long regions may take to agree on that, once they are up.
+const AGREED_MAX: Duration = Duration::from_secs(30);
+
+/// How long one question about it may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sessions of the region, enough for some in each of its shards.
 const SESSIONS: u64 = 32;
@@ -25,13 +37,10 @@ pub(super) fn run(plan: &Plan) -> anyhow::Result<Vec<Row>> {
         let mut world = plan.start()?;
         match lose(plan, &mut world).with_context(|| world.tails())? {
             Ok(took) => seconds.push(took.as_secs_f64()),
-            Err(refusal) => {
-                let why = format!("still refused after {:.0} s: {refusal}", plan.takeover_max.as_secs_f64());
-                return Ok(vec![Row::not_yet("lost", WHAT, "s", why).wanted(20.0)]);
-            }
+            Err(why) => return Ok(vec![Row::not_yet("lost", WHAT, "s", why).wanted(20.0)]),
         }
     }
-    let note = format!("the longest of {}, lease 10 s", plan.losses);
+    let note = format!("the longest of {}, lease {} s", plan.losses, LEASE.as_secs());
     Ok(vec![Row::new("lost", WHAT, at(&mut seconds, 1.0).context("none was lost")?, "s").wanted(20.0).note(note)])
 }
 
@@ -39,11 +48,35 @@ fn id(number: u64) -> String {
     format!("sess:{number}")
 }
 
-/// How long it takes until all sessions are written; or the last refusal.
+/// Has the regions decide by leases which of them is lost; or why they cannot.
+fn decide_by_leases(world: &World) -> Result<(), String> {
+    let http = world.regions()[1].nodes()[0].http;
+    let json = format!(r#"{{"failover":"automatic","lease_ms":{}}}"#, LEASE.as_millis());
+    let request = Request { method: "POST", json: &json, timeout: ASK_TIMEOUT, ..Request::get("/v1/regions/policy") };
+    let mut answer = Ok(());
+    // If they do not in time, the last answer says why.
+    let _in_time = wait_until("the regions to agree on leases", AGREED_MAX, || {
+        answer = match request.send(http) {
+            Ok(response) if response.status == 200 => Ok(()),
+            Ok(response) if response.status == 404 => Err("there is no control group".to_owned()),
+            Ok(response) => Err(response.body),
+            Err(error) => Err(error.to_string()),
+        };
+        answer.as_ref().err().is_none_or(|why| why.contains("no control group"))
+    });
+    answer
+}
+
+/// How long it takes until all sessions are written; or why they are not.
 fn lose(plan: &Plan, world: &mut World) -> anyhow::Result<Result<Duration, String>> {
-    let mut client = world.regions()[0].nodes()[0].connect()?;
+    if let Err(why) = decide_by_leases(world) {
+        return Ok(Err(why));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut writer = Asker::new(world.regions()[0].nodes()[0].resp);
     for number in 0..SESSIONS {
-        client.say(&format!("SET {} before EX 86400", id(number)))?;
+        let id = id(number);
+        runtime.block_on(writer.until_answered(&[b"SET", id.as_bytes(), b"before", b"EX", b"86400"]))?;
     }
     until_followed(world, SESSIONS)?;
     let lost = &mut world.regions_mut()[0];
@@ -52,17 +85,16 @@ fn lose(plan: &Plan, world: &mut World) -> anyhow::Result<Result<Duration, Strin
         lost.kill(position)?;
     }
     let others: Vec<Vec<SocketAddr>> = world.regions()[1..].iter().map(|region| region.resp_addresses()).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let until = killed + plan.takeover_max;
     let through = |number: u64| others[0][number as usize % others[0].len()];
     let written = runtime.block_on(join_all((0..SESSIONS).map(|number| write(through(number), number, until))));
     if let Some(refusal) = written.into_iter().find_map(Result::err) {
-        return Ok(Err(refusal));
+        return Ok(Err(format!("still refused after {:.0} s: {refusal}", plan.takeover_max.as_secs_f64())));
     }
     let took = killed.elapsed();
     // Whoever acts now, it is the same for all regions that are left.
     for (number, region) in (0..SESSIONS).zip(others.iter().cycle()) {
-        let read = runtime.block_on(Asker::new(region[0]).ask(&[b"GET", id(number).as_bytes()]))?;
+        let read = runtime.block_on(Asker::new(region[0]).until_answered(&[b"GET", id(number).as_bytes()]))?;
         ensure!(read == Reply::Bytes(Some(b"after".to_vec())), "{} was written, and reads {read:?}", id(number));
     }
     Ok(Ok(took))
