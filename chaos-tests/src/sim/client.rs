@@ -255,6 +255,7 @@ fn name(error: &Unavailable) -> &'static str {
         Unavailable::NoLeader { .. } => "no leader",
         Unavailable::HomeAway { .. } => "home away",
         Unavailable::NotCopied { .. } => "not copied",
+        Unavailable::NotActing { .. } => "nobody acts",
         Unavailable::DiskFull => "disk full",
         Unavailable::Overloaded { .. } => "overloaded",
         Unavailable::Loading => "loading",

@@ -518,6 +518,18 @@ impl Command {
 }
 
 impl Op {
+    /// Whether it is about the shard rather than about a session: nobody takes its outcome for what a session is.
+    pub fn is_of_shard(&self) -> bool {
+        matches!(
+            self,
+            Self::Absorb { .. }
+                | Self::Promise { .. }
+                | Self::Assume { .. }
+                | Self::CaughtUp { .. }
+                | Self::Adopt { .. }
+        )
+    }
+
     /// Adds the sessions that it names beside the one that it is on.
     pub(crate) fn push_keys<'a>(&'a self, keys: &mut Vec<&'a Key>) {
         match self {

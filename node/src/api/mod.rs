@@ -103,6 +103,7 @@ impl From<Unavailable> for Failure {
             Unavailable::NoLeader { shard, retry_after_ms } => Self::NoLeader { shard, retry_after_ms },
             Unavailable::HomeAway { region, retry_after_ms } => Self::HomeAway { region, retry_after_ms },
             Unavailable::NotCopied { reached, retry_after_ms } => Self::NotCopied { reached, retry_after_ms },
+            Unavailable::NotActing { region, retry_after_ms } => Self::NotActing { region, retry_after_ms },
             Unavailable::DiskFull => Self::DiskFull,
             Unavailable::Overloaded { requests_max } => Self::Overloaded { requests_max },
             Unavailable::Loading => Self::Loading,

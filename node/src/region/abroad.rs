@@ -1,7 +1,8 @@
 //! Sessions that another region orders: where their requests go.
 //!
-//! The shard's leader decides, for all nodes of the region. What its copies cannot vouch for is asked at home. A session that is
-//! not known here is not missing before the other regions were asked: it may be so new that its copy is on its way.
+//! The shard's leader decides, for all nodes of the region. A session's requests go to whichever region acts for its home, to
+//! nobody while that changes hands. What the copies here cannot vouch for is asked there. A session that is not known here is
+//! not missing before the other regions were asked: it may be so new that its copy is on its way.
 
 use super::{
     backend::Unavailable,
@@ -16,12 +17,16 @@ use crate::{
 };
 use futures::future::{BoxFuture, Either, join_all};
 use sojourn_core::{
-    Answer, Command, Condition, Key, Life, Op, Outcome, Projection, Query, Refusal, RegionId, Stamp, Token,
+    Answer, Command, Condition, Key, Life, Op, Outcome, Projection, Query, Refusal, RegionId, Slot, Stamp, Token,
+    control::ControlState,
     mint::Provenance,
     policy::{Policy, Reads},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
 
 /// How often a write follows a session that changes its home meanwhile.
 const HOPS_MAX: u32 = 3;
@@ -59,6 +64,8 @@ pub trait Abroad: Send + Sync + 'static {
 enum Place {
     Here,
     Away(RegionId),
+    /// Nobody, at present: it is of this home.
+    Nobody(RegionId),
     /// This region does not know it; another one may.
     Unknown,
 }
@@ -89,27 +96,71 @@ pub struct Ways {
     pub(super) here: RegionId,
     pub(super) agreed: Arc<RunningGroup<Agreed>>,
     pub(super) abroad: Arc<dyn Abroad>,
+    /// What the world agrees on, as this node knows it.
+    pub(super) world: watch::Receiver<Option<Arc<ControlState>>>,
 }
 
 impl Ways {
     fn place(&self, held: &Shard, key: &Key) -> Place {
         if let Some(record) = held.group.machine().record(key) {
-            return if record.home == self.here { Place::Here } else { Place::Away(record.home) };
+            return self.place_of(held, record.home, key.slot());
         }
         match self.agreed.machine().now().mint_key.provenance(key.namespace(), key.id()) {
-            Provenance::Minted(minted) if minted.region != self.here => Place::Away(minted.region),
-            Provenance::Minted(_) => Place::Here,
+            Provenance::Minted(minted) => self.place_of(held, minted.region, key.slot()),
             Provenance::Foreign | Provenance::Forged => {
                 held.copies().and_then(|copies| copies.found(key)).map_or(Place::Unknown, Place::Away)
             }
         }
     }
 
+    /// Where the sessions of a home are ordered that are in this slot.
+    fn place_of(&self, held: &Shard, home: RegionId, slot: Slot) -> Place {
+        match self.acting(home, slot) {
+            Some(region) if region != self.here => Place::Away(region),
+            // It may not have logged yet that it acts, or have logged that it does not any more.
+            Some(_) if held.group.machine().acts_for(home) => Place::Here,
+            Some(_) | None => Place::Nobody(home),
+        }
+    }
+
+    /// The region that acts for a home, as far as this node knows; by itself a home acts for itself.
+    fn acting(&self, home: RegionId, slot: Slot) -> Option<RegionId> {
+        match self.world.borrow().as_ref().filter(|world| world.regions.contains_key(&home)) {
+            Some(world) => world.acting(home, slot).map(|acting| acting.region),
+            None => Some(home),
+        }
+    }
+
+    /// Where a session of a home is written.
+    fn target(&self, held: &Shard, home: RegionId, slot: Slot) -> Result<RegionId, NotProposed> {
+        match self.place_of(held, home, slot) {
+            Place::Here | Place::Unknown => Ok(self.here),
+            Place::Away(region) => Ok(region),
+            Place::Nobody(home) => Err(NotProposed::NotActing(home)),
+        }
+    }
+
+    /// The other regions that act for anybody: no session is ordered by those that do not.
+    fn acting_regions(&self) -> Vec<RegionId> {
+        let mut regions = self.abroad.regions();
+        if let Some(world) = self.world.borrow().as_ref() {
+            let acts = |region: &RegionId| world.regions.values().any(|home| home.holders().contains(region));
+            regions.retain(|region| !world.regions.contains_key(region) || acts(region));
+        }
+        regions
+    }
+
+    /// A home for which nobody acts in this slot: a session that nobody knows may be one of its.
+    fn orphaned(&self, slot: Slot) -> Option<RegionId> {
+        let world = self.world.borrow();
+        world.as_ref()?.regions.values().find(|home| home.acting(slot).is_none()).map(|home| home.id)
+    }
+
     /// Writes commands, in order, where the writes of their sessions are ordered.
     async fn write(&self, held: &Shard, commands: Vec<Command>) -> Result<Vec<Outcome>, NotProposed> {
         let mut homes = Vec::with_capacity(commands.len());
         for command in &commands {
-            homes.push(self.home_of(held, command).await?);
+            homes.push(self.target_of(held, command).await?);
         }
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut left = commands.into_iter();
@@ -117,7 +168,9 @@ impl Ways {
             let run_commands: Vec<Command> = left.by_ref().take(run.len()).collect();
             for (written, command) in self.write_at(held, run[0], &run_commands).await?.into_iter().zip(run_commands) {
                 outcomes.push(match written {
-                    Outcome::Refused(Refusal::Elsewhere { home }) => self.write_after(held, home, command).await?,
+                    Outcome::Refused(Refusal::Elsewhere { home } | Refusal::Fenced { home, .. }) => {
+                        self.write_after(held, home, command).await?
+                    }
                     outcome => outcome,
                 });
             }
@@ -126,7 +179,7 @@ impl Ways {
     }
 
     /// The region that orders the sessions of a command.
-    async fn home_of(&self, held: &Shard, command: &Command) -> Result<RegionId, NotProposed> {
+    async fn target_of(&self, held: &Shard, command: &Command) -> Result<RegionId, NotProposed> {
         if matches!(command.op, Op::Revoke { .. } | Op::Clear { .. }) {
             return Ok(self.here);
         }
@@ -136,6 +189,7 @@ impl Ways {
             match self.place(held, key) {
                 Place::Here => {}
                 Place::Away(home) => return Ok(home),
+                Place::Nobody(home) => return Err(NotProposed::NotActing(home)),
                 Place::Unknown if begins_anew(&command.op) => {
                     if let Some(home) = self.find_soon(held, key).await {
                         return Ok(home);
@@ -148,14 +202,17 @@ impl Ways {
                 }
             }
         }
-        Ok(self.here)
+        self.target(held, self.here, command.key.slot())
     }
 
     /// Follows a session that has changed its home meanwhile.
     async fn write_after(&self, held: &Shard, mut home: RegionId, command: Command) -> Result<Outcome, NotProposed> {
         for _hop in 0..HOPS_MAX {
-            match self.write_at(held, home, std::slice::from_ref(&command)).await?.pop() {
-                Some(Outcome::Refused(Refusal::Elsewhere { home: other })) => home = other,
+            let target = self.target(held, home, command.key.slot())?;
+            match self.write_at(held, target, std::slice::from_ref(&command)).await?.pop() {
+                Some(Outcome::Refused(Refusal::Elsewhere { home: other } | Refusal::Fenced { home: other, .. })) => {
+                    home = other
+                }
                 Some(outcome) => return Ok(outcome),
                 None => return Err(NotProposed::Stopped),
             }
@@ -183,7 +240,7 @@ impl Ways {
         let is_heard = |region| {
             copies.as_ref().is_some_and(|copies| copies.answers_for(region, key) || copies.has_lost(region, key.slot()))
         };
-        if self.abroad.regions().into_iter().all(is_heard) {
+        if self.acting_regions().into_iter().all(is_heard) {
             return None;
         }
         let found = timeout(FIND_TIMEOUT, self.find(held, key, &Projection::Summary)).await;
@@ -193,14 +250,14 @@ impl Ways {
     /// Looks for a session in all other regions.
     ///
     /// # Errors
-    /// One that may have it does not answer.
+    /// One that may have it does not answer, or it may be of a home for which nobody acts.
     async fn find(
         &self,
         held: &Shard,
         key: &Key,
         projection: &Projection,
     ) -> Result<Option<(RegionId, Answer)>, NotProposed> {
-        let regions = self.abroad.regions();
+        let regions = self.acting_regions();
         let asked = regions.iter().map(|region| self.abroad.read(*region, key.clone(), projection.clone()));
         let (mut silent, copies) = (None, held.copies());
         for (region, answer) in regions.iter().zip(join_all(asked).await) {
@@ -214,7 +271,10 @@ impl Ways {
                 Err(error) => silent = Some(not_proposed(*region, &error)),
             }
         }
-        silent.map_or(Ok(None), Err)
+        match silent.or_else(|| self.orphaned(key.slot()).map(NotProposed::NotActing)) {
+            Some(silent) => Err(silent),
+            None => Ok(None),
+        }
     }
 
     /// Where the answer to a read is: in another region only where no copy here vouches for itself.
@@ -226,6 +286,7 @@ impl Ways {
         };
         let answer = match self.place(held, key) {
             Place::Here => return Ok(Found::Here { age: Duration::ZERO }),
+            Place::Nobody(home) => return Err(NotProposed::NotActing(home)),
             Place::Away(home) => {
                 if let Some(age) = self.age_of_copy(held, now, home, (key, token)).await {
                     return Ok(Found::Here { age });
@@ -345,6 +406,7 @@ fn not_proposed(home: RegionId, error: &Unavailable) -> NotProposed {
         Unavailable::DiskFull => NotProposed::NoRoom,
         Unavailable::Overloaded { .. } => NotProposed::Overloaded,
         Unavailable::NotCopied { reached, .. } => NotProposed::NotCopied { reached: *reached },
+        Unavailable::NotActing { region, .. } => NotProposed::NotActing(RegionId(*region)),
         Unavailable::NoLeader { .. }
         | Unavailable::HomeAway { .. }
         | Unavailable::Loading

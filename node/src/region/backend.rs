@@ -39,6 +39,14 @@ pub enum Unavailable {
         /// When trying again makes sense.
         retry_after_ms: u64,
     },
+    /// It is not certain who orders the sessions of the region, or nobody does while that changes hands.
+    #[error("nobody may write the sessions of region {region} now; try again in {retry_after_ms} ms")]
+    NotActing {
+        /// The region's number.
+        region: u16,
+        /// When trying again makes sense.
+        retry_after_ms: u64,
+    },
     /// No room on disk for writes; nothing was written. Reads go on.
     #[error("no room on the disk of a quorum of the nodes: writes are refused until there is some")]
     DiskFull,

@@ -2,7 +2,7 @@
 
 use crate::shard::NotProposed;
 use bytes::{Buf, Bytes};
-use sojourn_core::ShardId;
+use sojourn_core::{RegionId, ShardId};
 use sojourn_proto::wire::{Wire, WireError, decode_all, encode};
 
 /// A bundle of writes for a shard that the other node leads.
@@ -25,6 +25,10 @@ pub const WRITE_AT_HOME: u8 = 18;
 pub const COUNSEL: u8 = 19;
 /// Who leads a shard, for a node that holds it.
 pub const LEADER: u8 = 17;
+/// How a shard stands to other regions, for its leader.
+pub const STANDING: u8 = 21;
+/// A page of what a shard holds of a home, from its leader.
+pub const HELD: u8 = 22;
 
 /// The first bytes of a forwarded call.
 pub fn shard_head(shard: ShardId) -> [u8; 4] {
@@ -60,6 +64,7 @@ const OVERLOADED: u8 = 3;
 const STOPPED: u8 = 4;
 const HOME_AWAY: u8 = 5;
 const NOT_COPIED: u8 = 6;
+const NOT_ACTING: u8 = 7;
 
 /// The bytes of an answer: a status and, after [`DONE`], the value.
 pub fn encode_answer<T: Wire>(answer: &Result<T, NotProposed>) -> Vec<u8> {
@@ -73,11 +78,8 @@ pub fn encode_answer<T: Wire>(answer: &Result<T, NotProposed>) -> Vec<u8> {
         Err(NotProposed::NoRoom) => NO_ROOM,
         Err(NotProposed::Overloaded) => OVERLOADED,
         Err(NotProposed::Stopped) => STOPPED,
-        Err(NotProposed::HomeAway(region)) => {
-            let mut out = vec![HOME_AWAY];
-            region.put(&mut out);
-            return out;
-        }
+        Err(NotProposed::HomeAway(region)) => return encode_region(HOME_AWAY, region),
+        Err(NotProposed::NotActing(region)) => return encode_region(NOT_ACTING, region),
         Err(NotProposed::NotCopied { reached }) => {
             let mut out = vec![NOT_COPIED];
             reached.put(&mut out);
@@ -85,6 +87,12 @@ pub fn encode_answer<T: Wire>(answer: &Result<T, NotProposed>) -> Vec<u8> {
         }
     };
     vec![status]
+}
+
+fn encode_region(status: u8, region: &RegionId) -> Vec<u8> {
+    let mut out = vec![status];
+    region.put(&mut out);
+    out
 }
 
 /// Reads back what [`encode_answer`] wrote.
@@ -101,6 +109,7 @@ pub fn decode_answer<T: Wire>(bytes: &[u8]) -> Result<Result<T, NotProposed>, Wi
         STOPPED => Ok(Err(NotProposed::Stopped)),
         HOME_AWAY => decode_all(rest).map(|region| Err(NotProposed::HomeAway(region))),
         NOT_COPIED => decode_all(rest).map(|reached| Err(NotProposed::NotCopied { reached })),
+        NOT_ACTING => decode_all(rest).map(|region| Err(NotProposed::NotActing(region))),
         tag => Err(WireError::UnknownTag { of: "an answer", tag: u64::from(tag) }),
     }
 }

@@ -55,6 +55,18 @@ impl Service for Door {
                 Ok(GroupName::System) => reply.send(&[&calls::encode_answer(&Ok(false))]),
                 Err(error) => reply.refuse(&error.to_string()),
             },
+            calls::STANDING => match decode_all(&body) {
+                Ok(shard) => drop(spawn(async move {
+                    reply.send(&[&calls::encode_answer(&inner.standing_here(shard).await)]);
+                })),
+                Err(error) => reply.refuse(&error.to_string()),
+            },
+            calls::HELD => match decode_all(&body) {
+                Ok((shard, wanted)) => drop(spawn(async move {
+                    reply.send(&[&calls::encode_answer(&inner.held_here(shard, &wanted).await)]);
+                })),
+                Err(error) => reply.refuse(&error.to_string()),
+            },
             calls::LEADER => match decode_all(&body) {
                 Ok(shard) => {
                     reply.send(&[&encode(&inner.own_lead(shard).map(|lead| (lead.term, lead.node)))]);

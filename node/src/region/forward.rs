@@ -118,8 +118,20 @@ impl Inner {
         let now = shard.proposer.lead()?;
         let mut answers = Vec::with_capacity(queries.len());
         for query in queries {
+            let sessions = shard.group.machine();
+            let claim = match query {
+                Query::Get { key, .. } | Query::GetAtHome { key, .. } | Query::GetSince { key, .. } => {
+                    Some(sessions.claim(std::slice::from_ref(key)))
+                }
+                // Counts and listings are of what this region holds, whoever orders it.
+                _of_many => None,
+            };
             answers.push(match self.read_away(&shard, now, query).await? {
-                Found::Here { age } => aged(self.read_settled(&shard, now, query).await?, age),
+                Found::Here { age } => {
+                    let answer = aged(self.read_settled(&shard, now, query).await?, age);
+                    claim.map_or(Ok(()), |claim| sessions.uphold(&self.leases, &claim))?;
+                    answer
+                }
                 Found::Elsewhere(answer) => answer,
             });
         }
@@ -220,6 +232,9 @@ impl Inner {
                 }
                 Err(NotProposed::NotCopied { reached }) => {
                     return Err(Unavailable::NotCopied { reached, retry_after_ms: RETRY_AFTER_MS });
+                }
+                Err(NotProposed::NotActing(region)) => {
+                    return Err(Unavailable::NotActing { region: region.0, retry_after_ms: RETRY_AFTER_MS });
                 }
                 Err(NotProposed::Overloaded) => {}
                 Err(NotProposed::NotLeader | NotProposed::Stopped) => doubt = true,

@@ -80,7 +80,8 @@ impl Inner {
         let group = RunningGroup::start(self.parts(group), sessions, &self.door.inbox).await?;
         let reads = Reads::start(group.clone(), env.plants.read_without_read_index);
         let (clock, bounds) = (self.clock.clone(), options.proposer.clone());
-        let proposer = Proposer::start(env.clone(), clock, log.clone(), group.clone(), reads.clone(), bounds);
+        let leases = self.leases.clone();
+        let proposer = Proposer::start(env.clone(), clock, log.clone(), group.clone(), reads.clone(), leases, bounds);
         Ok(self.shards.insert(shard, Shard { group, proposer, reads, copies: Mutex::default(), acks: Arc::default() }))
     }
 

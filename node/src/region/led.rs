@@ -9,12 +9,14 @@ use super::{
 };
 use crate::{
     env::Env,
-    shard::{Bundle, NotProposed, Sessions},
+    shard::{Bundle, Leases, NotProposed, Sessions},
 };
 use sojourn_core::{
-    Command, Key, NamespaceId, NodeId, Op, Outcome, RegionId, Request, ShardId, policy::Policy, stream::Absorbed,
+    Command, Key, NamespaceId, NodeId, Op, Outcome, RegionId, Request, ShardId, control::ControlState, policy::Policy,
+    stream::Absorbed,
 };
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// A shard that this node leads.
 #[derive(Clone)]
@@ -68,11 +70,16 @@ impl Led {
 }
 
 impl RegionNode {
-    /// Reaches the other regions through `abroad` from now on.
-    pub fn open(&self, abroad: Arc<dyn Abroad>) {
+    /// Reaches the other regions through `abroad` from now on, those that act as `world` says.
+    pub fn open(&self, abroad: Arc<dyn Abroad>, world: watch::Receiver<Option<Arc<ControlState>>>) {
         let Inner { options, system, ways, .. } = &*self.inner;
         // Opened once.
-        let _open = ways.set(Arc::new(Ways { here: options.region, agreed: system.clone(), abroad }));
+        let _open = ways.set(Arc::new(Ways { here: options.region, agreed: system.clone(), abroad, world }));
+    }
+
+    /// The leases that this node answers by.
+    pub fn leases(&self) -> &Arc<Leases> {
+        &self.inner.leases
     }
 
     /// The region's number and name, and this node's number in it.

@@ -14,6 +14,7 @@ mod expiry;
 mod forward;
 mod founding;
 mod heard;
+pub mod held;
 mod holding;
 pub mod identity;
 mod leaders;
@@ -30,6 +31,7 @@ mod requests;
 mod serve;
 mod shards;
 mod space;
+pub mod standing;
 pub mod status;
 pub mod sweep;
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::{
     log::{GroupId, Log},
     peers::Rpc,
     raft::{GroupOptions, GroupParts, Machine, RunningGroup, spawn},
-    shard::{Intervals, ProposerOptions, Sessions},
+    shard::{Intervals, Leases, ProposerOptions, Sessions},
 };
 use parking_lot::Mutex;
 use sojourn_core::{
@@ -143,6 +143,8 @@ pub(super) struct Inner {
     pub ways: OnceLock<Arc<Ways>>,
     /// This node's part in what the world agrees on, where there are other regions.
     pub counsel: OnceLock<Weak<dyn Counsel>>,
+    /// What this node may answer for.
+    pub leases: Arc<Leases>,
     stopping: AtomicBool,
     ended: watch::Sender<Option<Ended>>,
 }
@@ -172,6 +174,7 @@ impl RegionNode {
             topology: Mutex::default(),
             ways: OnceLock::new(),
             counsel: OnceLock::new(),
+            leases: Arc::new(Leases::new(env.clock.clone())),
             stopping: AtomicBool::new(false),
             ended: watch::Sender::new(None),
             door,

@@ -93,7 +93,7 @@ impl RegionNode {
     }
 
     /// A key in each shard: any will do to say which shard is meant.
-    fn shard_keys(&self, namespace: NamespaceId) -> BTreeMap<ShardId, Key> {
+    pub fn shard_keys(&self, namespace: NamespaceId) -> BTreeMap<ShardId, Key> {
         let ranges = self.region().slots.ranges().into_iter();
         let in_range = |(first, _, shard): (u16, u16, ShardId)| {
             Some((shard, Key::new(namespace, &id_in(Slot::new(first)?)).ok()?))

@@ -18,6 +18,8 @@ pub struct Bundle {
     keys: Arc<[Key]>,
     /// The commands, if all may be nothing but touches.
     touches: Option<Arc<[Command]>>,
+    /// Whether somebody is told what became of it, who would take that for the state of a session.
+    is_told: bool,
 }
 
 impl Bundle {
@@ -33,7 +35,8 @@ impl Bundle {
         commands.iter().for_each(|command| command.push_keys(&mut keys));
         let keys = keys.into_iter().cloned().collect();
         let touches = commands.iter().all(|command| touch::may_touch(&command.op)).then(|| commands.into());
-        Self { count: u32::try_from(commands.len()).unwrap_or(u32::MAX), bytes, keys, touches }
+        let is_told = !commands.iter().all(|command| command.op.is_of_shard());
+        Self { count: u32::try_from(commands.len()).unwrap_or(u32::MAX), bytes, keys, touches, is_told }
     }
 
     /// The same commands, with what the leader knows of these sessions in front of them too.
@@ -71,6 +74,11 @@ impl Bundle {
     /// The sessions that they name.
     pub fn keys(&self) -> &[Key] {
         &self.keys
+    }
+
+    /// Whether its outcomes may be told only by who acts for the sessions: not so of what a shard does for itself.
+    pub fn needs_lease(&self) -> bool {
+        self.is_told
     }
 
     /// The commands, if all of them may be nothing but touches.

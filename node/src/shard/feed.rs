@@ -7,10 +7,10 @@
 
 use super::{Sessions, cold::lost};
 use sojourn_core::{
-    Body, Effect, Key, Record,
+    Body, Effect, Key, Record, RegionId, Stamp,
     feed::{FeedBounds, FeedCursor, FeedId, Followed},
     state::ColdSession,
-    stream::{CopyPage, Span},
+    stream::{CopyPage, HeldPage, Span},
 };
 use std::{io, sync::Arc};
 
@@ -89,6 +89,26 @@ impl Sessions {
             records.extend(record.map(|record| (key, record)));
         }
         Ok(CopyPage { records, ..page })
+    }
+
+    /// What there is of a home, with all fields: see [`State::held_page`](sojourn_core::State::held_page).
+    ///
+    /// # Errors
+    /// The engine does not give back what it has.
+    pub async fn held_page(
+        &self,
+        home: RegionId,
+        since: Stamp,
+        span: &Span,
+        bounds: FeedBounds,
+    ) -> io::Result<HeldPage> {
+        let page = self.state.read().held_page(home, since, span, bounds);
+        let mut records = Vec::with_capacity(page.records.len());
+        for (key, record) in page.records {
+            let record = if record.is_cold() { self.whole(&key).await? } else { Some(record) };
+            records.extend(record.map(|record| (key, record)));
+        }
+        Ok(HeldPage { records, ..page })
     }
 
     /// See [`State::copy_reach`](sojourn_core::State::copy_reach).

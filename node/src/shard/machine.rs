@@ -3,6 +3,7 @@
 use super::{
     batch,
     cold::Shelf,
+    leases::is_leased,
     planted::Planted,
     rows::{LoadingSessions, UnsavedSessions},
     touches::{Intervals, Touches},
@@ -24,7 +25,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use tokio::sync::{Notify, broadcast, futures::Notified};
@@ -43,6 +44,8 @@ pub struct Sessions {
     /// Woken whenever the feed grows.
     fed: Notify,
     pub(super) touches: Touches,
+    /// Whether it has logged that it answers under leases only: asked for every request.
+    pub(super) leased: AtomicBool,
     notices: broadcast::Sender<Arc<Notice>>,
     pub(super) planted: Option<Planted>,
 }
@@ -63,6 +66,7 @@ impl Sessions {
             state: RwLock::new(State::new(region, epoch)),
             shelf: Shelf::new(part),
             touches: Touches::new(intervals),
+            leased: AtomicBool::new(false),
             applied: AtomicU64::new(0),
             feed: Mutex::new(Feed::new(FeedId::UNNAMED, FEED_BYTES_MAX)),
             fed: Notify::new(),
@@ -90,6 +94,11 @@ impl Sessions {
     /// How far this shard has followed a source.
     pub fn progress(&self, source: Source) -> Progress {
         self.state.read().progress(source)
+    }
+
+    /// Whether this shard acts for a home, by what it has applied.
+    pub fn acts_for(&self, home: RegionId) -> bool {
+        self.state.read().acts_for(home).is_some()
     }
 
     /// Sessions that left for another shard before `left_before` and are not settled yet, at most `max`.
@@ -155,6 +164,7 @@ impl Machine for Sessions {
             }
             let outcomes = commands.into_iter().map(|command| state.apply(stamp, command, &mut effects)).collect();
             state.release();
+            self.leased.store(is_leased(&state), Ordering::SeqCst);
             self.shelf.make_room(&mut state);
             outcomes
         };
@@ -204,6 +214,7 @@ impl Machine for Sessions {
         let mut state = self.state.write();
         loaded.plants = state.plants;
         *state = loaded;
+        self.leased.store(is_leased(&state), Ordering::SeqCst);
         self.feed.lock().skip(index);
         self.shelf.make_room(&mut state);
         // Nobody may be listening.

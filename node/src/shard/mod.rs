@@ -7,6 +7,7 @@ mod batch;
 mod chores;
 mod cold;
 mod feed;
+mod leases;
 mod machine;
 mod planted;
 mod proposer;
@@ -16,6 +17,7 @@ mod touches;
 
 pub use batch::{Bundle, decode as decode_entry};
 pub use chores::expire;
+pub use leases::{Claim, Leases};
 pub use machine::Sessions;
 pub use proposer::{NotProposed, Proposer, ProposerOptions};
 pub use reads::Reads;

@@ -6,7 +6,7 @@
 //! every entry carries half as much for the same price.
 
 use super::{
-    Reads, Sessions,
+    Claim, Leases, Reads, Sessions,
     batch::{self, Bundle},
 };
 use crate::{
@@ -99,11 +99,16 @@ pub enum NotProposed {
         /// How many have.
         reached: u16,
     },
+    /// It is not certain that this region still orders the sessions of that one, or nobody does now. If it was proposed, it may
+    /// have been written.
+    #[error("nobody may write the sessions of region {} now", .0.0)]
+    NotActing(RegionId),
 }
 
 /// A bundle and who waits for its outcomes.
 struct Waiting {
     bundle: Bundle,
+    claim: Option<Claim>,
     answer: oneshot::Sender<Result<Logged, NotProposed>>,
 }
 
@@ -119,6 +124,7 @@ pub struct Proposer {
     reads: Reads,
     clock: ProposerClock,
     group: Arc<RunningGroup<Sessions>>,
+    leases: Arc<Leases>,
 }
 
 /// Reads the time as it would be stamped.
@@ -142,6 +148,7 @@ impl Proposer {
         log: Log,
         group: Arc<RunningGroup<Sessions>>,
         reads: Reads,
+        leases: Arc<Leases>,
         options: ProposerOptions,
     ) -> Self {
         // Bounded by `commands_waiting_max`.
@@ -150,10 +157,10 @@ impl Proposer {
         let commands_waiting_max = options.commands_waiting_max;
         let clock = ProposerClock { env, clock };
         let own = (clock.clone(), group.clone());
-        let run = Run { clock, log, group, options, waiting: waiting.clone(), last_stamp: 0 };
+        let run = Run { clock, log, group, leases: leases.clone(), options, waiting: waiting.clone(), last_stamp: 0 };
         drop(spawn(run.run(arrivals)));
         let (clock, group) = own;
-        Self { queue, waiting, commands_waiting_max, reads, clock, group }
+        Self { queue, waiting, commands_waiting_max, reads, clock, group, leases }
     }
 
     /// Proposes a bundle and waits for the outcomes of its commands.
@@ -173,13 +180,13 @@ impl Proposer {
     /// As [`Proposer::enqueue`], and says which entry it was; none where nothing was logged.
     pub fn enqueue_at(&self, bundle: Bundle) -> impl Future<Output = Result<Logged, NotProposed>> + Send + use<> {
         let queued = match bundle.touches().cloned() {
-            Some(touches) => Queued::Later(self.clone(), bundle, touches),
+            Some(touches) => Queued::Later(Box::new(self.clone()), bundle, touches),
             None => Queued::Now(self.push(bundle)),
         };
         async move {
             let answered = match queued {
                 Queued::Now(answered) => answered,
-                Queued::Later(proposer, bundle, touches) => match proposer.touch(&touches).await? {
+                Queued::Later(proposer, bundle, touches) => match proposer.touch(&bundle, &touches).await? {
                     Some(outcomes) => return Ok((None, outcomes)),
                     None => proposer.push(bundle),
                 },
@@ -189,12 +196,18 @@ impl Proposer {
     }
 
     /// Answers touches from memory, if that may be and this node leads.
-    async fn touch(&self, touches: &[Command]) -> Result<Option<Vec<Outcome>>, NotProposed> {
+    async fn touch(&self, bundle: &Bundle, touches: &[Command]) -> Result<Option<Vec<Outcome>>, NotProposed> {
         if !self.reads.confirm().await {
             return Err(NotProposed::NotLeader);
         }
         let machine = self.group.machine();
-        Ok(machine.touches.answer(self.lead()?, &machine.state, touches))
+        let now = self.lead()?;
+        let claim = machine.claim(bundle.keys());
+        let answered = machine.touches.answer(now, &machine.state, touches);
+        if answered.is_some() {
+            machine.uphold(&self.leases, &claim)?;
+        }
+        Ok(answered)
     }
 
     /// The time of a leader's answers, once its machine knows in which term this node leads.
@@ -232,13 +245,18 @@ impl Proposer {
     }
 
     fn push(&self, bundle: Bundle) -> Result<Answered, NotProposed> {
+        let machine = self.group.machine();
+        let claim = bundle.needs_lease().then(|| machine.claim(bundle.keys()));
+        if let Some(claim) = &claim {
+            machine.uphold(&self.leases, claim)?;
+        }
         let count = u64::from(bundle.count());
         if self.waiting.fetch_add(count, Ordering::Relaxed) + count > self.commands_waiting_max {
             self.waiting.fetch_sub(count, Ordering::Relaxed);
             return Err(NotProposed::Overloaded);
         }
         let (answer, answered) = oneshot::channel();
-        self.queue.send(Waiting { bundle, answer }).map_err(|_| NotProposed::Stopped)?;
+        self.queue.send(Waiting { bundle, claim, answer }).map_err(|_| NotProposed::Stopped)?;
         Ok(answered)
     }
 }
@@ -246,7 +264,7 @@ impl Proposer {
 /// A bundle on its way into the queue.
 enum Queued {
     Now(Result<Answered, NotProposed>),
-    Later(Proposer, Bundle, Arc<[Command]>),
+    Later(Box<Proposer>, Bundle, Arc<[Command]>),
 }
 
 type Answered = oneshot::Receiver<Result<Logged, NotProposed>>;
@@ -255,6 +273,7 @@ struct Run {
     clock: ProposerClock,
     log: Log,
     group: Arc<RunningGroup<Sessions>>,
+    leases: Arc<Leases>,
     options: ProposerOptions,
     waiting: Arc<AtomicU64>,
     last_stamp: Stamp,
@@ -283,8 +302,14 @@ impl Held {
     }
 }
 
-/// Those who wait for one entry, with the number of their commands.
-type Waiters = Vec<(usize, oneshot::Sender<Result<Logged, NotProposed>>)>;
+/// Somebody who waits for an entry.
+struct Waiter {
+    /// How many of its commands are theirs.
+    count: usize,
+    /// What their answer rests on, if it is about sessions.
+    claim: Option<Claim>,
+    answer: oneshot::Sender<Result<Logged, NotProposed>>,
+}
 
 /// Those who are waited for before the next entry is proposed.
 struct Gathering {
@@ -337,7 +362,7 @@ impl Run {
     }
 
     /// Takes as many whole bundles as one entry holds.
-    fn take_entry(&self, held: &mut Held) -> (Vec<Bundle>, Waiters) {
+    fn take_entry(&self, held: &mut Held) -> (Vec<Bundle>, Vec<Waiter>) {
         let (mut bundles, mut waiters, mut commands, mut bytes) = (Vec::new(), Vec::new(), 0, 0);
         while let Some(next) = held.bundles.front() {
             let (more, more_bytes) = (next.bundle.count() as usize, next.bundle.bytes().len());
@@ -346,10 +371,10 @@ impl Run {
             if full && !bundles.is_empty() {
                 break;
             }
-            let Some(Waiting { bundle, answer }) = held.pop() else { break };
+            let Some(Waiting { bundle, claim, answer }) = held.pop() else { break };
             commands += more;
             bytes += more_bytes;
-            waiters.push((more, answer));
+            waiters.push(Waiter { count: more, claim, answer });
             bundles.push(bundle);
         }
         (bundles, waiters)
@@ -359,13 +384,13 @@ impl Run {
     async fn propose(
         &mut self,
         bundles: &[Bundle],
-        waiters: Waiters,
+        waiters: Vec<Waiter>,
     ) -> Option<impl Future<Output = usize> + Send + use<>> {
         let count: u64 = bundles.iter().map(|bundle| u64::from(bundle.count())).sum();
         let bytes: u64 = bundles.iter().map(|bundle| bundle.bytes().len() as u64).sum();
         if self.log.room_bytes() < bytes + self.options.log_room_bytes_min {
             self.waiting.fetch_sub(count, Ordering::Relaxed);
-            answer_all(waiters, Err(NotProposed::NoRoom));
+            refuse_all(waiters, NotProposed::NoRoom);
             return None;
         }
         let machine = self.group.machine().clone();
@@ -382,10 +407,10 @@ impl Run {
         if self.group.raft().client_write_ff(proposal, Some(responder)).await.is_err() {
             self.waiting.fetch_sub(count, Ordering::Relaxed);
             machine.touches.arrived(ticket, false);
-            answer_all(waiters, Err(NotProposed::Stopped));
+            refuse_all(waiters, NotProposed::Stopped);
             return None;
         }
-        let waiting = self.waiting.clone();
+        let (waiting, leases) = (self.waiting.clone(), self.leases.clone());
         Some(async move {
             let result = match response.await {
                 Ok(Ok(response)) => match response.data {
@@ -401,20 +426,33 @@ impl Run {
             };
             waiting.fetch_sub(count, Ordering::Relaxed);
             machine.touches.arrived(ticket, result.is_ok());
-            answer_all(waiters, result);
+            match result {
+                Ok(outcomes) => answer_all(&machine, &leases, waiters, outcomes),
+                Err(error) => refuse_all(waiters, error),
+            }
             usize::try_from(count).unwrap_or(usize::MAX)
         })
     }
 }
 
-fn answer_all(waiters: Waiters, result: Result<Logged, NotProposed>) {
-    let mut outcomes = result.map(|(index, outcomes)| (index, outcomes.into_iter()));
-    for (count, waiter) in waiters {
-        let own = match &mut outcomes {
-            Ok((index, outcomes)) => Ok((*index, outcomes.by_ref().take(count).collect())),
-            Err(error) => Err(*error),
+/// Tells everybody the outcomes of their commands, as far as they may be told now.
+fn answer_all(machine: &Sessions, leases: &Leases, waiters: Vec<Waiter>, (index, outcomes): Logged) {
+    let mut outcomes = outcomes.into_iter();
+    for Waiter { count, claim, answer } in waiters {
+        let own: Vec<Outcome> = outcomes.by_ref().take(count).collect();
+        let told = match claim {
+            Some(claim) => machine.acknowledge(leases, &claim, own),
+            None => Ok(own),
         };
+        let told = told.map(|own| (index, own));
         // A caller that gave up is answered by nobody.
-        let _gone = waiter.send(own);
+        let _gone = answer.send(told);
+    }
+}
+
+fn refuse_all(waiters: Vec<Waiter>, error: NotProposed) {
+    for Waiter { answer, .. } in waiters {
+        // As above.
+        let _gone = answer.send(Err(error));
     }
 }

@@ -146,6 +146,7 @@ wire_enum!(Unavailable {
     4 => Loading,
     5 => Refused[reason],
     6 => NotCopied { reached, retry_after_ms },
+    7 => NotActing { region, retry_after_ms },
 });
 
 /// A result between regions.

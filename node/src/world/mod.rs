@@ -27,7 +27,7 @@ use crate::{
     region::RegionNode,
 };
 use contacts::run_contact;
-use control::{Control, ControlOptions};
+use control::{Agreement, Control, ControlOptions};
 use door::Door;
 use follow::{Followers, run_followers};
 use guide::Region;
@@ -122,7 +122,7 @@ pub async fn join(gate: Gate, node: RegionNode, contacts: Arc<Contacts>, control
     let followers = Arc::new(Followers::default());
     let sources = Sources::new(node.clone(), rpc.clone(), bounds);
     rpc.serve(Arc::new(Door::new(node.clone(), sources, followers.clone(), control.doorway())));
-    node.open(Arc::new(Homes::new(rpc.clone(), contacts.clone())));
+    node.open(Arc::new(Homes::new(rpc.clone(), contacts.clone())), control.watch());
     control.start(world).await;
     let env = node.env().clone();
     let others = contacts.others();

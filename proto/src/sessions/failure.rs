@@ -99,6 +99,17 @@ pub enum Failure {
         /// When trying again makes sense.
         retry_after_ms: u64,
     },
+    /// The right to write the session is in doubt, or changes hands.
+    #[error(
+        "nobody may write the sessions of region {region} now; repeat the request, with the same request id, in \
+         {retry_after_ms} ms"
+    )]
+    NotActing {
+        /// Which.
+        region: u16,
+        /// When trying again makes sense.
+        retry_after_ms: u64,
+    },
     /// No room.
     #[error("no room on the disks of a quorum: writes are refused until there is some, reads go on")]
     DiskFull,
@@ -135,7 +146,9 @@ impl Failure {
             Self::Locked => Code::Unauthenticated,
             Self::Conflict { .. } => Code::Aborted,
             Self::NamespaceFull { .. } | Self::DiskFull | Self::Overloaded { .. } => Code::ResourceExhausted,
-            Self::NoLeader { .. } | Self::HomeAway { .. } | Self::NotCopied { .. } => Code::Unavailable,
+            Self::NoLeader { .. } | Self::HomeAway { .. } | Self::NotCopied { .. } | Self::NotActing { .. } => {
+                Code::Unavailable
+            }
             Self::Loading | Self::Stopping => Code::Unavailable,
             Self::Deadline => Code::DeadlineExceeded,
             Self::Refused(refusal) => match refusal {
@@ -174,9 +187,9 @@ impl Failure {
             Self::NamespaceFull { .. } => plain(Reason::NamespaceFull),
             Self::BadToken(_) => plain(Reason::BadToken),
             Self::ClocksApart { now, .. } => v1::ErrorDetail { now_ms: *now, ..plain(Reason::ClocksApart) },
-            Self::NoLeader { retry_after_ms, .. } | Self::HomeAway { retry_after_ms, .. } => {
-                later(Reason::NoLeader, *retry_after_ms)
-            }
+            Self::NoLeader { retry_after_ms, .. }
+            | Self::HomeAway { retry_after_ms, .. }
+            | Self::NotActing { retry_after_ms, .. } => later(Reason::NoLeader, *retry_after_ms),
             Self::NotCopied { retry_after_ms, .. } => later(Reason::NotCopied, *retry_after_ms),
             Self::DiskFull => later(Reason::DiskFull, FULL_RETRY_MS),
             Self::Overloaded { .. } => later(Reason::Overloaded, OVERLOADED_RETRY_MS),

@@ -44,6 +44,14 @@ pub enum FailoverMode {
     Operator,
 }
 
+impl FailoverMode {
+    /// The mode that has this version: a world begins with [`FailoverMode::Operator`] at 0, and every change of the mode raises
+    /// the version by one. So a shard that has logged a version knows by itself whether it needs leases.
+    pub fn of_version(mode_version: u64) -> Self {
+        if mode_version.is_multiple_of(2) { Self::Operator } else { Self::Automatic }
+    }
+}
+
 /// How losses are met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailoverPolicy {

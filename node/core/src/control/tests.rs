@@ -119,6 +119,7 @@ type Acted = BTreeMap<(RegionId, u16, u32), RegionId>;
 const SLOTS_LOOKED_AT: [u16; 6] = [0, 99, 5_000, 9_000, 13_000, 16_383];
 
 fn check(before: &ControlState, state: &ControlState, acted: &mut Acted) {
+    assert_eq!(FailoverMode::of_version(state.failover.mode_version), state.failover.mode);
     assert!(state.last_epoch >= before.last_epoch);
     let epochs: BTreeSet<u32> = state.regions.values().map(|region| region.epoch).collect();
     assert_eq!(epochs.len(), state.regions.len(), "no two homes share an epoch");

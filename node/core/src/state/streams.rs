@@ -11,7 +11,11 @@ use crate::{
     tombstones::is_admissible,
     travel::left_too_late,
 };
-use std::{collections::BTreeSet, ops::Bound, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::Arc,
+};
 
 impl State {
     /// Whether this shard orders the session's writes: whether it acts for its home.
@@ -65,6 +69,11 @@ impl State {
     /// How far this shard has followed a source.
     pub fn progress(&self, source: Source) -> Progress {
         self.followed.get(&source).cloned().unwrap_or_default()
+    }
+
+    /// How far this shard has followed each source.
+    pub fn followed(&self) -> &BTreeMap<Source, Progress> {
+        &self.followed
     }
 
     /// Why a piece would be refused, if it came now: worth asking before it is logged.

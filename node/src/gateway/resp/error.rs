@@ -98,7 +98,9 @@ impl From<KeyError> for Error {
 impl From<Unavailable> for Error {
     fn from(unavailable: Unavailable) -> Self {
         match &unavailable {
-            Unavailable::NoLeader { .. } | Unavailable::HomeAway { .. } => format!("CLUSTERDOWN {unavailable}").into(),
+            Unavailable::NoLeader { .. } | Unavailable::HomeAway { .. } | Unavailable::NotActing { .. } => {
+                format!("CLUSTERDOWN {unavailable}").into()
+            }
             Unavailable::NotCopied { .. } => format!("NOREPLICAS {unavailable}").into(),
             Unavailable::DiskFull => format!("MISCONF {unavailable}").into(),
             Unavailable::Overloaded { .. } => format!("TRYAGAIN {unavailable}").into(),

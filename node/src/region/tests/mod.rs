@@ -4,6 +4,7 @@ mod changes;
 mod entering;
 mod feeds;
 mod leads;
+mod leases;
 mod memory;
 mod rebalance;
 

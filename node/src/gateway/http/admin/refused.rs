@@ -53,6 +53,9 @@ impl From<Unavailable> for Refused {
             Unavailable::NotCopied { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "look whether the other regions are up, then try again")
             }
+            Unavailable::NotActing { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "`sojourn region status` shows who acts for whom")
+            }
             Unavailable::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "make room on the nodes' disks"),
             Unavailable::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, ""),
             Unavailable::Refused(_) => (StatusCode::CONFLICT, ""),

@@ -1,0 +1,94 @@
+//! How the shards of this region stand to each home, and how far they hold what others told: asked of their leaders, so that
+//! one node can answer for the region.
+
+use super::{
+    calls,
+    node::{Inner, RegionNode},
+};
+use crate::{
+    peers::Lane,
+    shard::{NotProposed, Sessions},
+};
+use futures::future::try_join_all;
+use sojourn_core::{
+    RegionId, ShardId, Stamp,
+    state::Right,
+    stream::{Progress, Source},
+};
+use sojourn_proto::{wire::encode, wire_struct};
+use std::{collections::BTreeMap, time::Duration};
+
+/// How long a leader may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A shard, as its leader has it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Standing {
+    /// The stamp of its last entry.
+    pub stamp: Stamp,
+    /// The index of that entry.
+    pub index: u64,
+    /// How it stands to each home.
+    pub rights: BTreeMap<RegionId, Right>,
+    /// The version of the failover mode that it has logged.
+    pub adopted: Option<u64>,
+    /// How far it has followed other regions' shards.
+    pub followed: BTreeMap<Source, Progress>,
+}
+
+wire_struct!(Standing { stamp, index, rights, adopted, followed });
+
+impl Sessions {
+    fn standing(&self) -> Standing {
+        // Read before the state: what is told to followers has been applied before.
+        let index = self.feed_end().index;
+        self.audit(|state| Standing {
+            stamp: state.last_stamp(),
+            index,
+            rights: state.rights().clone(),
+            adopted: state.adopted(),
+            followed: state.followed().clone(),
+        })
+    }
+}
+
+impl RegionNode {
+    /// All shards of the region.
+    ///
+    /// # Errors
+    /// The leader of one does not answer.
+    pub async fn standings(&self) -> Result<BTreeMap<ShardId, Standing>, NotProposed> {
+        let region = self.inner.system.machine().now();
+        let shards: Vec<ShardId> = region.slots.ranges().into_iter().map(|(_, _, shard)| shard).collect();
+        let asked = shards.into_iter().map(|shard| async move { Ok((shard, self.inner.standing(shard).await?)) });
+        Ok(try_join_all(asked).await?.into_iter().collect())
+    }
+
+    /// Whether this node leads the system group, and so acts for its region before others.
+    pub fn is_coordinator(&self) -> bool {
+        self.inner.system.leading_term().is_some()
+    }
+}
+
+impl Inner {
+    async fn standing(&self, shard: ShardId) -> Result<Standing, NotProposed> {
+        let lead = self.find_leader(shard).await.ok_or(NotProposed::NotLeader)?;
+        if lead.node == self.options.node {
+            return self.standing_here(shard).await;
+        }
+        let answer = self.rpc.call(lead.node, Lane::Fast, calls::STANDING, &[&encode(&shard)], ANSWER_TIMEOUT).await;
+        self.forwarded(shard, lead, answer)
+    }
+
+    /// A shard that this node leads, with all that was logged before this was asked.
+    ///
+    /// # Errors
+    /// This node does not lead it.
+    pub(super) async fn standing_here(&self, shard: ShardId) -> Result<Standing, NotProposed> {
+        let held = self.shards.get(shard).ok_or(NotProposed::NotLeader)?;
+        if !held.reads.confirm().await {
+            return Err(NotProposed::NotLeader);
+        }
+        Ok(held.group.machine().standing())
+    }
+}
