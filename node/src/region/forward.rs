@@ -121,7 +121,7 @@ impl Inner {
             let sessions = shard.group.machine();
             let claim = match query {
                 Query::Get { key, .. } | Query::GetAtHome { key, .. } | Query::GetSince { key, .. } => {
-                    Some(sessions.claim(std::slice::from_ref(key)))
+                    Some(sessions.claim(&self.leases, std::slice::from_ref(key)))
                 }
                 // Counts and listings are of what this region holds, whoever orders it.
                 _of_many => None,

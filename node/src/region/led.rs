@@ -12,7 +12,9 @@ use crate::{
     shard::{Bundle, Leases, NotProposed, Sessions},
 };
 use sojourn_core::{
-    Command, Key, NamespaceId, NodeId, Op, Outcome, RegionId, Request, ShardId, control::ControlState, policy::Policy,
+    Command, Key, NamespaceId, NodeId, Op, Outcome, RegionId, Request, ShardId, State,
+    control::{ControlState, EPOCH_ALONE},
+    policy::Policy,
     stream::Absorbed,
 };
 use std::sync::Arc;
@@ -75,6 +77,12 @@ impl RegionNode {
         let Inner { options, system, ways, .. } = &*self.inner;
         // Opened once.
         let _open = ways.set(Arc::new(Ways { here: options.region, agreed: system.clone(), abroad, world }));
+    }
+
+    /// Whether a shard of this node has acted under an epoch that the world gave its region: others may act by now.
+    pub fn may_be_fenced(&self) -> bool {
+        let acts_alone = |state: &State| state.acts_for(state.region()) == Some(EPOCH_ALONE);
+        self.inner.shards.all().iter().any(|(_, held)| !held.group.machine().audit(acts_alone))
     }
 
     /// The leases that this node answers by.

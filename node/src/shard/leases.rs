@@ -7,11 +7,7 @@
 use super::{NotProposed, Sessions};
 use crate::env::Clock;
 use parking_lot::RwLock;
-use sojourn_core::{
-    Key, Outcome, Refusal, RegionId, State,
-    control::{EPOCH_ALONE, FailoverMode},
-    lease::Lease,
-};
+use sojourn_core::{Key, Outcome, Refusal, RegionId, State, control::FailoverMode, lease::Lease};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -76,6 +72,8 @@ impl Leases {
 pub enum Claim {
     /// No lease is needed.
     Free,
+    /// No lease is needed, but the node has not been told yet whether its region still acts for this home.
+    Doubtful(RegionId),
     /// The leases of these homes under these epochs.
     Leased {
         /// The homes of its sessions that the shard acted for.
@@ -90,6 +88,7 @@ impl Claim {
     fn lapsed(&self, leases: &Leases) -> Option<RegionId> {
         match self {
             Self::Free => None,
+            Self::Doubtful(home) => Some(*home).filter(|_| leases.is_in_doubt()),
             Self::Leased { acting, .. } => {
                 acting.iter().find(|(home, epoch)| !leases.is_valid(*home, *epoch)).map(|(home, _)| *home)
             }
@@ -100,15 +99,16 @@ impl Claim {
     fn lapsed_or_other(&self, leases: &Leases) -> Option<RegionId> {
         match self {
             Self::Leased { other: Some(other), .. } => Some(*other),
-            Self::Leased { .. } | Self::Free => self.lapsed(leases),
+            Self::Leased { .. } | Self::Doubtful(_) | Self::Free => self.lapsed(leases),
         }
     }
 }
 
 impl Sessions {
     /// What an answer about these sessions rests on now.
-    pub fn claim(&self, keys: &[Key]) -> Claim {
-        if !self.leased.load(Ordering::SeqCst) {
+    pub fn claim(&self, leases: &Leases, keys: &[Key]) -> Claim {
+        let is_leased = self.leased.load(Ordering::SeqCst);
+        if !is_leased && !leases.is_in_doubt() {
             return Claim::Free;
         }
         let state = self.state.read();
@@ -125,7 +125,11 @@ impl Sessions {
         }
         acting.sort_unstable();
         acting.dedup();
-        Claim::Leased { acting, other }
+        match acting.first() {
+            _any if is_leased => Claim::Leased { acting, other },
+            Some((home, _)) => Claim::Doubtful(*home),
+            None => Claim::Free,
+        }
     }
 
     /// Whether what was found out may be told.
@@ -133,7 +137,7 @@ impl Sessions {
     /// # Errors
     /// Somebody else may have written since.
     pub fn uphold(&self, leases: &Leases, claim: &Claim) -> Result<(), NotProposed> {
-        self.upheld(leases, claim, claim.lapsed(leases))
+        self.upheld(claim, claim.lapsed(leases))
     }
 
     /// Whether what was done may be told.
@@ -144,17 +148,15 @@ impl Sessions {
         outcomes: Vec<Outcome>,
     ) -> Result<Vec<Outcome>, NotProposed> {
         if !are_elsewhere(&outcomes) {
-            self.upheld(leases, claim, claim.lapsed_or_other(leases))?;
+            self.upheld(claim, claim.lapsed_or_other(leases))?;
         }
         Ok(outcomes)
     }
 
-    fn upheld(&self, leases: &Leases, claim: &Claim, lapsed: Option<RegionId>) -> Result<(), NotProposed> {
-        // A region to which the world never gave an epoch was never fenced.
-        let has_acted = || self.audit(|state| state.acts_for(state.region()) != Some(EPOCH_ALONE));
+    fn upheld(&self, claim: &Claim, lapsed: Option<RegionId>) -> Result<(), NotProposed> {
         // It may have begun to need leases since.
-        let is_unsure = || self.leased.load(Ordering::SeqCst) || (leases.is_in_doubt() && has_acted());
-        match lapsed.or_else(|| (matches!(claim, Claim::Free) && is_unsure()).then(|| self.audit(State::region))) {
+        let begun = || !matches!(claim, Claim::Leased { .. }) && self.leased.load(Ordering::SeqCst);
+        match lapsed.or_else(|| begun().then(|| self.audit(State::region))) {
             Some(home) => Err(NotProposed::NotActing(home)),
             None => Ok(()),
         }

@@ -202,7 +202,7 @@ impl Proposer {
         }
         let machine = self.group.machine();
         let now = self.lead()?;
-        let claim = machine.claim(bundle.keys());
+        let claim = machine.claim(&self.leases, bundle.keys());
         let answered = machine.touches.answer(now, &machine.state, touches);
         if answered.is_some() {
             machine.uphold(&self.leases, &claim)?;
@@ -246,7 +246,7 @@ impl Proposer {
 
     fn push(&self, bundle: Bundle) -> Result<Answered, NotProposed> {
         let machine = self.group.machine();
-        let claim = bundle.needs_lease().then(|| machine.claim(bundle.keys()));
+        let claim = bundle.needs_lease().then(|| machine.claim(&self.leases, bundle.keys()));
         if let Some(claim) = &claim {
             machine.uphold(&self.leases, claim)?;
         }

@@ -4,7 +4,9 @@ use crate::region::{
     backend::Unavailable,
     sweep::{Sweep, Swept},
 };
-use sojourn_core::{Key, NodeId, Record, ShardId, Slot, Stamp, feed::FeedCursor, state::Believed, stream::Span};
+use sojourn_core::{
+    Key, NodeId, Record, RegionId, ShardId, Slot, Stamp, feed::FeedCursor, state::Believed, stream::Span,
+};
 use sojourn_proto::{
     wire::{Wire, WireError, decode_all},
     wire_enum, wire_struct,
@@ -29,6 +31,9 @@ pub(super) const READ: u8 = 36;
 pub(super) const CONTROL: u8 = 38;
 /// A [`Sweep`] over the whole region, answered by what became of it.
 pub(super) const SWEEP: u8 = 37;
+
+/// A page of what a shard holds of a home: [`HeldOf`], answered by a packed [`Held`].
+pub(super) const HELD: u8 = 45;
 
 /// Asks to follow a shard.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,6 +135,39 @@ pub(super) enum Copied {
     NotLeader,
 }
 
+/// Asks for a page of what a shard holds of a home, whoever wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct HeldOf {
+    /// The shard.
+    pub shard: ShardId,
+    /// Whose sessions.
+    pub home: RegionId,
+    /// The epoch that it must have promised: before that more may come in.
+    pub epoch: u32,
+    /// What was written at this stamp or later.
+    pub since: Stamp,
+    /// Which part.
+    pub span: Span,
+}
+
+/// Such a page.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Held {
+    /// What there is.
+    Page {
+        /// The sessions.
+        records: Vec<(Key, Record)>,
+        /// See [`Span::until`].
+        until: Option<Key>,
+    },
+    /// It has not promised the epoch.
+    NotYet,
+    /// Another node leads the shard.
+    NotLeader,
+}
+
+wire_struct!(HeldOf { shard, home, epoch, since, span });
+wire_enum!(Held { 0 => Page { records, until }, 1 => NotYet, 2 => NotLeader });
 wire_struct!(Follow { stream, shard, slots, cursor, window_bytes });
 wire_enum!(Followed { 0 => Streaming, 1 => CopyFirst { begin }, 2 => NotLeader { leader } });
 wire_struct!(Tick { stream, taken_bytes, logged_index, ping_ms });

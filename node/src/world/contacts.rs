@@ -14,11 +14,18 @@ use crate::{
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
-use sojourn_core::{NamespaceId, NodeId, RegionId, ShardId, Slot, region::RegionState};
+use sojourn_core::{
+    NamespaceId, NodeId, RegionId, ShardId, Slot,
+    control::{self, ControlState, Phase},
+    region::RegionState,
+};
 use sojourn_proto::wire::{decode_all, encode};
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Weak},
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -38,15 +45,21 @@ pub struct Contacts {
     regions: Mutex<Arc<[Region]>>,
     /// When each region last answered, by this node's boot clock.
     heard: Mutex<BTreeMap<RegionId, Duration>>,
+    /// Regions that do not act for themselves now, or are being drained: they take no new sessions.
+    closed: Mutex<BTreeSet<RegionId>>,
+    /// Whether this region is known to have settled what it wrote while others acted for it.
+    settled: AtomicBool,
     /// What was wrong with a region's answer, so that it is said once.
     complaints: Mutex<BTreeMap<RegionId, String>>,
 }
 
 impl Contacts {
     pub(super) fn new(own: Region, neighbours: BTreeMap<RegionId, Neighbour>, roster: Arc<AbroadRoster>) -> Self {
-        let regions = Mutex::new(regions(&own, &neighbours, &BTreeMap::new()));
-        let (known, heard, complaints) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { own, neighbours, roster, known, regions, heard, complaints }
+        let regions = Mutex::new(regions(&own, &neighbours, &BTreeMap::new(), &BTreeSet::new()));
+        let (known, heard, closed, complaints) =
+            (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
+        let settled = AtomicBool::new(false);
+        Self { own, neighbours, roster, known, regions, heard, closed, settled, complaints }
     }
 
     /// All other regions.
@@ -139,14 +152,34 @@ impl Contacts {
         self.complaints.lock().remove(&region);
         let mut known = self.known.lock();
         let earlier = known.insert(region, Arc::new(whereabouts));
-        let now = regions(&self.own, &self.neighbours, &known);
+        self.note(&known, &self.closed.lock());
+        if earlier.is_none() {
+            tracing::info!(region = region.0, "met another region");
+        }
+    }
+
+    /// Takes note of which regions act for themselves.
+    pub(super) fn see(&self, world: &ControlState) {
+        let known = self.known.lock();
+        let mut closed = self.closed.lock();
+        let is_closed = |region: &&control::Region| region.phase != Phase::Serving || region.draining;
+        *closed = world.regions.values().filter(is_closed).map(|region| region.id).collect();
+        self.note(&known, &closed);
+        let is_settled = world.regions.get(&self.own.id).is_some_and(|own| !own.diverged);
+        self.settled.store(is_settled, Ordering::Relaxed);
+    }
+
+    /// Whether this region has settled what it wrote while others acted for it, as far as this node knows.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, known: &BTreeMap<RegionId, Arc<Whereabouts>>, closed: &BTreeSet<RegionId>) {
+        let now = regions(&self.own, &self.neighbours, known, closed);
         let mut regions = self.regions.lock();
         // The same as long as nothing changes.
         if *regions != now {
             *regions = now;
-        }
-        if earlier.is_none() {
-            tracing::info!(region = region.0, "met another region");
         }
     }
 
@@ -159,18 +192,20 @@ impl Contacts {
     }
 }
 
-/// All regions; those that were not met yet take no new sessions.
+/// All regions; those that were not met yet, or do not act for themselves, take no new sessions.
 fn regions(
     own: &Region,
     neighbours: &BTreeMap<RegionId, Neighbour>,
     known: &BTreeMap<RegionId, Arc<Whereabouts>>,
+    closed: &BTreeSet<RegionId>,
 ) -> Arc<[Region]> {
     let others = neighbours.iter().map(|(id, Neighbour { name, .. })| {
         let met = known.get(id);
         let coordinates = met.and_then(|met| met.coordinates);
-        Region { id: *id, name: name.clone(), coordinates, open: met.is_some() }
+        Region { id: *id, name: name.clone(), coordinates, open: met.is_some() && !closed.contains(id) }
     });
-    others.chain([own.clone()]).collect()
+    let own = Region { open: own.open && !closed.contains(&own.id), ..own.clone() };
+    others.chain([own]).collect()
 }
 
 impl Regions for Contacts {

@@ -23,7 +23,7 @@ use futures::{
 };
 use parking_lot::Mutex;
 use sojourn_core::{
-    Key, NodeId, Outcome, Refusal, ShardId, Slot, SlotTable,
+    Key, NodeId, Outcome, Refusal, RegionId, ShardId, Slot, SlotTable, State,
     feed::FeedCursor,
     state::Believed,
     stream::{Absorbed, Copying, Piece, Source, Span},
@@ -165,7 +165,7 @@ pub(super) async fn run_followers(
 }
 
 /// The shards of another region that share slots with one of ours, and which.
-fn sources(ours: &SlotTable, shard: ShardId, other: &Whereabouts) -> BTreeMap<Source, Vec<(Slot, Slot)>> {
+pub(super) fn sources(ours: &SlotTable, shard: ShardId, other: &Whereabouts) -> BTreeMap<Source, Vec<(Slot, Slot)>> {
     let own = ours.ranges().into_iter().filter(|(_, _, holder)| *holder == shard);
     let own: Vec<(u16, u16)> = own.map(|(first, last, _)| (first, last)).collect();
     let mut sources: BTreeMap<Source, Vec<(Slot, Slot)>> = BTreeMap::new();
@@ -220,6 +220,8 @@ enum Ended {
     Superseded,
     #[error("it tells what counts no more: {0}")]
     Barred(Refusal),
+    #[error("it acts for a home for which this shard still acts")]
+    Fenced,
 }
 
 /// What a batch leaves when it is in.
@@ -300,6 +302,7 @@ impl Follower {
                 Copied::NotLeader => return Err(Ended::NotLeader),
             };
             let span = Span { until: until.clone(), ..copy.span };
+            let homes = self.believed(homes)?;
             let believed = homes.clone();
             let piece = Piece::Page { begin, span, homes, replaces: false, records, elsewhere };
             self.absorb(as_of, believed, piece).await?;
@@ -323,6 +326,26 @@ impl Follower {
                 _superseded => Err(Ended::Superseded),
             }
         })
+    }
+
+    /// For which homes the source is believed, of those for which it says that it acts. What it tells of this region's own home is
+    /// believed only once this region has settled what it wrote itself.
+    ///
+    /// # Errors
+    /// This shard acts for one of them too, under an earlier epoch: it has lost the right and does not know yet. What it wrote
+    /// since is not merged with what others wrote, but settled.
+    fn believed(&self, mut acts: Believed) -> Result<Believed, Ended> {
+        let outdone = |(home, epoch): (&RegionId, &u32)| {
+            self.led.sessions().audit(|state| state.acts_for(*home)).is_some_and(|own| own < *epoch)
+        };
+        if acts.iter().any(outdone) {
+            return Err(Ended::Fenced);
+        }
+        if !self.contacts.upgrade().is_some_and(|contacts| contacts.is_settled()) {
+            let own = self.led.sessions().audit(State::region);
+            acts.remove(&own);
+        }
+        Ok(acts)
     }
 
     /// Takes in batches as they come, and tells the source how far it is.
@@ -367,6 +390,7 @@ impl Follower {
                     };
                     silent_at = Instant::now() + SILENCE_MAX;
                     let Batch { after, next, as_of, echo_ms, end_index, is_awaited, acts, records } = calls::unpack(&body)?;
+                    let acts = self.believed(acts)?;
                     if after != told {
                         return Err(Ended::Gap);
                     }
@@ -401,7 +425,6 @@ impl Drop for Listening {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sojourn_core::RegionId;
 
     #[test]
     fn every_slot_of_a_shard_is_followed_at_one_source() {

@@ -2,7 +2,8 @@
 //!
 //! Every node knows where the nodes of the other regions are (`contacts`). The leader of a shard follows the shards of other
 //! regions (`follow`), whose leaders send what changes (`sources`); requests for sessions that another region orders go there
-//! (`homes`). What all regions agree on is kept by one group across them (`control`).
+//! (`homes`). What all regions agree on is kept by one group across them (`control`); what follows
+//! from it for the shards of this region is done by `handover`.
 
 mod calls;
 mod contacts;
@@ -11,6 +12,7 @@ mod door;
 mod follow;
 pub mod geo;
 pub mod guide;
+mod handover;
 mod homes;
 pub mod origin;
 mod sources;
@@ -124,6 +126,7 @@ pub async fn join(gate: Gate, node: RegionNode, contacts: Arc<Contacts>, control
     rpc.serve(Arc::new(Door::new(node.clone(), sources, followers.clone(), control.doorway())));
     node.open(Arc::new(Homes::new(rpc.clone(), contacts.clone())), control.watch());
     control.start(world).await;
+    handover::start(&node, &contacts, &rpc, &(Arc::new(control) as Arc<dyn Agreement>));
     let env = node.env().clone();
     let others = contacts.others();
     let contacts = Arc::downgrade(&contacts);

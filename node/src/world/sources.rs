@@ -4,7 +4,7 @@
 //! are its latest record. A stream ends when its node does not lead the shard any more, when the feed does not reach back to
 //! it, or when its follower is silent: the follower begins another one.
 
-use super::calls::{self, Batch, Copied, CopyOf, Follow, Followed, Tick};
+use super::calls::{self, Batch, Copied, CopyOf, Follow, Followed, Held, HeldOf, Tick};
 use crate::{
     peers::{AbroadRoster, Lane, Reply, Rpc},
     raft::spawn,
@@ -151,6 +151,18 @@ impl Sources {
         }));
     }
 
+    /// Answers a page of what a shard holds of a home.
+    pub fn held(self: &Arc<Self>, wanted: HeldOf, reply: Reply) {
+        let (led, bounds) = (self.led(wanted.shard), self.bounds.page);
+        drop(spawn(async move {
+            let held = match led {
+                Some(led) if led.confirm().await => held_page(&led, &wanted, bounds).await,
+                Some(_) | None => Held::NotLeader,
+            };
+            reply.send(&[&calls::pack(&held)]);
+        }));
+    }
+
     /// Hears a follower.
     pub fn tick(&self, from: NodeId, tick: &Tick) {
         let key = (from, tick.stream);
@@ -170,6 +182,23 @@ impl Sources {
         let streams = self.streams.lock();
         let theirs = streams.iter().filter(|((to, _), _)| *to == peer);
         theirs.for_each(|(_, stream)| stream.hear(|heard| heard.ended = true));
+    }
+}
+
+async fn held_page(led: &Led, HeldOf { shard: _, home, epoch, since, span }: &HeldOf, bounds: FeedBounds) -> Held {
+    let sessions = led.sessions();
+    if sessions.audit(|state| state.promised(*home)) < *epoch {
+        return Held::NotYet;
+    }
+    match sessions.held_page(*home, *since, span, bounds).await {
+        Ok(page) => Held::Page {
+            records: page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect(),
+            until: page.until,
+        },
+        Err(error) => {
+            tracing::error!(%error, "a session cannot be read from the engine");
+            Held::NotLeader
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod ack;
 mod control;
 mod dev;
 mod geo;
+mod handover;
 mod process;
 mod redis;
 mod region;

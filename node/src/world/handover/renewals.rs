@@ -1,0 +1,78 @@
+//! Keeps a node's leases running.
+//!
+//! Every node asks for itself and for all shards that it leads: it is the region that holds a lease, and each shard minds by its
+//! own log under which epoch it acts. Nodes that lead nothing ask too, so that whoever leads next need not wait.
+
+use crate::{
+    region::RegionNode,
+    shard::Leases,
+    world::control::{Agreement, NotAgreed},
+};
+use futures::future::join_all;
+use sojourn_core::{
+    RegionId,
+    control::{ControlState, FailoverMode, Grant},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+/// A lease is asked for so many times before it is over.
+const RENEWALS_PER_LEASE: u32 = 3;
+
+/// How soon a node asks again that was refused, or whom nobody answered.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// How long a node that has just started and needs no leases waits for the answer whether its region still acts.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often a node that needs no leases looks whether it does.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Renews the leases of this node while `is_wanted`.
+pub(super) async fn run_renewals(node: RegionNode, agreement: Arc<dyn Agreement>, is_wanted: impl Fn() -> bool) {
+    let (here, ..) = node.identity();
+    let (mut world, leases) = (agreement.watch(), node.leases());
+    if node.may_be_fenced() {
+        leases.doubt(PATIENCE);
+    }
+    while is_wanted() {
+        let known = world.borrow_and_update().clone();
+        let pause = match known {
+            Some(known) if known.failover.mode == FailoverMode::Automatic || leases.is_in_doubt() => {
+                renew(&*agreement, leases, here, &known).await
+            }
+            Some(_) | None => IDLE,
+        };
+        // Who acts for whom may have changed; a world that is gone wakes nobody.
+        let _changed = timeout(pause, world.changed()).await;
+    }
+}
+
+/// Asks for all leases that this region needs. How long to wait then.
+async fn renew(agreement: &dyn Agreement, leases: &Leases, here: RegionId, world: &ControlState) -> Duration {
+    let every = Duration::from_millis(world.failover.lease_ms) / RENEWALS_PER_LEASE;
+    let acts = world.regions.values().filter(|home| home.holders().contains(&here));
+    let asked = acts.map(|home| async move {
+        let sent_ms = leases.now_ms();
+        match timeout(every, agreement.renew(home.id, home.epoch, world.version)).await {
+            Ok(Ok(Grant::Lease { ms })) => leases.renewed(home.id, home.epoch, sent_ms, ms),
+            Ok(Ok(Grant::NoneNeeded)) if home.id == here => leases.trust(),
+            Ok(Ok(Grant::NoneNeeded)) => {}
+            Ok(Err(error)) => {
+                if matches!(error, NotAgreed::Refused(_)) && leases.is_in_doubt() {
+                    // Somebody answers: what has changed comes.
+                    leases.doubt(PATIENCE);
+                }
+                log(home.id, &error);
+                return false;
+            }
+            Err(_late) => return false,
+        }
+        true
+    });
+    if join_all(asked).await.into_iter().all(|granted| granted) { every } else { ASK_AGAIN_AFTER.min(every) }
+}
+
+fn log(home: RegionId, error: &NotAgreed) {
+    tracing::debug!(home = home.0, reason = %error, "a lease was not renewed");
+}

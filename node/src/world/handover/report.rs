@@ -1,0 +1,56 @@
+//! How far a region holds what all shards of the world told.
+
+use crate::region::standing::Standing;
+use sojourn_core::{
+    RegionId, ShardId,
+    control::{Reach, Report},
+    stream::{Progress, Source},
+};
+use std::collections::BTreeMap;
+
+/// What a region of these shards reports. Where several of its shards follow one source, as far as the one that is furthest
+/// behind.
+pub(super) fn report(here: RegionId, shards: &BTreeMap<ShardId, Standing>) -> Report {
+    let own = shards.iter().map(|(shard, Standing { stamp, index, .. })| {
+        ((here, *shard), Reach { stamp: *stamp, index: *index, head: *index })
+    });
+    let mut report: Report = own.collect();
+    for (Source { region, shard }, progress) in shards.values().flat_map(|shard| &shard.followed) {
+        let reach = reach(progress);
+        let least = report.entry((*region, *shard)).or_insert(reach);
+        if (reach.stamp, reach.index) < (least.stamp, least.index) {
+            *least = reach;
+        }
+    }
+    report
+}
+
+/// How far a source was followed.
+pub(super) fn reach(progress: &Progress) -> Reach {
+    let index = progress.cursor.map_or(0, |cursor| cursor.index);
+    Reach { stamp: progress.held, index, head: index }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sojourn_core::feed::{FeedCursor, FeedId};
+
+    #[test]
+    fn what_several_shards_follow_is_held_as_far_as_by_the_last_of_them() {
+        let [na, eu] = [RegionId(0), RegionId(1)];
+        let followed = |held, index| {
+            let cursor = Some(FeedCursor { feed: FeedId(7), index });
+            let progress = Progress { cursor, held, as_of: 99, ..Progress::default() };
+            BTreeMap::from([(Source { region: na, shard: ShardId(0) }, progress)])
+        };
+        let shards = BTreeMap::from([
+            (ShardId(0), Standing { stamp: 50, index: 5, followed: followed(40, 4), ..Standing::default() }),
+            (ShardId(1), Standing { stamp: 60, index: 6, followed: followed(30, 9), ..Standing::default() }),
+        ]);
+        let reach = |stamp, index| Reach { stamp, index, head: index };
+        let expected = [((na, 0), reach(30, 9)), ((eu, 0), reach(50, 5)), ((eu, 1), reach(60, 6))];
+        let expected = expected.map(|((region, shard), reach)| ((region, ShardId(shard)), reach));
+        assert_eq!(report(eu, &shards), Report::from(expected));
+    }
+}

@@ -1,0 +1,198 @@
+//! Regions that do what their plans say, in any order, with a control leader that does what its own says: what they log is
+//! played, what they send each other is not.
+
+use super::plan::{Duty, plan};
+use crate::region::standing::Standing;
+use sojourn_core::{
+    RegionId, ShardId, Slot,
+    control::{
+        Cause, ControlCommand, ControlOutcome, ControlState, FailoverMode, Phase, Reach, Report, Step, Successors,
+    },
+    orphans::Tally,
+    state::Right,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+const NA: RegionId = RegionId(0);
+const EU: RegionId = RegionId(1);
+const APAC: RegionId = RegionId(2);
+
+struct World {
+    state: ControlState,
+    shards: BTreeMap<RegionId, BTreeMap<ShardId, Standing>>,
+    down: BTreeSet<RegionId>,
+    /// What was done, in order.
+    done: Vec<(RegionId, Duty)>,
+}
+
+impl World {
+    fn new(mode: FailoverMode) -> Self {
+        let mut state = ControlState::default();
+        state.apply(ControlCommand::Found { world: 7 });
+        for (region, name) in [(NA, "na"), (EU, "eu"), (APAC, "apac")] {
+            let (entrances, name, mark) = (BTreeSet::new(), name.to_owned(), u128::from(region.0));
+            let join = ControlCommand::Join { region, mark, name, entrances, place: None, voter: None };
+            assert!(matches!(state.apply(join), ControlOutcome::Region(_)));
+        }
+        state.apply(ControlCommand::SetFailover { mode, lease_ms: 1_000 });
+        let alone = |region| {
+            let right = Right { epoch: 1, acts: true, missing_since: None, ..Right::default() };
+            let standing = || Standing { rights: BTreeMap::from([(region, right.clone())]), ..Standing::default() };
+            (region, [0, 1].map(|shard| (ShardId(shard), standing())).into())
+        };
+        let mut world =
+            Self { state, shards: [NA, EU, APAC].map(alone).into(), down: BTreeSet::new(), done: Vec::new() };
+        world.settle();
+        world
+    }
+
+    fn apply(&mut self, command: ControlCommand) {
+        let outcome = self.state.apply(command.clone());
+        assert!(!matches!(outcome, ControlOutcome::Refused(_)), "{command:?}: {outcome:?}");
+    }
+
+    fn step(&mut self, home: RegionId, epoch: u32, step: Step) {
+        self.apply(ControlCommand::Handover { home, epoch, step });
+    }
+
+    fn rights(&mut self, region: RegionId, change: impl Fn(&mut BTreeMap<RegionId, Right>)) {
+        let shards = self.shards.get_mut(&region).expect("a region");
+        shards.values_mut().for_each(|shard| change(&mut shard.rights));
+    }
+
+    fn fulfil(&mut self, here: RegionId, duty: Duty) {
+        match duty.clone() {
+            Duty::Adopt { mode_version } => {
+                let shards = self.shards.get_mut(&here).expect("a region");
+                shards.values_mut().for_each(|shard| shard.adopted = Some(mode_version));
+                self.apply(ControlCommand::Adopt { region: here, mode_version });
+            }
+            Duty::Promise { home, epoch, .. } => self.rights(here, |rights| {
+                let known = rights.get(&home).cloned().unwrap_or_default();
+                assert!(known.epoch < epoch);
+                let missing_since = (!known.acts).then_some(0);
+                rights.insert(home, Right { epoch, acts: false, missing_since, ..Right::default() });
+            }),
+            Duty::Report { home, epoch } => {
+                let report = Report::from([((NA, ShardId(0)), Reach::default())]);
+                self.step(home, epoch, Step::Report { region: here, report });
+            }
+            Duty::CatchUp { home, epoch } => self.step(home, epoch, Step::Ready { region: here }),
+            Duty::Assume { home, epoch } => {
+                let acting = self.state.acting(home, Slot::default()).expect("somebody acts");
+                assert_eq!((acting.region, acting.epoch), (here, epoch), "nobody acts before the world says so");
+                let right = Right { epoch, acts: true, missing_since: None, ..Right::default() };
+                self.rights(here, |rights| drop(rights.insert(home, right.clone())));
+            }
+            Duty::Level { home, .. } => self.rights(here, |rights| {
+                rights.get_mut(&home).expect("promised").missing_since = None;
+            }),
+            Duty::Return { epoch } => self.step(here, epoch, Step::Return),
+        }
+        self.done.push((here, duty));
+    }
+
+    /// What the control leader does by itself.
+    fn lead(&mut self) -> bool {
+        let next = self.state.regions.values().find_map(|home| match &home.phase {
+            Phase::Fenced(handover) if handover.unreleased().all(|holder| self.down.contains(&holder)) => {
+                Some((home.id, home.epoch, Step::Waited { quiet_ms: u64::MAX }))
+            }
+            Phase::Gathering(handover) if handover.reports.len() + self.down.len() == self.state.regions.len() => {
+                let heir = if handover.cause == Cause::Failback { home.id } else { EU };
+                Some((home.id, home.epoch, Step::Name { successors: Successors::one(heir) }))
+            }
+            _waiting => None,
+        });
+        let any = next.is_some();
+        if let Some((home, epoch, step)) = next {
+            self.step(home, epoch, step);
+        }
+        any
+    }
+
+    /// Goes on until there is nothing to do.
+    fn settle(&mut self) {
+        for _round in 0..100 {
+            let up: Vec<RegionId> = self.shards.keys().copied().filter(|region| !self.down.contains(region)).collect();
+            let mut any = false;
+            for region in up {
+                // What one of them does may be what another one waits for.
+                for duty in plan(&self.state, region, &self.shards[&region]) {
+                    if plan(&self.state, region, &self.shards[&region]).contains(&duty) {
+                        self.fulfil(region, duty);
+                        any = true;
+                    }
+                }
+            }
+            if !self.lead() && !any {
+                return;
+            }
+        }
+        panic!("it never comes to an end: {:?}", self.done);
+    }
+
+    fn acts(&self, region: RegionId, home: RegionId) -> bool {
+        let epoch = self.state.regions[&home].epoch;
+        let acts = |shard: &Standing| shard.rights.get(&home).is_some_and(|right| right.acts && right.epoch == epoch);
+        self.shards[&region].values().all(acts)
+    }
+}
+
+#[test]
+fn a_region_writes_under_the_epoch_that_the_world_gave_it_and_a_world_without_leases_logs_no_mode() {
+    let world = World::new(FailoverMode::Operator);
+    assert!([NA, EU, APAC].iter().all(|region| world.acts(*region, *region)));
+    assert!(world.done.iter().all(|(_, duty)| matches!(duty, Duty::Assume { .. })), "{:?}", world.done);
+}
+
+#[test]
+fn a_lost_region_is_acted_for_and_takes_over_again_once_it_has_settled() {
+    let mut world = World::new(FailoverMode::Automatic);
+    assert!([NA, EU, APAC].iter().all(|region| world.state.is_leased(*region)));
+    world.down.insert(NA);
+    world.apply(ControlCommand::Fence { region: NA, cause: Cause::Lost, at: 9 });
+    world.settle();
+    assert!(world.acts(EU, NA) && world.acts(EU, EU) && !world.acts(APAC, NA));
+    let lacks =
+        |world: &World, region| world.shards[&region].values().any(|shard| shard.rights[&NA].missing_since.is_some());
+    assert!(!lacks(&world, APAC), "{:?}", world.done);
+
+    world.down.clear();
+    world.done.clear();
+    world.settle();
+    assert!(!world.acts(NA, NA), "the world believes in somebody else");
+    let of_na = |world: &World| -> Vec<Duty> {
+        world.done.iter().filter(|(region, _)| *region == NA).map(|(_, duty)| duty.clone()).collect()
+    };
+    let epoch = world.state.regions[&NA].epoch;
+    let promise = Duty::Promise { home: NA, epoch, holders: BTreeSet::new() };
+    assert_eq!(of_na(&world), [promise, Duty::Return { epoch }]);
+    world.step(NA, epoch, Step::Reconciled { orphans: Tally::default() });
+
+    world.apply(ControlCommand::Failback { region: NA, at: 10 });
+    world.settle();
+    assert!(world.acts(NA, NA) && !world.acts(EU, NA) && world.state.regions[&NA].phase == Phase::Serving);
+    assert!(!lacks(&world, APAC) && !lacks(&world, EU));
+}
+
+#[test]
+fn an_heir_that_is_lost_before_it_acts_leaves_nothing_behind() {
+    let mut world = World::new(FailoverMode::Automatic);
+    world.down.insert(NA);
+    world.apply(ControlCommand::Fence { region: NA, cause: Cause::Lost, at: 9 });
+    for region in [EU, APAC] {
+        while let Some(duty) = plan(&world.state, region, &world.shards[&region]).pop() {
+            world.fulfil(region, duty);
+        }
+        world.lead();
+        while let Some(duty) = plan(&world.state, region, &world.shards[&region]).pop() {
+            world.fulfil(region, duty);
+        }
+    }
+    world.lead();
+    assert!(matches!(world.state.regions[&NA].phase, Phase::CatchingUp { .. }));
+    assert_eq!(plan(&world.state, EU, &world.shards[&EU]).len(), 1);
+    assert!(plan(&world.state, APAC, &world.shards[&APAC]).is_empty());
+    assert!(!world.acts(EU, NA), "it may still be forgotten, and another one named under this epoch");
+}
