@@ -7,7 +7,7 @@
 use super::{
     backend::Unavailable,
     machine::Agreed,
-    node::Inner,
+    node::{Inner, RegionNode},
     shards::Shard,
     sweep::{Sweep, Swept},
 };
@@ -372,6 +372,16 @@ pub(super) fn aged(answer: Answer, age: Duration) -> Answer {
 /// away, and hardly for one that is cut off.
 fn begins_anew(op: &Op) -> bool {
     matches!(op, Op::Set { condition: Condition::Always, get: false, .. })
+}
+
+impl RegionNode {
+    /// Writes at another region, as [`Abroad::write`] does.
+    pub async fn write_at(&self, region: RegionId, commands: Vec<Command>) -> Vec<Result<Outcome, Unavailable>> {
+        match self.inner.ways.get() {
+            Some(ways) => ways.abroad.write(region, commands).await,
+            None => vec![Err(Unavailable::Loading); commands.len()],
+        }
+    }
 }
 
 impl Inner {

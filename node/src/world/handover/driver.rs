@@ -67,6 +67,8 @@ pub(super) enum Undone {
     Refused(Outcome),
     #[error("it has changed meanwhile")]
     Overtaken,
+    #[error("this region was away for longer than others remember what was destroyed")]
+    AwayTooLong,
 }
 
 /// What one node needs to act for its region.
@@ -84,8 +86,7 @@ impl Driver {
         let mut due = None;
         while self.contacts.strong_count() > 0 {
             let coordinates = self.node.is_coordinator();
-            let changed = world.has_changed().unwrap_or(false);
-            let is_due = due.is_none_or(|at| changed || at <= Instant::now());
+            let is_due = due.is_none_or(|at| at <= Instant::now());
             let known = world.borrow_and_update().clone();
             match known {
                 Some(known) if coordinates && is_due => {
@@ -104,8 +105,10 @@ impl Driver {
                 Some(_) | None => {}
             }
             let pause = due.map_or(LOOK_EVERY, |at| at.saturating_duration_since(Instant::now()).min(LOOK_EVERY));
-            if timeout(pause, world.changed()).await.is_ok_and(|changed| changed.is_err()) {
-                return;
+            match timeout(pause, world.changed()).await {
+                Ok(Ok(())) => due = None,
+                Ok(Err(_gone)) => return,
+                Err(_elapsed) => {}
             }
         }
     }
@@ -168,6 +171,10 @@ impl Driver {
             }
             Duty::Level { home, epoch, acting } => self.level((*home, *epoch), *acting, shards).await,
             Duty::Return { epoch } => self.step(here, *epoch, Step::Return).await,
+            Duty::Settle { acting } => {
+                let own = world.regions.get(&here).ok_or(Undone::Overtaken)?;
+                self.settle(own, *acting, &shards.keys().copied().collect::<Vec<_>>()).await
+            }
         }
     }
 

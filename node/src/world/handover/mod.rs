@@ -11,6 +11,7 @@ mod driver;
 mod plan;
 mod renewals;
 mod report;
+mod settle;
 #[cfg(test)]
 mod tests;
 

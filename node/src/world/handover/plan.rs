@@ -28,6 +28,8 @@ pub(super) enum Duty {
     Level { home: RegionId, epoch: u32, acting: RegionId },
     /// Say that this region is back.
     Return { epoch: u32 },
+    /// Have those who act settle what this region wrote after the cut, take in what became of it, and say so.
+    Settle { acting: RegionId },
 }
 
 /// All that has to be done now.
@@ -80,8 +82,10 @@ fn next(home: &Region, here: RegionId, shards: &BTreeMap<ShardId, Standing>) -> 
         Phase::Serving if !has_promised => None,
         Phase::Open(_) | Phase::Returning(_) if !has_promised => promise(BTreeSet::new()),
         Phase::Open(_) if id == here => Some(Duty::Return { epoch }),
-        // What this region wrote itself is settled first.
-        Phase::Returning(_) if id == here => None,
+        Phase::Returning(_) if id == here => {
+            let acting = home.holders().first().copied()?;
+            home.diverged.then_some(Duty::Settle { acting })
+        }
         Phase::Serving | Phase::Open(_) | Phase::Returning(_) => {
             let acting = home.holders().first().copied()?;
             lacks.then_some(Duty::Level { home: id, epoch, acting })

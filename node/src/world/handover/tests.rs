@@ -88,6 +88,10 @@ impl World {
                 rights.get_mut(&home).expect("promised").missing_since = None;
             }),
             Duty::Return { epoch } => self.step(here, epoch, Step::Return),
+            Duty::Settle { .. } => {
+                let epoch = self.state.regions[&here].epoch;
+                self.step(here, epoch, Step::Reconciled { orphans: Tally::default() });
+            }
         }
         self.done.push((here, duty));
     }
@@ -167,8 +171,7 @@ fn a_lost_region_is_acted_for_and_takes_over_again_once_it_has_settled() {
     };
     let epoch = world.state.regions[&NA].epoch;
     let promise = Duty::Promise { home: NA, epoch, holders: BTreeSet::new() };
-    assert_eq!(of_na(&world), [promise, Duty::Return { epoch }]);
-    world.step(NA, epoch, Step::Reconciled { orphans: Tally::default() });
+    assert_eq!(of_na(&world), [promise, Duty::Return { epoch }, Duty::Settle { acting: EU }]);
 
     world.apply(ControlCommand::Failback { region: NA, at: 10 });
     world.settle();

@@ -1,0 +1,134 @@
+//! Settles what this region wrote while others acted for it.
+//!
+//! Its own sessions stand still meanwhile: it orders none of them, and believes nobody about them. So whoever coordinates next
+//! finds the same ones and asks the same: each session has a request of its own, named by what it is, and is counted once.
+
+use super::driver::{Driver, Undone};
+use crate::region::backend::Backend;
+use sha2::{Digest, Sha256};
+use sojourn_core::{
+    Command, Key, Op, Outcome, Record, RegionId, Request, ShardId, Stamp,
+    control::{Region, Step},
+    orphans::{Orphaned, Tally},
+    policy::Policy,
+    stream::Span,
+    tombstones::{CLOCK_SLACK_MS, Return, plan_return},
+};
+use sojourn_proto::wire::encode;
+
+/// How often one session is asked for again that was refused because nobody acted yet.
+const ATTEMPTS_MAX: u64 = 8;
+
+impl Driver {
+    /// Has `acting` settle what this region wrote after the cut, takes in what became of it, and says so.
+    pub(super) async fn settle(&self, own: &Region, acting: RegionId, shards: &[ShardId]) -> Result<(), Undone> {
+        // All up to the cut was told.
+        let after_cut = |shard: &ShardId| own.cut.get(&(own.id, *shard)).map_or(0, |gap| gap.stamp.saturating_add(1));
+        let policies =
+            self.node.region().namespaces.values().map(|namespace| namespace.policy.foreign_absolute_ms).min();
+        // Others have acted, and destroyed sessions of this region, since it was fenced at the earliest.
+        let fenced_at = own.cut.values().map(|gap| gap.stamp.saturating_add(gap.ms)).min();
+        let how = fenced_at.map(|at| plan_return(at, self.node.now_ms(), policies.unwrap_or(0)));
+        if how == Some(Return::Copy) {
+            tracing::error!(
+                "this region was away for longer than others remember what was destroyed, so its sessions may not come back: \
+                 begin its nodes anew with empty data directories"
+            );
+            return Err(Undone::AwayTooLong);
+        }
+        let mut orphans = Tally::default();
+        for shard in shards {
+            self.settle_shard((own.id, own.epoch), acting, (*shard, after_cut(shard)), &mut orphans).await?;
+        }
+        // Those who act stamp by their own clocks.
+        for shard in shards {
+            let since = after_cut(shard).saturating_sub(CLOCK_SLACK_MS);
+            self.pull((own.id, own.epoch), acting, *shard, since).await?;
+        }
+        tracing::info!(?orphans, "what this region wrote while others acted for it is settled");
+        self.step(own.id, own.epoch, Step::Reconciled { orphans }).await
+    }
+
+    async fn settle_shard(
+        &self,
+        home: (RegionId, u32),
+        acting: RegionId,
+        (shard, since): (ShardId, Stamp),
+        orphans: &mut Tally,
+    ) -> Result<(), Undone> {
+        let mut span = Span::all_after(None);
+        loop {
+            let (records, until) = self.node.held(shard, home.0, since, span).await?;
+            let mut left: Vec<(Key, Record)> = records.into_iter().filter(|(_, mine)| mine.home == home.0).collect();
+            for attempt in 0.. {
+                left = self.settle_page(home, acting, left, attempt, orphans).await?;
+                if left.is_empty() {
+                    break;
+                }
+                if attempt == ATTEMPTS_MAX {
+                    return Err(Undone::NotYet(acting));
+                }
+            }
+            match until {
+                Some(until) => span = Span::all_after(Some(until)),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Asks for some sessions; those that were refused come back. A refusal is remembered as any answer is, so the next attempt
+    /// is another request.
+    async fn settle_page(
+        &self,
+        (home, epoch): (RegionId, u32),
+        acting: RegionId,
+        page: Vec<(Key, Record)>,
+        attempt: u64,
+        orphans: &mut Tally,
+    ) -> Result<Vec<(Key, Record)>, Undone> {
+        let commands = page.iter().map(|(key, mine)| settle_one((home, epoch), key, mine, attempt)).collect();
+        let mut left = Vec::new();
+        for (orphan, outcome) in page.into_iter().zip(self.node.write_at(acting, commands).await) {
+            match outcome? {
+                Outcome::Settled(tally) => add(orphans, tally),
+                Outcome::Refused(_) => left.push(orphan),
+                strange => return Err(Undone::Refused(strange)),
+            }
+        }
+        Ok(left)
+    }
+}
+
+/// Settles one session.
+fn settle_one((home, epoch): (RegionId, u32), key: &Key, mine: &Record, attempt: u64) -> Command {
+    let orphan = Orphaned { key: key.clone(), mine: mine.clone(), base: None };
+    // What was written under a later epoch than this region's last one was written by others; what it wrote itself may be of
+    // any before.
+    let since = mine.version.epoch.saturating_add(1).min(epoch);
+    let op = Op::Settle { home, epoch: since, how: Return::Merge, orphans: vec![orphan] };
+    let request = Request { origin: origin(home, epoch), sequence: name(key, mine, attempt), settled: 0 };
+    Command { request, key: key.clone(), rules: Policy::default().rules(false), touched: None, op }
+}
+
+/// Names this return among all that write to a shard.
+fn origin(home: RegionId, epoch: u32) -> u64 {
+    first_bytes(&[b"return", &encode(&(home, epoch))[..]].concat()).max(1)
+}
+
+/// Names an orphan among those of its return.
+fn name(key: &Key, mine: &Record, attempt: u64) -> u64 {
+    first_bytes(&encode(&(key.clone(), (mine.version, attempt)))).max(1)
+}
+
+fn first_bytes(bytes: &[u8]) -> u64 {
+    let digest = Sha256::digest(bytes);
+    digest.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
+}
+
+fn add(sum: &mut Tally, more: Tally) {
+    let Tally { already_applied, merged, fast_forwarded, journaled } = more;
+    sum.already_applied += already_applied;
+    sum.merged += merged;
+    sum.fast_forwarded += fast_forwarded;
+    sum.journaled += journaled;
+}
