@@ -34,4 +34,20 @@ pub struct Plants {
     pub rename_is_not_resumed: bool,
     /// A feed that does not reach back to a cursor says that nothing changed.
     pub feed_denies_gaps: bool,
+    /// A piece of a stream is taken in wherever it was cut off, however often.
+    pub pieces_in_any_order: bool,
+    /// A page of a copy drops what it does not know outside of its span too.
+    pub page_drops_beyond_its_span: bool,
+    /// A tombstone goes after a while, though older copies may still come.
+    pub tombstones_by_window: bool,
+    /// Versions count by the index of the log instead of by slot.
+    pub raft_index_as_version: bool,
+    /// A session that is not known here is missing, whatever other regions know.
+    pub miss_without_asking: bool,
+    /// Copies answer however old they are.
+    pub stale_copies_answer: bool,
+    /// Copies answer although this region has written to the session elsewhere since.
+    pub forwarded_writes_forgotten: bool,
+    /// A leader passes on what it was told elsewhere although another one leads by now.
+    pub answers_when_deposed: bool,
 }

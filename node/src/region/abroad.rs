@@ -12,6 +12,7 @@ use super::{
     sweep::{Sweep, Swept},
 };
 use crate::{
+    env::Plants,
     raft::RunningGroup,
     shard::{Bundle, NotProposed},
 };
@@ -98,6 +99,8 @@ pub struct Ways {
     pub(super) abroad: Arc<dyn Abroad>,
     /// What the world agrees on, as this node knows it.
     pub(super) world: watch::Receiver<Option<Arc<ControlState>>>,
+    /// Simulation only.
+    pub(super) plants: Plants,
 }
 
 impl Ways {
@@ -225,7 +228,7 @@ impl Ways {
             return held.write(&self.agreed.machine().now(), Bundle::new(commands)).await;
         }
         let written = self.abroad.write(home, commands.to_vec()).await;
-        if let Some(copies) = held.copies() {
+        if let Some(copies) = held.copies().filter(|_| !self.plants.forwarded_writes_forgotten) {
             // Whatever the answers: they may have been written.
             let mut keys = Vec::new();
             commands.iter().for_each(|command| command.push_keys(&mut keys));
@@ -292,14 +295,29 @@ impl Ways {
                     return Ok(Found::Here { age });
                 }
                 let answer = self.abroad.read(home, key.clone(), projection.clone()).await;
+                if let Some(copies) = held.copies() {
+                    // What was told may be later than the copy that is heard of next.
+                    copies.touch(key, home);
+                }
                 answer.map_err(|error| not_proposed(home, &error))?
             }
+            Place::Unknown if self.plants.miss_without_asking => return Ok(Found::Here { age: Duration::ZERO }),
             Place::Unknown => {
                 let found = self.find(held, key, projection).await?;
                 found.map_or(Answer::Record(None), |(_, answer)| answer)
             }
         };
         Ok(Found::Elsewhere(as_asked(query, answer)))
+    }
+
+    /// Whoever leads next waits for copies from after its own start. What was done elsewhere for one that leads no more may be
+    /// later than these: its caller asks the next leader, who hears the same again and remembers it.
+    async fn still_leads(&self, held: &Shard) -> Result<(), NotProposed> {
+        if self.plants.answers_when_deposed || held.reads.confirm().await {
+            Ok(())
+        } else {
+            Err(NotProposed::NotLeader)
+        }
     }
 
     /// The age of the copy here if it answers for a session of `home`: now, or in a moment.
@@ -399,13 +417,22 @@ impl Inner {
             return Either::Left(held.write(&self.system.machine().now(), bundle));
         };
         let (ways, held) = (ways.clone(), held.clone());
-        Either::Right(async move { ways.write(&held, bundle.commands()).await })
+        Either::Right(async move {
+            let written = ways.write(&held, bundle.commands()).await?;
+            ways.still_leads(&held).await.map(|()| written)
+        })
     }
 
     /// Where the answer to a read is.
     pub(super) async fn read_away(&self, held: &Shard, now: Stamp, query: &Query) -> Result<Found, NotProposed> {
         match self.ways.get() {
-            Some(ways) => ways.read(held, now, query).await,
+            Some(ways) => {
+                let found = ways.read(held, now, query).await?;
+                if let Found::Elsewhere(_) = found {
+                    ways.still_leads(held).await?;
+                }
+                Ok(found)
+            }
             None => Ok(Found::Here { age: Duration::ZERO }),
         }
     }

@@ -74,9 +74,10 @@ impl Led {
 impl RegionNode {
     /// Reaches the other regions through `abroad` from now on, those that act as `world` says.
     pub fn open(&self, abroad: Arc<dyn Abroad>, world: watch::Receiver<Option<Arc<ControlState>>>) {
-        let Inner { options, system, ways, .. } = &*self.inner;
+        let Inner { env, options, system, ways, .. } = &*self.inner;
         // Opened once.
-        let _open = ways.set(Arc::new(Ways { here: options.region, agreed: system.clone(), abroad, world }));
+        let (here, agreed, plants) = (options.region, system.clone(), env.plants);
+        let _open = ways.set(Arc::new(Ways { here, agreed, abroad, world, plants }));
     }
 
     /// Whether a shard of this node has acted under an epoch that the world gave its region: others may act by now.
