@@ -37,7 +37,14 @@ struct State {
     weather: Weather,
     receivers: BTreeMap<NodeId, Arc<dyn Receiver>>,
     cut: BTreeSet<(NodeId, NodeId)>,
+    hushed: BTreeSet<(NodeId, NodeId)>,
 }
+
+/// How long frames wait on a way that is silent before their connection breaks.
+const SILENT_MAX: Duration = Duration::from_secs(6);
+
+/// How often they look whether it is mended.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A network that all nodes of a simulation share. Cheap to clone.
 #[derive(Clone, Default)]
@@ -70,9 +77,31 @@ impl SimulatedNetwork {
         };
     }
 
+    /// Cuts or mends a way so that nobody is told: frames wait, and arrive late if it is mended in time.
+    pub fn hush(&self, from: NodeId, to: NodeId, hushed: bool) {
+        let mut state = self.state.lock();
+        if hushed {
+            state.hushed.insert((from, to))
+        } else {
+            state.hushed.remove(&(from, to))
+        };
+    }
+
     /// Mends all ways.
     pub fn heal(&self) {
-        self.state.lock().cut.clear();
+        let mut state = self.state.lock();
+        state.cut.clear();
+        state.hushed.clear();
+    }
+
+    /// Waits as long as a way is silent; whether it was mended in time.
+    async fn speaks(&self, from: NodeId, to: NodeId) -> bool {
+        let waiting = async {
+            while self.state.lock().hushed.contains(&(from, to)) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(SILENT_MAX, waiting).await.is_ok()
     }
 
     /// Changes how frames are treated.
@@ -137,7 +166,7 @@ impl Network for SimulatedNode {
                     None => None,
                     Some(delay) => {
                         tokio::time::sleep(delay).await;
-                        network.receiver(node, peer)
+                        if network.speaks(node, peer).await { network.receiver(node, peer) } else { None }
                     }
                 };
                 match arrived {
@@ -163,6 +192,9 @@ impl Enquiry for SimulatedNode {
             let asked = async {
                 let peer = peer?;
                 tokio::time::sleep(network.fate(node, peer)?).await;
+                if !network.speaks(node, peer).await || !network.speaks(peer, node).await {
+                    return None;
+                }
                 let answer = network.receiver(node, peer)?.asked(question).await?;
                 tokio::time::sleep(network.fate(peer, node)?).await;
                 Some(Bytes::from(answer))
