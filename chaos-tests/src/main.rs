@@ -13,7 +13,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Commands {
-    /// Runs a region in virtual time through faults drawn from seeds.
+    /// Runs a region, or a world of several, in virtual time through faults drawn from seeds.
     Sim(sojourn_chaos_tests::sim::SimArgs),
     /// Measures three regions with 80 ms between them.
     World(sojourn_chaos_tests::world::WorldArgs),

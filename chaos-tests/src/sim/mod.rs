@@ -4,7 +4,8 @@
 //! clocks and the order of their tasks are simulated, so that one seed is one run. `plan` says what a run is made of, `world`
 //! keeps the machines, `boot` brings up what runs on them, `workload` and `client` ask, `operator` changes who is in the region,
 //! `follower` copies it from outside, `faults` do harm, `ledger` writes down what happened, `settling` waits until all is quiet,
-//! `reference` and `oracles` judge it. Start at [`run_seed`].
+//! `reference` and `oracles` judge it. `regions` runs several of them as one world, `seat` says which one a region is. Start at
+//! [`run_seed`].
 
 mod boot;
 mod client;

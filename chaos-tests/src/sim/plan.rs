@@ -36,7 +36,7 @@ impl Plan {
 
     /// Whether regions are apart for so long that they take each other for lost.
     pub fn is_long(&self) -> bool {
-        self.regions > 1 && self.seed.is_multiple_of(10)
+        self.regions > 1 && self.seed.is_multiple_of(20)
     }
 
     /// The faults that are preferred.
@@ -88,6 +88,19 @@ pub const PLANTS: [&str; 13] = [
     "feed-denies-gaps",
 ];
 
+/// Every bug that can be planted in a world of several regions, by name.
+pub const WORLD_PLANTS: [&str; 9] = [
+    "cursor-apart-from-data",
+    "pieces-in-any-order",
+    "page-drops-beyond-its-span",
+    "tombstones-by-window",
+    "raft-index-as-version",
+    "miss-without-asking",
+    "stale-copies-answer",
+    "forwarded-writes-forgotten",
+    "answers-when-deposed",
+];
+
 /// The switch for the bug called `name`.
 pub fn plant(name: &str) -> Option<Plants> {
     let mut plants = Plants::default();
@@ -105,6 +118,15 @@ pub fn plant(name: &str) -> Option<Plants> {
         "rename-keeps-both" => &mut plants.rename_keeps_both,
         "rename-is-not-resumed" => &mut plants.rename_is_not_resumed,
         "feed-denies-gaps" => &mut plants.feed_denies_gaps,
+        "cursor-apart-from-data" => &mut plants.cursor_apart_from_data,
+        "pieces-in-any-order" => &mut plants.pieces_in_any_order,
+        "page-drops-beyond-its-span" => &mut plants.page_drops_beyond_its_span,
+        "tombstones-by-window" => &mut plants.tombstones_by_window,
+        "raft-index-as-version" => &mut plants.raft_index_as_version,
+        "miss-without-asking" => &mut plants.miss_without_asking,
+        "stale-copies-answer" => &mut plants.stale_copies_answer,
+        "forwarded-writes-forgotten" => &mut plants.forwarded_writes_forgotten,
+        "answers-when-deposed" => &mut plants.answers_when_deposed,
         _ => return None,
     };
     *switch = true;

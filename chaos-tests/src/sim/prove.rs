@@ -3,7 +3,6 @@
 
 use super::{
     Report,
-    plan::PLANTS,
     runner::{SimArgs, each, one},
 };
 use anyhow::bail;
@@ -14,8 +13,13 @@ const SEEDS_MAX: u64 = 60;
 
 /// Bugs that make replicas look different, which some oracles see at once, and the oracles that see what they do to clients:
 /// one of these has to notice.
-const HARM: [(&str, &[&str]); 2] =
-    [("forget-requests-at-snapshot", &["retries", "search"]), ("acknowledge-before-sync", &["acknowledged"])];
+const HARM: [(&str, &[&str]); 5] = [
+    ("forget-requests-at-snapshot", &["retries", "search"]),
+    ("acknowledge-before-sync", &["acknowledged"]),
+    ("cursor-apart-from-data", &["converged"]),
+    ("page-drops-beyond-its-span", &["converged"]),
+    ("tombstones-by-window", &["converged", "destroyed"]),
+];
 
 /// Plants each bug in turn and prints which oracles noticed it, and after how many seeds.
 ///
@@ -25,7 +29,7 @@ const HARM: [(&str, &[&str]); 2] =
 pub fn run(args: &SimArgs) -> anyhow::Result<()> {
     let mut wrong = Vec::new();
     println!("{:<30}{:>6}  noticed by", "planted bug", "seeds");
-    for plant in PLANTS.into_iter().filter(|plant| args.plant().is_none_or(|wanted| wanted == *plant)) {
+    for plant in args.plants().iter().copied().filter(|plant| args.plant().is_none_or(|wanted| wanted == *plant)) {
         let harm = HARM.into_iter().find(|(of, _)| *of == plant).map(|(_, oracles)| oracles);
         let does_harm = |oracle: &str| harm.is_none_or(|oracles| oracles.contains(&oracle));
         let mut seeds = 0;

@@ -29,7 +29,7 @@ pub struct SimArgs {
     /// Goes on with new seeds for this long.
     #[arg(long)]
     hours: Option<f64>,
-    /// Nodes of the region, 3 or 5; by default 5 for every eighth seed.
+    /// Nodes of a region that is alone, 3 or 5; by default 5 for every eighth seed.
     #[arg(long)]
     nodes: Option<u64>,
     /// Regions of the world: 1, 3 or 5.
@@ -63,6 +63,11 @@ impl SimArgs {
     /// The bug that is asked for.
     pub(super) fn plant(&self) -> Option<&str> {
         self.plant.as_deref()
+    }
+
+    /// The bugs that can be planted in what is run.
+    pub(super) fn plants(&self) -> &'static [&'static str] {
+        if self.regions > 1 { &plan::WORLD_PLANTS } else { &plan::PLANTS }
     }
 
     /// The same for runs whose faults go on for so long, in seconds of virtual time.
@@ -118,13 +123,16 @@ pub fn run(args: &SimArgs) -> anyhow::Result<()> {
     if failed > 0 {
         bail!("{failed} of {runs} seeds broke a promise");
     }
-    demand(&coverage, runs)
+    demand(args, &coverage, runs)
 }
 
 /// The bug called `name`.
 fn known(name: &str) -> anyhow::Result<&'static str> {
-    let bug = plan::PLANTS.into_iter().find(|known| *known == name);
-    bug.with_context(|| format!("no bug called {name} can be planted; there are: {}", plan::PLANTS.join(", ")))
+    let all = || plan::PLANTS.into_iter().chain(plan::WORLD_PLANTS);
+    let bug = all().find(|known| *known == name);
+    bug.with_context(|| {
+        format!("no bug called {name} can be planted; there are: {}", all().collect::<Vec<_>>().join(", "))
+    })
 }
 
 /// Runs plans for seeds from 1 on, each on a thread of its own, `threads` at a time, while `more` says so and `take`
@@ -232,16 +240,39 @@ const DEMANDED: [(&str, u64); 26] = [
     ("cursors too old", 20),
 ];
 
+/// The same for a world of several regions.
+const DEMANDED_OF_WORLDS: [(&str, u64); 16] = [
+    ("Part", 30),
+    ("OneWay", 30),
+    ("Isolate", 30),
+    ("Lose", 30),
+    ("Storm", 15),
+    ("Kill", 20),
+    ("writes ordered in another region", 500),
+    ("writes unknown and applied", 5),
+    ("writes asked again", 300),
+    ("reads abroad judged", 500),
+    ("reads at home judged", 300),
+    ("sessions created once", 300),
+    ("sessions created in several regions", 10),
+    ("sessions destroyed", 100),
+    ("revocations acknowledged everywhere", 50),
+    ("owned sessions read", 100),
+];
+
 /// Fails where the seeds did not reach what they are for; a few seeds need not.
-fn demand(coverage: &Coverage, runs: u64) -> anyhow::Result<()> {
+fn demand(args: &SimArgs, coverage: &Coverage, runs: u64) -> anyhow::Result<()> {
     const RUNS_MIN: u64 = 100;
     if runs < RUNS_MIN {
         return Ok(());
     }
-    let on_one = faults::ON_ONE
-        .iter()
-        .flat_map(|fault| ["leader", "follower"].map(|role| (format!("{fault:?} of a {role}"), 5)));
-    let demanded = DEMANDED.iter().map(|(what, times)| ((*what).to_owned(), *times)).chain(on_one);
+    let (demanded, on_one) = match args.regions {
+        1 => (&DEMANDED[..], &faults::ON_ONE[..]),
+        _several => (&DEMANDED_OF_WORLDS[..], &[][..]),
+    };
+    let on_one =
+        on_one.iter().flat_map(|fault| ["leader", "follower"].map(|role| (format!("{fault:?} of a {role}"), 5)));
+    let demanded = demanded.iter().map(|(what, times)| ((*what).to_owned(), *times)).chain(on_one);
     let missed = demanded.filter(|(what, times)| coverage.times(what) < times * runs / RUNS_MIN);
     let missed: Vec<String> =
         missed.map(|(what, times)| format!("{what} (wanted {})", times * runs / RUNS_MIN)).collect();

@@ -3,7 +3,7 @@
 //! A shard's leader knows how fresh its copies are, by its own clock, and what this region had done elsewhere since. Without
 //! that a client would not see what it has written itself.
 
-use crate::env::Clock;
+use crate::env::{Clock, Plants};
 use parking_lot::Mutex;
 use sojourn_core::{Key, RegionId, Slot, stream::Source};
 use std::{
@@ -38,6 +38,7 @@ pub struct Copies {
     clock: Arc<dyn Clock>,
     began: Duration,
     known: Mutex<Known>,
+    plants: Plants,
 }
 
 #[derive(Default)]
@@ -58,7 +59,13 @@ impl Copies {
     /// Those of a leader in `term` that has heard nobody yet.
     pub fn new(term: u64, clock: Arc<dyn Clock>) -> Self {
         let began = clock.boot();
-        Self { term, clock, began, known: Mutex::default() }
+        Self { term, clock, began, known: Mutex::default(), plants: Plants::default() }
+    }
+
+    /// The same with the simulation's bugs.
+    #[must_use]
+    pub fn plant(self, plants: Plants) -> Self {
+        Self { plants, ..self }
     }
 
     /// The term that they are known in.
@@ -125,7 +132,8 @@ impl Copies {
         let known = self.known.lock();
         let touched = known.touched.get(key).map_or(known.floor, |(_, at)| known.floor.max(*at));
         let heard = known.heard_of(home, key.slot());
-        heard.is_some_and(|heard| heard + STALE_MAX >= self.clock.boot() && heard > touched)
+        let is_fresh = |heard| heard + STALE_MAX >= self.clock.boot() || self.plants.stale_copies_answer;
+        heard.is_some_and(|heard| is_fresh(heard) && heard > touched)
     }
 
     /// How old what is here of a region may be; none if it is too old to answer.

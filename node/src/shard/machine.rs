@@ -162,6 +162,7 @@ impl Machine for Sessions {
             if !state.cold_for_commands(&commands).is_empty() {
                 return Err((stamp, commands));
             }
+            state.plants.sequence = self.version_of(index);
             let outcomes = commands.into_iter().map(|command| state.apply(stamp, command, &mut effects)).collect();
             state.release();
             self.leased.store(is_leased(&state), Ordering::SeqCst);

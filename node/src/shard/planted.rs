@@ -17,6 +17,10 @@ impl Planted {
             update_creates: self.env.plants.update_creates,
             touch_past_absolute: self.env.plants.touch_past_absolute,
             rename_keeps_both: self.env.plants.rename_keeps_both,
+            pieces_in_any_order: self.env.plants.pieces_in_any_order,
+            page_drops_beyond_its_span: self.env.plants.page_drops_beyond_its_span,
+            tombstones_by_window: self.env.plants.tombstones_by_window,
+            sequence: None,
         }
     }
 }
@@ -41,6 +45,11 @@ impl Sessions {
     /// The planted bug: a feed that does not reach back to a cursor says that nothing changed.
     pub(super) fn denies_gaps(&self) -> bool {
         self.planted.as_ref().is_some_and(|planted| planted.env.plants.feed_denies_gaps)
+    }
+
+    /// The planted bug: versions of an entry are its index.
+    pub(super) fn version_of(&self, index: u64) -> Option<u64> {
+        self.planted.as_ref().filter(|planted| planted.env.plants.raft_index_as_version).map(|_| index)
     }
 
     /// The planted bug: this replica's time instead of the leader's.

@@ -124,7 +124,7 @@ pub(super) async fn run_followers(
         let mut wanted: BTreeMap<Task, Follower> = BTreeMap::new();
         for led in led {
             let copies = known.entry((led.shard, led.term)).or_insert_with(|| {
-                let copies = Arc::new(Copies::new(led.term, node.env().clock.clone()));
+                let copies = Arc::new(Copies::new(led.term, node.env().clock.clone()).plant(node.env().plants));
                 led.know(copies.clone());
                 copies
             });
@@ -139,6 +139,7 @@ pub(super) async fn run_followers(
                         rpc: rpc.clone(),
                         followers: followers.clone(),
                         page_reach: bounds.page_reach,
+                        apart: node.env().plants.cursor_apart_from_data,
                         clock: node.env().clock.clone(),
                         stream: node.env().random.next_u64(),
                         leader: None,
@@ -190,6 +191,8 @@ struct Follower {
     rpc: Rpc,
     followers: Arc<Followers>,
     page_reach: usize,
+    /// The planted bug: a cursor is logged before what it stands for.
+    apart: bool,
     clock: Arc<dyn Clock>,
     /// The number of the next stream.
     stream: u64,
@@ -314,13 +317,20 @@ impl Follower {
     }
 
     fn absorb(&self, as_of: u64, believed: Believed, piece: Piece) -> BoxFuture<'static, Result<(), Ended>> {
-        let absorbed = Absorbed { source: self.source, as_of, believed, piece };
+        let absorbed = Absorbed { source: self.source, as_of, believed: believed.clone(), piece };
         if let Some(refusal) = self.led.sessions().audit(|state| state.bars(&absorbed)) {
             return Box::pin(std::future::ready(Err(Ended::Barred(refusal))));
         }
-        let absorbing = self.led.absorb(absorbed);
+        let Absorbed { piece, .. } = absorbed;
+        let (piece, rest) = if self.apart { apart(piece) } else { (piece, None) };
+        let (led, source) = (self.led.clone(), self.source);
+        let absorbing = led.absorb(Absorbed { source, as_of, believed: believed.clone(), piece });
         Box::pin(async move {
-            match absorbing.await? {
+            let mut outcome = absorbing.await?;
+            if let Some(piece) = rest {
+                outcome = led.absorb(Absorbed { source, as_of, believed, piece }).await?;
+            }
+            match outcome {
                 Outcome::Count(_) => Ok(()),
                 // Somebody else has led meanwhile and taken in other pieces.
                 _superseded => Err(Ended::Superseded),
@@ -407,6 +417,17 @@ impl Follower {
                 }
             }
         }
+    }
+}
+
+/// The planted bug: the cursor of a piece without what it stands for, and that by itself.
+fn apart(piece: Piece) -> (Piece, Option<Piece>) {
+    match piece {
+        Piece::Changes { after, next, records } if !records.is_empty() => {
+            let cursor = Piece::Changes { after, next, records: Vec::new() };
+            (cursor, Some(Piece::Changes { after: next, next, records }))
+        }
+        piece @ (Piece::Changes { .. } | Piece::Page { .. } | Piece::Held { .. }) => (piece, None),
     }
 }
 

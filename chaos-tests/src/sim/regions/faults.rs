@@ -8,7 +8,10 @@ use crate::sim::{
 };
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use sojourn_core::NodeId;
-use sojourn_node::{peers::simulated::Weather, raft};
+use sojourn_node::{
+    peers::simulated::{SimulatedNetwork, Weather},
+    raft,
+};
 use std::{sync::Arc, time::Duration};
 
 /// A kind of fault.
@@ -65,6 +68,9 @@ pub const MIX: [Fault; 19] = [
     Fault::ClockJump,
 ];
 
+/// How much longer than others long runs do harm, and regions in them are apart: longer than tombstones of some sessions stand.
+const LONG: u32 = 4;
+
 /// The network between regions on an ordinary day: how far they are apart is drawn once a run.
 pub fn calm(regions: &Regions, rng: &mut StdRng) {
     regions.wan.heal();
@@ -78,7 +84,8 @@ fn fair(rng: &mut StdRng) -> Weather {
 
 /// Does harm for as long as the plan says.
 pub async fn run(regions: &Arc<Regions>, rng: &mut StdRng) {
-    let end = regions.history.ledger.now() + regions.plan.faults;
+    let long = if regions.plan.is_long() { LONG } else { 1 };
+    let end = regions.history.ledger.now() + regions.plan.faults * long;
     while regions.history.ledger.now() < end {
         tokio::time::sleep(Duration::from_millis(rng.random_range(100..1_200))).await;
         let preferred = preferred(&regions.plan).choose(rng).filter(|_| rng.random_ratio(2, 3));
@@ -89,11 +96,12 @@ pub async fn run(regions: &Arc<Regions>, rng: &mut StdRng) {
 
 /// The faults that bring out a planted bug.
 fn preferred(plan: &crate::sim::Plan) -> &'static [Fault] {
-    use Fault::{Isolate, Kill, Lose, OneWay, Part, Restart, Storm};
+    use Fault::{Isolate, Kill, Lose, OneWay, Part, Restart, Storm, Transfer};
     match plan.stress {
         Some("cursor-apart-from-data") => &[Kill, Kill, Restart],
         Some("pieces-in-any-order") => &[Kill, Restart, Storm],
         Some("page-drops-beyond-its-span") => &[Restart, Lose],
+        Some("answers-when-deposed") => &[Transfer, Transfer, Transfer, OneWay, Storm],
         Some("stale-copies-answer") => &[Part, OneWay, Isolate],
         _ => &[],
     }
@@ -103,14 +111,17 @@ fn fire(regions: &Arc<Regions>, fault: Fault, rng: &mut StdRng) {
     let region = rng.random_range(0..regions.all.len());
     let world = regions.all[region].clone();
     let machine = rng.random_range(0..world.machines.len());
-    let lasts = Duration::from_millis(rng.random_range(50..3_500));
+    let mut lasts = Duration::from_millis(rng.random_range(50..3_500));
+    if regions.plan.is_long() && matches!(fault, Fault::Part | Fault::OneWay | Fault::Isolate | Fault::Lose) {
+        lasts *= LONG;
+    }
     regions.history.ledger.note(format_args!("FAULT {fault:?} in region {region}, node {machine}, for {lasts:?}"));
     regions.history.ledger.count(format!("{fault:?}"));
     let undo: Box<dyn FnOnce(&Regions) + Send> = match fault {
         Fault::Part | Fault::OneWay | Fault::Isolate => {
-            let ways = ways(regions, fault, region, rng);
-            cut(regions, &ways, true);
-            Box::new(move |regions| cut(regions, &ways, false))
+            let (ways, silent) = (ways(regions, fault, region, rng), rng.random());
+            cut(regions, &ways, silent, true);
+            Box::new(move |regions| cut(regions, &ways, silent, false))
         }
         Fault::Lose | Fault::Restart => {
             let how = if fault == Fault::Lose { End::Power } else { End::Process };
@@ -177,8 +188,9 @@ fn ways(regions: &Regions, fault: Fault, region: usize, rng: &mut StdRng) -> Vec
     ways
 }
 
-fn cut(regions: &Regions, ways: &[(NodeId, NodeId)], cut: bool) {
-    ways.iter().for_each(|(from, to)| regions.wan.cut(*from, *to, cut));
+fn cut(regions: &Regions, ways: &[(NodeId, NodeId)], silent: bool, cut: bool) {
+    let set = if silent { SimulatedNetwork::hush } else { SimulatedNetwork::cut };
+    ways.iter().for_each(|(from, to)| set(&regions.wan, *from, *to, cut));
 }
 
 fn split(world: &World, machine: usize, cut: bool) {

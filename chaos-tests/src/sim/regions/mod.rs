@@ -55,7 +55,10 @@ impl Regions {
         let batch = FeedBounds { entries_max: rng.random_range(1..40), bytes_max: 40_000 };
         let bounds = StreamBounds { batch, page, page_reach: rng.random_range(4..24) };
         // Most of what can go wrong between regions needs replicas in one of them only.
-        let sizes: Vec<u64> = (0..plan.regions).map(|_| *[1, 1, 3].choose(rng).unwrap_or(&3)).collect();
+        let large = rng.random_range(0..plan.regions);
+        let sizes =
+            (0..plan.regions).map(|region| if region == large { 3 } else { *[1, 1, 3].choose(rng).unwrap_or(&3) });
+        let sizes: Vec<u64> = sizes.collect();
         let neighbour = |region: u16| {
             let nodes = (1..=sizes.get(usize::from(region)).copied().unwrap_or(0)).map(NodeId);
             let entrances = nodes.map(|node| AbroadRoster::number(RegionId(region), node).0.to_string()).collect();
@@ -94,7 +97,7 @@ fn name_of(region: u16) -> &'static str {
 }
 
 /// Clients in each region.
-const CLIENTS_PER_REGION: u64 = 2;
+const CLIENTS_PER_REGION: u64 = 5;
 
 /// Plays one plan on the calling thread's simulation.
 pub async fn play(plan: &Plan) -> Report {

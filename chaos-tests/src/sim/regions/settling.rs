@@ -51,13 +51,15 @@ async fn make(world: &Arc<World>, session: &Session) -> bool {
             get: false,
             owner: None,
         },
-        Nature::Register | Nature::Minted | Nature::Fresh | Nature::Owned | Nature::Contested => Op::Set {
-            value: Box::default(),
-            expiry: Expiry::Never,
-            condition: Condition::Always,
-            get: false,
-            owner: None,
-        },
+        Nature::Register | Nature::Minted | Nature::Fresh | Nature::Owned | Nature::Contested | Nature::Brief => {
+            Op::Set {
+                value: Box::default(),
+                expiry: Expiry::Never,
+                condition: Condition::Always,
+                get: false,
+                owner: None,
+            }
+        }
     };
     let (key, rules) = (session.key.clone(), rules(session.nature));
     let command = Command { request: Request::default(), key, rules, touched: None, op };

@@ -24,6 +24,8 @@ pub enum Nature {
     Owned,
     /// Created again and again by several regions at once, some with deadlines.
     Contested,
+    /// As contested ones, and nothing of it stands for long: neither a session that is not written nor a tombstone.
+    Brief,
 }
 
 /// A session.
@@ -33,7 +35,7 @@ pub struct Session {
     pub key: Key,
     /// What happens to it.
     pub nature: Nature,
-    /// The region that orders it; none for one that is contested, or whose creator's region is it.
+    /// The region that orders it from the beginning; none for one whose creator's region is it.
     pub home: Option<usize>,
 }
 
@@ -51,6 +53,9 @@ const REGISTERS_PER_REGION: usize = 2;
 /// Ids that several regions create.
 const CONTESTED: usize = 3;
 
+/// How long brief sessions live after a write, and their tombstones after the end.
+const BRIEF_MS: u64 = 6_000;
+
 /// How long sessions with minted ids live at most: longer than a run.
 const MINTED_MS: u64 = 3_600_000;
 
@@ -63,8 +68,10 @@ impl Catalog {
             add(Nature::Counter, format!("counter {home}"));
             (0..REGISTERS_PER_REGION).for_each(|number| add(Nature::Register, format!("register {home}.{number}")));
         }
-        (0..CONTESTED)
-            .for_each(|number| sessions.extend(session(Nature::Contested, None, &format!("contested {number}"))));
+        (0..CONTESTED).for_each(|number| {
+            sessions.extend(session(Nature::Contested, None, &format!("contested {number}")));
+            sessions.extend(session(Nature::Brief, None, &format!("brief {number}")));
+        });
         Self { regions, mint_key, sessions: Mutex::new(sessions), epochs: Mutex::default() }
     }
 
@@ -84,7 +91,8 @@ impl Catalog {
 
     /// A session to read.
     pub fn to_read(&self, rng: &mut StdRng) -> Option<Session> {
-        self.any(rng, |_| true)
+        let lasting = rng.random::<bool>();
+        self.any(rng, |session| !lasting || matches!(session.nature, Nature::Counter | Nature::Register))
     }
 
     /// The revocation epoch that a login of `user` reads.
@@ -121,7 +129,11 @@ fn user(rng: &mut StdRng) -> Box<[u8]> {
 
 /// The rules for a session.
 pub fn rules(nature: Nature) -> Rules {
-    Policy::default().rules(matches!(nature, Nature::Minted | Nature::Owned))
+    let rules = Policy::default().rules(matches!(nature, Nature::Minted | Nature::Owned));
+    match nature {
+        Nature::Brief => Rules { absolute_ms: BRIEF_MS, tombstone_ms: BRIEF_MS, ..rules },
+        _lasting => rules,
+    }
 }
 
 /// One client's taste.
@@ -152,7 +164,8 @@ impl Taste {
                 let op = self.register(rng, seen.get(&session.key).copied());
                 (session, op)
             }
-            10..=12 => (catalog.any(rng, |session| session.nature == Nature::Contested)?, self.contested(rng)),
+            10 | 11 => (catalog.any(rng, |session| session.nature == Nature::Contested)?, self.contested(rng)),
+            12 => (catalog.any(rng, |session| session.nature == Nature::Brief)?, self.contested(rng)),
             13 | 14 => {
                 let born = catalog
                     .any(rng, |session| matches!(session.nature, Nature::Minted | Nature::Fresh | Nature::Owned));

@@ -109,7 +109,18 @@ pub struct Plants {
     pub touch_past_absolute: bool,
     /// A session that leaves for another shard lives on under its old id.
     pub rename_keeps_both: bool,
+    /// Pieces of streams are taken in wherever they were cut off, however often.
+    pub pieces_in_any_order: bool,
+    /// A page of a copy drops what it does not know outside of its span too.
+    pub page_drops_beyond_its_span: bool,
+    /// Tombstones go after [`PLANTED_WINDOW_MS`].
+    pub tombstones_by_window: bool,
+    /// Every version of an entry has this sequence.
+    pub sequence: Option<u64>,
 }
+
+/// How long tombstones stand where [`Plants::tombstones_by_window`] is planted, in ms.
+const PLANTED_WINDOW_MS: u64 = 500;
 
 /// The most bytes of fields in one session, whatever the namespace allows: the longest string of Redis.
 pub const SESSION_BYTES_MAX: u64 = 512 * 1024 * 1024;
@@ -268,6 +279,9 @@ impl State {
 
     /// The next version sequence of a slot, above `above`.
     fn next_sequence(&mut self, slot: Slot, above: u64) -> u64 {
+        if let Some(sequence) = self.plants.sequence {
+            return sequence;
+        }
         let last = self.sequences.entry(slot).or_default();
         *last = (*last).max(above).saturating_add(1);
         *last

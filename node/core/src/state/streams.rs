@@ -176,7 +176,8 @@ impl Turn<'_> {
         let teller = Teller { region: source.region, believed: &believed };
         let (progress, changed) = match piece {
             Piece::Changes { after, next, records } => {
-                if known.cursor != Some(after) || known.copying.is_some() {
+                let follows = known.cursor == Some(after) && known.copying.is_none();
+                if !follows && !self.state.plants.pieces_in_any_order {
                     return Ok(Outcome::Nothing);
                 }
                 let held = known.held.max(latest(&records));
@@ -185,7 +186,7 @@ impl Turn<'_> {
             Piece::Page { begin, span, homes, replaces, records, elsewhere } => {
                 let held = match &known.copying {
                     Some(copying) if copying.begin == begin && copying.after == span.after => copying.held,
-                    _other if span.after.is_none() => latest(&records),
+                    _other if span.after.is_none() || self.state.plants.pieces_in_any_order => latest(&records),
                     _other => return Ok(Outcome::Nothing),
                 };
                 self.state.check(self.stamp, &records, teller)?;
@@ -264,7 +265,11 @@ impl Turn<'_> {
         }
         let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let to = until.as_ref().map_or(Bound::Unbounded, Bound::Included);
-        let here = self.state.records.range::<Key, _>((from, to));
+        let part = match self.state.plants.page_drops_beyond_its_span {
+            true => (Bound::Unbounded, Bound::Unbounded),
+            false => (from, to),
+        };
+        let here = self.state.records.range::<Key, _>(part);
         let unknown = |key: &Key, record: &Record| theirs.homes.contains(&record.home) && !there.contains(key);
         let gone = here.filter(|(key, record)| covers(slots, key) && unknown(key, record));
         let gone: Vec<(Key, Arc<Record>)> = gone.map(|(key, record)| (key.clone(), record.clone())).collect();

@@ -36,7 +36,8 @@ impl State {
 
     fn may_go(&self, record: &Record, stamp: Stamp) -> bool {
         let in_touch = self.acts_for(self.region).is_some();
-        may_collect(record, self.is_alone() || self.is_swept(record), in_touch, stamp)
+        let swept = self.plants.tombstones_by_window || self.is_alone() || self.is_swept(record);
+        may_collect(record, swept, in_touch, stamp)
     }
 
     /// Whether every region is known to have the tombstone, and nobody an older copy.

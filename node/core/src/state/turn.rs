@@ -117,7 +117,9 @@ impl Turn<'_> {
     pub fn end(&mut self, key: &Key, expired: bool) {
         let Some(old) = self.state.records.get(key).cloned() else { return };
         // A tombstone outlives an incarnation that ran ahead of the clock, so that the next one is still higher.
-        let collect_at = self.stamp.max(old.incarnation.stamp).saturating_add(self.rules.tombstone_ms);
+        let stands_ms =
+            if self.state.plants.tombstones_by_window { super::PLANTED_WINDOW_MS } else { self.rules.tombstone_ms };
+        let collect_at = self.stamp.max(old.incarnation.stamp).saturating_add(stands_ms);
         // Others may move the deadline of a foreign id on for as long before they hear of its end.
         let moved_ms = if self.rules.absolute_moves { self.rules.absolute_ms } else { 0 };
         let absolute_deadline = old.absolute_deadline.max(self.stamp.saturating_add(moved_ms));

@@ -40,7 +40,7 @@ pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
             _ => continue,
         };
         // What several regions create at once is merged later: who lost sees another session.
-        if evidence.nature(key) == Some(Nature::Contested) {
+        if matches!(evidence.nature(key), Some(Nature::Contested | Nature::Brief)) {
             continue;
         }
         if let Some(rank) = rank {
