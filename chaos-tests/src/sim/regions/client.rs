@@ -183,6 +183,7 @@ pub(super) fn name(error: &Unavailable) -> &'static str {
         Unavailable::Overloaded { .. } => "overloaded",
         Unavailable::Loading => "loading",
         Unavailable::NotCopied { .. } => "not copied",
+        Unavailable::NotActing { .. } => "nobody acts",
         Unavailable::Refused(_) => "refused",
     }
 }
