@@ -128,7 +128,7 @@ pub fn run(args: &SimArgs) -> anyhow::Result<()> {
 
 /// The bug called `name`.
 fn known(name: &str) -> anyhow::Result<&'static str> {
-    let all = || plan::PLANTS.into_iter().chain(plan::WORLD_PLANTS);
+    let all = || plan::PLANTS.into_iter().chain(plan::WORLD_PLANTS).chain(plan::RARE_PLANTS);
     let bug = all().find(|known| *known == name);
     bug.with_context(|| {
         format!("no bug called {name} can be planted; there are: {}", all().collect::<Vec<_>>().join(", "))

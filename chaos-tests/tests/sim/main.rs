@@ -22,6 +22,14 @@ fn one_seed_is_one_trace_in_every_process() {
     assert_ne!(trace(&first), trace(&run(&options("5"))), "the trace says nothing about the run");
 }
 
+#[test]
+fn one_seed_of_a_world_is_one_trace_in_every_process() {
+    let options = ["--seed", "4", "--regions", "3", "--seconds", "2"];
+    let first = run(&options);
+    assert!(first.contains("seed 4: trace "), "no trace in {first}");
+    assert_eq!(first, run(&options));
+}
+
 /// An oracle that cannot see proves nothing.
 #[test]
 fn pinned_seeds_notice_the_bugs_that_they_are_pinned_for() {

@@ -97,7 +97,7 @@ fn name_of(region: u16) -> &'static str {
 }
 
 /// Clients in each region.
-const CLIENTS_PER_REGION: u64 = 5;
+const CLIENTS_PER_REGION: u64 = 4;
 
 /// Plays one plan on the calling thread's simulation.
 pub async fn play(plan: &Plan) -> Report {
