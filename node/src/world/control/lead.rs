@@ -83,24 +83,33 @@ impl Inner {
         let (mode, lease_ms) = (self.options.failover, self.options.lease_ms);
         let world = self.node.region().world;
         for command in [ControlCommand::SetFailover { mode, lease_ms }, ControlCommand::Found { world }] {
-            self.have_done(group, command).await;
+            // Without the first, the world would be founded with another policy than was asked for.
+            if !self.have_done(group, command).await {
+                return;
+            }
         }
     }
 
-    async fn have_done(&self, group: &Group, command: ControlCommand) {
+    /// Whether the change was made.
+    async fn have_done(&self, group: &Group, command: ControlCommand) -> bool {
         let text = format!("{command:?}");
         let proposed = group.propose(encode_change(&command));
         match tokio::time::timeout(CHANGE_TIMEOUT, proposed).await {
             Ok(Ok(Some(Applied::Control(outcome)))) => match *outcome {
                 ControlOutcome::Refused(refusal) => {
                     tracing::debug!(change = text, %refusal, "a change of the world that followed was refused");
+                    false
                 }
                 ControlOutcome::Done | ControlOutcome::Region(_) | ControlOutcome::Namespace(_) => {
                     tracing::info!(change = text, "changed what the world agrees on");
+                    true
                 }
             },
             // Planned again, here or elsewhere.
-            Ok(_) | Err(_) => tracing::debug!(change = text, "a change of the world was not agreed on in time"),
+            Ok(_) | Err(_) => {
+                tracing::debug!(change = text, "a change of the world was not agreed on in time");
+                false
+            }
         }
     }
 
