@@ -137,7 +137,9 @@ impl Running {
             LogOptions { log_bytes_max: config.log_bytes_max, ..LogOptions::new(config.data_dir.join("log")) };
         let log = Log::open(&env, log_options, Arc::new(stop_at_once)).await?;
         let (neighbours, way_out) = (&config.abroad.neighbours, &config.abroad.way_out);
-        let gate = (!neighbours.is_empty()).then(|| Gate::new(&env, neighbours.clone(), way_out.clone()));
+        let gate = (!neighbours.is_empty()).then(|| {
+            Gate::new(&env, neighbours.clone(), way_out.clone()).comparing_every(config.abroad.digest_interval)
+        });
         let door = (listeners.peers, gate.as_ref());
         let entered = enter(&env, &config, &directory, &log, door, stopped, &endpoint).await?;
         let Entered { identity, rpc, peers } = entered;

@@ -3,9 +3,11 @@
 
 use sojourn_client::{Builder, Client};
 use sojourn_core::{
-    Answer, Key, Op, Projection, Query, ShardId,
+    Answer, Key, Life, Op, Projection, Query, RegionId, ShardId, Slot,
     policy::Policy,
     region::{DEFAULT_NAMESPACE, RegionCommand, RegionOutcome, RegionRefusal},
+    state::Believed,
+    stream::{Absorbed, Piece, Source, Span},
 };
 use sojourn_node::{
     config::{NodeConfig, Texts},
@@ -18,7 +20,7 @@ use sojourn_node::{
 use std::{
     net::TcpListener,
     path::PathBuf,
-    sync::LazyLock,
+    sync::{LazyLock, atomic::Ordering},
     time::{Duration, Instant},
 };
 use tokio::{runtime::Runtime, sync::OnceCell};
@@ -76,6 +78,7 @@ impl Region {
         let world = [
             ("region.world", "7".to_owned()),
             ("world.secret", "known to the tests of this world only".to_owned()),
+            ("world.digest_interval", "6s".to_owned()),
             ("world.regions", entrances.collect::<Vec<_>>().join(",")),
         ];
         let mut id = 0;
@@ -164,6 +167,44 @@ impl Region {
         place.leader.expect("a leader").0 as usize - 1
     }
 
+    /// Loses this region's copies of the slot of `id`, which `home` orders, as a bug would; says how many copies the region has
+    /// mended before.
+    pub async fn lose_copies(&self, home: RegionId, id: &[u8]) -> u64 {
+        let slot = Slot::of(id);
+        let mended = self.mended();
+        let deadline = Instant::now() + SOON;
+        loop {
+            let led = self.alive().flat_map(|(_, running)| running.node().led());
+            for led in led.filter(|led| led.sessions().record(&key(id)).is_some_and(|copy| copy.home == home)) {
+                let shards = (0..16).map(|shard| Source { region: home, shard: ShardId(shard) });
+                let followed = shards.filter_map(|source| Some((source, led.sessions().progress(source).cursor?)));
+                for (source, begin) in followed.collect::<Vec<_>>() {
+                    let span = Span { after: None, until: None, slots: vec![(slot, slot)] };
+                    let homes = Believed::from([(home, u32::MAX)]);
+                    let (believed, records, elsewhere) = (homes.clone(), Vec::new(), Vec::new());
+                    let piece = Piece::Page { begin, span, homes, replaces: false, records, elsewhere };
+                    led.absorb(Absorbed { source, as_of: 1, believed, piece }).await.expect("taken in");
+                }
+                if led.sessions().record(&key(id)).is_none() {
+                    return mended;
+                }
+            }
+            assert!(Instant::now() < deadline, "the copy comes in time");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Whether a leader of this region has a living copy of the session.
+    pub fn has_copy(&self, id: &[u8]) -> bool {
+        let mut led = self.alive().flat_map(|(_, running)| running.node().led());
+        led.any(|led| led.sessions().record(&key(id)).is_some_and(|copy| copy.life == Life::Live))
+    }
+
+    /// How many copies the region's nodes have mended.
+    pub fn mended(&self) -> u64 {
+        self.alive().map(|(_, running)| running.node().mended().load(Ordering::Relaxed)).sum()
+    }
+
     /// Where a node listens for gRPC.
     pub fn address(&self, node: usize) -> String {
         self.nodes[node].config.listen.grpc.to_string()
@@ -204,8 +245,7 @@ impl Region {
     /// Whether this region orders the session under `id` of the default namespace.
     pub async fn orders(&self, id: &[u8]) -> bool {
         let (_, any) = self.alive().next().expect("a living node");
-        let key = Key::new(DEFAULT_NAMESPACE, id).expect("a good id");
-        let query = Query::GetAtHome { key, projection: Projection::Summary };
+        let query = Query::GetAtHome { key: key(id), projection: Projection::Summary };
         let answer = any.node().read(vec![Read { shard: None, query }]).await.pop().expect("one");
         matches!(answer, Ok(Answer::Record(Some(_))))
     }
@@ -229,6 +269,11 @@ impl Drop for Region {
     fn drop(&mut self) {
         self.kill_all();
     }
+}
+
+/// The key of an id in the default namespace.
+fn key(id: &[u8]) -> Key {
+    Key::new(DEFAULT_NAMESPACE, id).expect("a good id")
 }
 
 /// Ports for so many regions.

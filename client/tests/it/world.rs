@@ -2,6 +2,7 @@
 
 use crate::region::{Region, SOON};
 use sojourn_client::{Error, NewSession, Patch, Put, SessionId};
+use sojourn_core::RegionId;
 use sojourn_node::region::sweep::Swept;
 use std::time::{Duration, Instant};
 
@@ -77,4 +78,24 @@ async fn sessions_of_one_region_are_used_and_ended_from_the_other() {
         assert!(began.elapsed() < SOON, "both regions let all go in time");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn a_copy_that_was_lost_is_noticed_and_taken_anew() {
+    let [na, eu] = Region::start_two("digests").await;
+    let in_na = na.builder("default").deadline(SOON).connect().await.expect("connected");
+    let mut sessions = Vec::new();
+    for number in 0..30 {
+        let new = NewSession::new().id(SessionId::new(format!("s{number}"))).field("n", number.to_string());
+        sessions.push(in_na.create(new).await.expect("created").id);
+    }
+    // What is written meanwhile is no difference.
+    let mended = eu.lose_copies(RegionId(0), sessions[7].expose()).await;
+    let began = Instant::now();
+    while !eu.has_copy(sessions[7].expose()) || eu.mended() == mended {
+        in_na.patch(&sessions[8], Patch::new().set("n", "again")).await.expect("written");
+        assert!(began.elapsed() < SOON, "the copy is back in time");
+    }
+    assert_eq!((mended, eu.mended(), na.mended()), (0, 1, 0));
+    assert!(sessions.iter().all(|id| eu.has_copy(id.expose())));
 }

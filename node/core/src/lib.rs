@@ -8,6 +8,7 @@ pub mod advisor;
 pub mod clock;
 pub mod command;
 pub mod control;
+pub mod digest;
 pub mod expiry;
 pub mod failover;
 pub mod feed;

@@ -75,6 +75,11 @@ pub const KEYS: &[Key] = &[
         "how long a region may write without hearing of the others, where leases decide; likewise",
     ),
     key(
+        "world.digest_interval",
+        Some("1m"),
+        "how often copies of other regions' sessions are compared with what those have, at least 1s",
+    ),
+    key(
         "geo.database",
         None,
         "a MaxMind DB file that says where addresses are, read anew when it changes; built in otherwise",

@@ -10,7 +10,10 @@ use sojourn_core::{
     lease::{LEASE_MS_MAX, LEASE_MS_MIN},
     mint::MintKey,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+/// More often, comparing would be a load.
+const DIGEST_INTERVAL_MS_MIN: u64 = 1_000;
 
 /// The letters of a secret that nobody guesses.
 const SECRET_LETTERS_MIN: usize = 32;
@@ -48,6 +51,8 @@ pub struct WorldConfig {
     pub failover: FailoverMode,
     /// How long leases between regions last then, in ms.
     pub lease_ms: u64,
+    /// How often copies of their sessions are compared with what they have.
+    pub digest_interval: Duration,
     /// All that were listed, this one perhaps among them.
     listed: BTreeMap<RegionId, Neighbour>,
 }
@@ -75,7 +80,8 @@ impl Source<'_> {
             neighbours.map(|(id, neighbour)| (*id, neighbour.clone())).collect();
         let failover = self.failover(neighbours.len() + 1)?;
         let (secret, lease_ms) = (secret.map(WorldSecret), self.lease_ms()?);
-        Ok(WorldConfig { neighbours, secret, way_out, failover, lease_ms, listed })
+        let digest_interval = self.digest_interval()?;
+        Ok(WorldConfig { neighbours, secret, way_out, failover, lease_ms, digest_interval, listed })
     }
 }
 
@@ -96,6 +102,18 @@ impl Source<'_> {
                  from a cut, so use operator",
             ),
             Some(other) => refused(other, "use operator or automatic"),
+        }
+    }
+
+    fn digest_interval(&self) -> Result<Duration, ConfigError> {
+        let key = "world.digest_interval";
+        let value = self.text(key).unwrap_or_default();
+        match parse_duration(&value).filter(|ms| *ms >= DIGEST_INTERVAL_MS_MIN) {
+            Some(ms) => Ok(Duration::from_millis(ms)),
+            None => {
+                let mend = "use a duration of at least 1s, such as 1m".to_owned();
+                Err(ConfigError::BadValue { key, value, mend })
+            }
         }
     }
 
@@ -216,6 +234,7 @@ mod tests {
             (vec![REGIONS, SECRET, WORLD, ("world.failover", "automatic")], "world.failover", "three regions"),
             (vec![("world.failover", "never")], "world.failover", "use operator or automatic"),
             (vec![("world.lease", "10ms")], "world.lease", "from 1s to 10m"),
+            (vec![("world.digest_interval", "10ms")], "world.digest_interval", "at least 1s"),
         ] {
             let error = with(&pairs).expect_err(key);
             assert!(error.contains(key) && error.contains(mend), "{error}");

@@ -17,7 +17,7 @@ use sojourn_core::{
     policy::Policy,
     stream::Absorbed,
 };
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 use tokio::sync::watch;
 
 /// A shard that this node leads.
@@ -108,6 +108,11 @@ impl RegionNode {
     pub fn stream_lags(&self) -> Vec<(ShardId, Lag)> {
         let led = self.inner.shards.all().into_iter().filter_map(|(shard, held)| Some((shard, held.copies()?)));
         led.flat_map(|(shard, copies)| copies.lags().into_iter().map(move |lag| (shard, lag))).collect()
+    }
+
+    /// Counts copies of other regions' sessions that this node, as leader, found to differ and mended.
+    pub fn mended(&self) -> Arc<AtomicU64> {
+        self.inner.mended.clone()
     }
 
     /// The seams that this node runs on.

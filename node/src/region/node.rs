@@ -42,7 +42,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -145,6 +145,8 @@ pub(super) struct Inner {
     pub counsel: OnceLock<Weak<dyn Counsel>>,
     /// What this node may answer for.
     pub leases: Arc<Leases>,
+    /// Copies of other regions' sessions that were found to differ, and mended.
+    pub mended: Arc<AtomicU64>,
     stopping: AtomicBool,
     ended: watch::Sender<Option<Ended>>,
 }
@@ -175,6 +177,7 @@ impl RegionNode {
             ways: OnceLock::new(),
             counsel: OnceLock::new(),
             leases: Arc::new(Leases::new(env.clock.clone())),
+            mended: Arc::default(),
             stopping: AtomicBool::new(false),
             ended: watch::Sender::new(None),
             door,

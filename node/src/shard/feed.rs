@@ -7,9 +7,10 @@
 
 use super::{Sessions, cold::lost};
 use sojourn_core::{
-    Body, Effect, Key, Record, RegionId, Stamp,
+    Body, Effect, Key, Record, RegionId, Slot, Stamp,
+    digest::SlotDigest,
     feed::{FeedBounds, FeedCursor, FeedId, Followed},
-    state::ColdSession,
+    state::{Believed, ColdSession},
     stream::{CopyPage, HeldPage, Span},
 };
 use std::{io, sync::Arc};
@@ -109,6 +110,16 @@ impl Sessions {
             records.extend(record.map(|record| (key, record)));
         }
         Ok(HeldPage { records, ..page })
+    }
+
+    /// See [`State::digests`](sojourn_core::State::digests).
+    pub fn digests(&self, first: Slot, last: Slot) -> Vec<SlotDigest> {
+        self.state.read().digests(first, last)
+    }
+
+    /// See [`State::differing`](sojourn_core::State::differing).
+    pub fn differing(&self, homes: &Believed, digests: &[SlotDigest]) -> Vec<Slot> {
+        self.state.read().differing(homes, digests)
     }
 
     /// See [`State::copy_reach`](sojourn_core::State::copy_reach).

@@ -5,7 +5,8 @@ use crate::region::{
     sweep::{Sweep, Swept},
 };
 use sojourn_core::{
-    Key, NodeId, Record, RegionId, ShardId, Slot, Stamp, feed::FeedCursor, state::Believed, stream::Span,
+    Key, NodeId, Record, RegionId, ShardId, Slot, Stamp, digest::SlotDigest, feed::FeedCursor, state::Believed,
+    stream::Span,
 };
 use sojourn_proto::{
     wire::{Wire, WireError, decode_all},
@@ -34,6 +35,8 @@ pub(super) const SWEEP: u8 = 37;
 
 /// A page of what a shard holds of a home: [`HeldOf`], answered by a packed [`Held`].
 pub(super) const HELD: u8 = 45;
+/// Digests of a part of a shard: [`DigestsOf`], answered by [`Digests`], or by none where another node leads.
+pub(super) const DIGESTS: u8 = 44;
 
 /// Asks to follow a shard.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,6 +171,28 @@ pub(super) enum Held {
 
 wire_struct!(HeldOf { shard, home, epoch, since, span });
 wire_enum!(Held { 0 => Page { records, until }, 1 => NotYet, 2 => NotLeader });
+/// Asks for digests.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct DigestsOf {
+    /// The shard.
+    pub shard: ShardId,
+    /// Of which slots, from first to last.
+    pub slots: Vec<(Slot, Slot)>,
+}
+
+/// What a shard has.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Digests {
+    /// Nothing of it was changed by a later entry.
+    pub index: u64,
+    /// For whom it acts, and under which epochs.
+    pub homes: Believed,
+    /// Slot by slot, but for those in which there never was anything.
+    pub slots: Vec<SlotDigest>,
+}
+
+wire_struct!(DigestsOf { shard, slots });
+wire_struct!(Digests { index, homes, slots });
 wire_struct!(Follow { stream, shard, slots, cursor, window_bytes });
 wire_enum!(Followed { 0 => Streaming, 1 => CopyFirst { begin }, 2 => NotLeader { leader } });
 wire_struct!(Tick { stream, taken_bytes, logged_index, ping_ms });

@@ -76,6 +76,7 @@ impl Service for Door {
             calls::FOLLOW => take(&body, reply, |follow, reply| self.sources.follow(from, follow, reply)),
             calls::COPY => take(&body, reply, |copy, reply| self.sources.copy(copy, reply)),
             calls::HELD => take(&body, reply, |wanted, reply| self.sources.held(wanted, reply)),
+            calls::DIGESTS => take(&body, reply, |of, reply| self.sources.digests(of, reply)),
             calls::TICK => take(&body, reply, |tick, _| self.sources.tick(from, &tick)),
             calls::BATCH => self.followers.take(from, body),
             calls::OVER => take(&body, reply, |stream, _| self.followers.end(from, stream)),

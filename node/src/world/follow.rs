@@ -5,7 +5,8 @@
 //! node's own clock: all that the source had committed when it heard the tick is here when the tick is echoed.
 
 use super::{
-    calls::{self, Batch, Copied, CopyOf, Follow, Followed, Tick},
+    calls::{self, Batch, Copied, CopyOf, Digests, DigestsOf, Follow, Followed, Tick},
+    compare::{self, SLOTS_AT_ONCE},
     contacts::Contacts,
     sources::StreamBounds,
 };
@@ -19,25 +20,29 @@ use crate::{
 use bytes::{Buf, Bytes};
 use futures::{
     future::BoxFuture,
-    stream::{FuturesOrdered, StreamExt},
+    stream::{FuturesOrdered, FuturesUnordered, StreamExt},
 };
 use parking_lot::Mutex;
 use sojourn_core::{
     Key, NodeId, Outcome, Refusal, RegionId, ShardId, Slot, SlotTable, State,
+    digest::SlotDigest,
     feed::FeedCursor,
     state::Believed,
     stream::{Absorbed, Copying, Piece, Source, Span},
 };
 use sojourn_proto::wire::{Wire, decode_all, encode};
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Weak},
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
     sync::mpsc,
     task::AbortHandle,
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout_at},
 };
 
 /// How often a node looks which shards it leads, and so which sources it follows.
@@ -111,9 +116,8 @@ type Task = (ShardId, u64, Source);
 pub(super) async fn run_followers(
     node: RegionNode,
     contacts: Weak<Contacts>,
-    rpc: Rpc,
-    followers: Arc<Followers>,
-    bounds: StreamBounds,
+    (rpc, followers): (Rpc, Arc<Followers>),
+    (bounds, compare_every): (StreamBounds, Duration),
 ) {
     let mut running: BTreeMap<Task, (AbortHandle, Arc<Copies>)> = BTreeMap::new();
     let mut known: BTreeMap<(ShardId, u64), Arc<Copies>> = BTreeMap::new();
@@ -142,6 +146,8 @@ pub(super) async fn run_followers(
                         apart: node.env().plants.cursor_apart_from_data,
                         clock: node.env().clock.clone(),
                         stream: node.env().random.next_u64(),
+                        compare_every,
+                        mended: node.mended(),
                         leader: None,
                     };
                     wanted.insert((led.shard, led.term, source), follower);
@@ -196,6 +202,10 @@ struct Follower {
     clock: Arc<dyn Clock>,
     /// The number of the next stream.
     stream: u64,
+    /// How often each slot is compared with what the source has.
+    compare_every: Duration,
+    /// Copies that differed and were mended.
+    mended: Arc<AtomicU64>,
     /// Who leads the source, if one was named that others do not know of yet.
     leader: Option<NodeId>,
 }
@@ -254,7 +264,7 @@ impl Follower {
         let node = self.source_node()?;
         let progress = self.led.sessions().progress(self.source);
         if let Some(Copying { begin, after, .. }) = progress.copying {
-            self.copy(node, begin, after).await?;
+            self.copy(node, begin, (after, &self.slots)).await?;
         }
         loop {
             let cursor = self.led.sessions().progress(self.source).cursor;
@@ -266,7 +276,7 @@ impl Follower {
             let (stream, shard, slots) = (self.stream, self.source.shard, self.slots.clone());
             let follow = Follow { stream, shard, slots, cursor, window_bytes: WINDOW_BYTES };
             match self.call(node, calls::FOLLOW, &encode(&follow)).await? {
-                Followed::CopyFirst { begin } => self.copy(node, begin, None).await?,
+                Followed::CopyFirst { begin } => drop(self.copy(node, begin, (None, &self.slots)).await?),
                 Followed::NotLeader { leader } => {
                     self.leader = leader.map(|leader| AbroadRoster::number(self.source.region, leader));
                     return Err(Ended::NotLeader);
@@ -291,32 +301,41 @@ impl Follower {
         Ok(decode_all(&bytes)?)
     }
 
-    /// Takes a copy, page by page, from `after` on.
-    async fn copy(&self, node: NodeId, begin: FeedCursor, mut after: Option<Key>) -> Result<(), Ended> {
+    /// Takes a copy of these slots, page by page, from `after` on; says how many copies it changed.
+    async fn copy(
+        &self,
+        node: NodeId,
+        begin: FeedCursor,
+        (mut after, slots): (Option<Key>, &[(Slot, Slot)]),
+    ) -> Result<u64, Ended> {
+        let mut changed = 0;
         loop {
-            let reach = self.led.sessions().copy_reach(after.as_ref(), self.page_reach);
-            let span = Span { after: after.clone(), until: reach, slots: self.slots.clone() };
+            // A single slot has no more than one page may speak of, and is not where the shard begins.
+            let is_whole = slots.len() == self.slots.len() && *slots == *self.slots;
+            let reach = || self.led.sessions().copy_reach(after.as_ref(), self.page_reach);
+            let span = Span { after: after.clone(), until: is_whole.then(reach).flatten(), slots: slots.to_vec() };
             let copy = CopyOf { shard: self.source.shard, begin, span };
             let bytes = self.rpc.call(node, Lane::Bulk, calls::COPY, &[&encode(&copy)], CALL_TIMEOUT).await?;
             let (as_of, until, homes, records, elsewhere) = match calls::unpack(&bytes)? {
                 Copied::Page { as_of, until, homes, records, elsewhere } => (as_of, until, homes, records, elsewhere),
                 // The next stream begins another copy.
-                Copied::BeginAnew => return Ok(()),
+                Copied::BeginAnew => return Ok(changed),
                 Copied::NotLeader => return Err(Ended::NotLeader),
             };
             let span = Span { until: until.clone(), ..copy.span };
             let homes = self.believed(homes)?;
             let believed = homes.clone();
             let piece = Piece::Page { begin, span, homes, replaces: false, records, elsewhere };
-            self.absorb(as_of, believed, piece).await?;
+            changed += self.absorb(as_of, believed, piece).await?;
             match until {
                 Some(until) => after = Some(until),
-                None => return Ok(()),
+                None => return Ok(changed),
             }
         }
     }
 
-    fn absorb(&self, as_of: u64, believed: Believed, piece: Piece) -> BoxFuture<'static, Result<(), Ended>> {
+    /// Takes a piece in; says how many copies it changed.
+    fn absorb(&self, as_of: u64, believed: Believed, piece: Piece) -> BoxFuture<'static, Result<u64, Ended>> {
         let absorbed = Absorbed { source: self.source, as_of, believed: believed.clone(), piece };
         if let Some(refusal) = self.led.sessions().audit(|state| state.bars(&absorbed)) {
             return Box::pin(std::future::ready(Err(Ended::Barred(refusal))));
@@ -331,7 +350,7 @@ impl Follower {
                 outcome = led.absorb(Absorbed { source, as_of, believed, piece }).await?;
             }
             match outcome {
-                Outcome::Count(_) => Ok(()),
+                Outcome::Count(count) => Ok(count.unsigned_abs()),
                 // Somebody else has led meanwhile and taken in other pieces.
                 _superseded => Err(Ended::Superseded),
             }
@@ -375,7 +394,26 @@ impl Follower {
             self.rpc.notify(node, Lane::Fast, calls::TICK, &[&encode(&tick)]);
         };
         let mut silent_at = Instant::now() + SILENCE_MAX;
+        let pause = compare::pause(self.compare_every);
+        // Not all streams at once.
+        let (mut turn, begin_comparing) =
+            (self.stream, Instant::now() + pause.mul_f64(self.stream as f64 / u64::MAX as f64));
+        let mut comparing = interval_at(begin_comparing, pause);
+        comparing.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut asking, mut digests, mut suspects) = (FuturesUnordered::new(), None::<Digests>, BTreeSet::new());
         loop {
+            if let Some(Digests { homes, slots, .. }) =
+                digests.take_if(|of| taking.is_empty() && of.index <= told.index)
+            {
+                // The source may have summed up an entry that it had not told yet: only what differs twice does.
+                let differing = self.differing(&homes, &slots).await;
+                let (sure, unsure) = differing.into_iter().partition(|slot| suspects.contains(slot));
+                suspects = unsure;
+                self.mend(node, logged, sure).await?;
+                if !suspects.is_empty() {
+                    asking.push(self.digests(node, suspects.iter().map(|slot| (*slot, *slot)).collect()));
+                }
+            }
             tokio::select! {
                 biased;
                 Some(taken) = taking.next(), if !taking.is_empty() => {
@@ -389,6 +427,11 @@ impl Follower {
                     if let Some(echo_ms) = echo_ms {
                         self.copies.hear(self.source, &self.slots, Duration::from_millis(echo_ms));
                     }
+                }
+                Some(answer) = asking.next(), if !asking.is_empty() => digests = answer,
+                _ = comparing.tick(), if asking.is_empty() && digests.is_none() => {
+                    turn = turn.wrapping_add(1);
+                    asking.push(self.digests(node, compare::part(&self.slots, turn)));
                 }
                 _ = ticks.tick() => {
                     let ping_ms = u64::try_from(self.clock.boot().as_millis()).unwrap_or(u64::MAX);
@@ -412,7 +455,7 @@ impl Follower {
                     } else {
                         let absorbing = self.absorb(as_of, acts, Piece::Changes { after: logged, next, records });
                         logged = next;
-                        taking.push_back(Box::pin(async move { absorbing.await.map(|()| taken) }));
+                        taking.push_back(Box::pin(async move { absorbing.await.map(|_changed| taken) }));
                     }
                 }
             }
@@ -428,6 +471,45 @@ fn apart(piece: Piece) -> (Piece, Option<Piece>) {
             (cursor, Some(Piece::Changes { after: next, next, records }))
         }
         piece @ (Piece::Changes { .. } | Piece::Page { .. } | Piece::Held { .. }) => (piece, None),
+    }
+}
+
+/// Slots that are mended at once; the others come with the next round.
+const MENDED_MAX: usize = 64;
+
+impl Follower {
+    /// What the source has in these slots, if it says so.
+    async fn digests(&self, node: NodeId, slots: Vec<(Slot, Slot)>) -> Option<Digests> {
+        if slots.is_empty() {
+            return None;
+        }
+        let of = encode(&DigestsOf { shard: self.source.shard, slots });
+        let bytes = self.rpc.call(node, Lane::Bulk, calls::DIGESTS, &[&of], CALL_TIMEOUT).await.ok()?;
+        calls::unpack::<Option<Digests>>(&bytes).ok()?
+    }
+
+    /// Where the copies here differ, if all is in that was changed at the source before it made the digests.
+    async fn differing(&self, homes: &Believed, digests: &[SlotDigest]) -> BTreeSet<Slot> {
+        let mut differing = BTreeSet::new();
+        for some in digests.chunks(usize::from(SLOTS_AT_ONCE)) {
+            differing.extend(self.led.sessions().differing(homes, some));
+            tokio::task::yield_now().await;
+        }
+        differing
+    }
+
+    /// Takes these slots anew.
+    async fn mend(&self, node: NodeId, begin: FeedCursor, slots: BTreeSet<Slot>) -> Result<(), Ended> {
+        let Source { region, shard } = self.source;
+        for slot in slots.into_iter().take(MENDED_MAX) {
+            let changed = self.copy(node, begin, (None, &[(slot, slot)])).await?;
+            if changed > 0 {
+                self.mended.fetch_add(changed, Ordering::Relaxed);
+                let (region, shard, slot) = (region.0, shard.0, slot.number());
+                tracing::warn!(region, shard, slot, changed, "copies differed from what their region has; taken anew");
+            }
+        }
+        Ok(())
     }
 }
 

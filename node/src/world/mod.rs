@@ -6,6 +6,7 @@
 //! from it for the shards of this region is done by `handover`.
 
 mod calls;
+mod compare;
 mod contacts;
 pub mod control;
 mod door;
@@ -36,7 +37,7 @@ use guide::Region;
 use homes::Homes;
 use sojourn_core::RegionId;
 use sources::Sources;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Another region as the configuration tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +54,11 @@ pub struct Gate {
     roster: Arc<AbroadRoster>,
     rpc: Rpc,
     bounds: StreamBounds,
+    compare_every: Duration,
 }
+
+/// How often copies are compared if nothing else is said.
+pub const COMPARE_EVERY: Duration = Duration::from_secs(60);
 
 impl Gate {
     /// The gate to these regions; `out` opens connections to them.
@@ -72,7 +77,13 @@ impl Gate {
         let names = neighbours.iter().map(|(id, neighbour)| (*id, neighbour.name.clone())).collect();
         let roster = Arc::new(AbroadRoster::new(names));
         let rpc = Rpc::new(env.clone(), network(roster.clone()), RpcOptions::default());
-        Self { neighbours, roster, rpc, bounds }
+        Self { neighbours, roster, rpc, bounds, compare_every: COMPARE_EVERY }
+    }
+
+    /// Compares every copy with what its region has once in so long.
+    #[must_use]
+    pub fn comparing_every(self, compare_every: Duration) -> Self {
+        Self { compare_every, ..self }
     }
 
     /// What is known of the other regions; nothing at first.
@@ -117,7 +128,7 @@ impl Receiver for Counted {
 
 /// Joins `node` to the other regions, once it knows of the founding of its own, until `contacts` are dropped.
 pub async fn join(gate: Gate, node: RegionNode, contacts: Arc<Contacts>, control: Control, enquiry: Arc<dyn Enquiry>) {
-    let Gate { neighbours: _, roster, rpc, bounds } = gate;
+    let Gate { neighbours: _, roster, rpc, bounds, compare_every } = gate;
     let world = node.founded().await;
     let (region, region_name, number) = node.identity();
     roster.introduce(AbroadIdentity { world, region: region.0, region_name, node: number.0 });
@@ -133,5 +144,6 @@ pub async fn join(gate: Gate, node: RegionNode, contacts: Arc<Contacts>, control
     for region in others {
         env.spawn("world-contact", run_contact(node.clone(), contacts.clone(), region, enquiry.clone()));
     }
-    env.spawn("world-followers", run_followers(node, contacts, rpc, followers, bounds));
+    let (streams, how) = ((rpc, followers), (bounds, compare_every));
+    env.spawn("world-followers", run_followers(node, contacts, streams, how));
 }

@@ -4,7 +4,10 @@
 //! are its latest record. A stream ends when its node does not lead the shard any more, when the feed does not reach back to
 //! it, or when its follower is silent: the follower begins another one.
 
-use super::calls::{self, Batch, Copied, CopyOf, Follow, Followed, Held, HeldOf, Tick};
+use super::{
+    calls::{self, Batch, Copied, CopyOf, Digests, DigestsOf, Follow, Followed, Held, HeldOf, Tick},
+    compare::{SLOTS_AT_ONCE, runs},
+};
 use crate::{
     peers::{AbroadRoster, Lane, Reply, Rpc},
     raft::spawn,
@@ -163,6 +166,18 @@ impl Sources {
         }));
     }
 
+    /// Answers digests.
+    pub fn digests(&self, of: DigestsOf, reply: Reply) {
+        let led = self.led(of.shard);
+        drop(spawn(async move {
+            let digests = match led {
+                Some(led) => digests(&led, &of.slots).await,
+                None => None,
+            };
+            reply.send(&[&calls::pack(&digests)]);
+        }));
+    }
+
     /// Hears a follower.
     pub fn tick(&self, from: NodeId, tick: &Tick) {
         let key = (from, tick.stream);
@@ -220,6 +235,18 @@ async fn page(led: &Led, copy: &CopyOf, bounds: FeedBounds) -> Copied {
             Copied::NotLeader
         }
     }
+}
+
+/// Digests of these slots, a few at once: nobody may hold the shard up for long.
+async fn digests(led: &Led, slots: &[(Slot, Slot)]) -> Option<Digests> {
+    let mut digests = Vec::new();
+    for run in runs(slots, SLOTS_AT_ONCE) {
+        digests.extend(led.sessions().digests(run.0, run.1));
+        tokio::task::yield_now().await;
+    }
+    // The entry that was applied last may not be in the feed yet; it is once all is that was acknowledged before now.
+    let homes = led.sessions().audit(sojourn_core::State::acts);
+    led.confirm().await.then(|| Digests { index: led.sessions().feed_end().index, homes, slots: digests })
 }
 
 /// A stream on its way.

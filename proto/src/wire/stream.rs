@@ -3,6 +3,7 @@
 use super::{Reader, Wire, WireError};
 use crate::{wire_enum, wire_struct};
 use sojourn_core::{
+    digest::SlotDigest,
     feed::{FeedCursor, FeedId},
     stream::{Absorbed, Copying, Piece, Progress, Source, Span},
 };
@@ -20,6 +21,7 @@ wire_struct!(FeedCursor { feed, index });
 wire_struct!(Source { region, shard });
 wire_struct!(Copying { begin, after, held });
 wire_struct!(Progress { cursor, as_of, held, copying });
+wire_struct!(SlotDigest { slot, sequence, sum });
 wire_struct!(Span { after, until, slots });
 wire_enum!(Piece {
     0 => Changes { after, next, records },

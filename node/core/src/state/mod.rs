@@ -7,6 +7,7 @@
 
 mod answers;
 mod deadlines;
+mod digests;
 mod exec;
 mod hashes;
 mod held;

@@ -3,8 +3,9 @@
 use super::{Believed, Conflict, Event, State, journal::Side, rights::Teller, turn::Turn};
 use crate::{
     command::{Op, Outcome, Refusal},
+    digest::is_alike,
     feed::FeedBounds,
-    ids::{Key, RegionId, Slot, Stamp},
+    ids::{Key, NamespaceId, RegionId, Slot, Stamp, position},
     merge::merge,
     session::{Body, Fields, Kind, Life, Record},
     stream::{Absorbed, CopyPage, Copying, Piece, Progress, Source, Span},
@@ -112,6 +113,10 @@ impl State {
             return None;
         }
         if is_touch(known, record) {
+            if known.home == record.home && !is_alike(known, record) {
+                // A version names one body: the copy here is damaged.
+                return Some((record.clone(), told_as(record)));
+            }
             // Not by merging: which replica has the fields in memory must decide nothing.
             let written = known.written.max(record.written);
             let idle_deadline = known.idle_deadline.max(record.idle_deadline);
@@ -134,12 +139,10 @@ impl State {
     /// as such.
     pub fn copy_page(&self, span: &Span, bounds: FeedBounds) -> CopyPage {
         let FeedBounds { entries_max, bytes_max } = bounds;
-        let Span { after, until, slots } = span;
         let homes = self.acts();
-        let mut page = CopyPage { homes, records: Vec::new(), elsewhere: Vec::new(), until: until.clone() };
+        let mut page = CopyPage { homes, records: Vec::new(), elsewhere: Vec::new(), until: span.until.clone() };
         let (mut last, mut bytes) = (None, 0);
-        let here = self.records(after.as_ref()).take_while(|(key, _)| until.as_ref().is_none_or(|until| *key <= until));
-        for (key, record) in here.filter(|(key, _)| covers(slots, key)) {
+        for (key, record) in self.in_span(span) {
             if page.records.len() + page.elsewhere.len() == entries_max || bytes >= bytes_max {
                 page.until = last;
                 break;
@@ -154,6 +157,29 @@ impl State {
             }
         }
         page
+    }
+
+    /// The homes of which others say what there is: those whose sessions nobody orders under a later epoch than they.
+    pub(super) fn spoken_for(&self, homes: &Believed, replaces: bool) -> BTreeSet<RegionId> {
+        let free = |home: RegionId| self.acts_for(home).is_none() && (home != self.region || replaces);
+        homes.keys().copied().filter(|home| free(*home) && self.believes(homes, *home)).collect()
+    }
+
+    /// The records of a span; those outside of its slots are not walked before and behind them.
+    fn in_span<'a>(&'a self, span: &'a Span) -> impl Iterator<Item = (&'a Key, &'a Arc<Record>)> {
+        let Span { after, until, slots } = span;
+        let first = slots.iter().map(|(first, _)| *first).min().unwrap_or_default();
+        let last = slots.iter().map(|(_, last)| *last).max();
+        let lowest = Key::lowest(position(first, NamespaceId(0), 0));
+        let from = match after {
+            Some(after) if *after >= lowest => Bound::Excluded(after.clone()),
+            _ => Bound::Included(lowest),
+        };
+        let is_within = move |key: &Key| {
+            last.is_some_and(|last| key.slot() <= last) && until.as_ref().is_none_or(|until| key <= until)
+        };
+        let here = self.records.range((from, Bound::Unbounded)).take_while(move |(key, _)| is_within(key));
+        here.filter(|(key, _)| covers(slots, key))
     }
 
     /// The key of the `count`-th record after `after` that another region orders, if there are so many: how far a page may
@@ -190,7 +216,7 @@ impl Turn<'_> {
                     _other => return Ok(Outcome::Nothing),
                 };
                 self.state.check(self.stamp, &records, teller)?;
-                let theirs = Theirs { homes: self.spoken_for(&homes, replaces), replaces };
+                let theirs = Theirs { homes: self.state.spoken_for(&homes, replaces), replaces };
                 let there = records.iter().map(|(key, _)| key).chain(&elsewhere).cloned().collect();
                 let changed = self.drop_unknown(&theirs, &span, &there) + self.take_copies(&theirs, records);
                 (after_page(known, as_of, Copying { begin, after: span.until, held }), changed)
@@ -232,13 +258,6 @@ impl Turn<'_> {
         }
     }
 
-    /// The homes of which a page says what there is: those whose sessions nobody orders under a later epoch than its source.
-    fn spoken_for(&self, homes: &Believed, replaces: bool) -> BTreeSet<RegionId> {
-        let State { region, .. } = *self.state;
-        let free = |home: RegionId| self.state.acts_for(home).is_none() && (home != region || replaces);
-        homes.keys().copied().filter(|home| free(*home) && self.state.believes(homes, *home)).collect()
-    }
-
     /// Takes in the records of a page.
     fn take_copies(&mut self, theirs: &Theirs, records: Vec<(Key, Record)>) -> i64 {
         let mut changed = 0;
@@ -259,19 +278,10 @@ impl Turn<'_> {
 
     /// Forgets what whoever acts for its home does not know any more: it ended there, and the tombstone is gone.
     fn drop_unknown(&mut self, theirs: &Theirs, span: &Span, there: &BTreeSet<Key>) -> i64 {
-        let Span { after, until, slots } = span;
-        if after.is_some() && after == until {
-            return 0;
-        }
-        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let to = until.as_ref().map_or(Bound::Unbounded, Bound::Included);
-        let part = match self.state.plants.page_drops_beyond_its_span {
-            true => (Bound::Unbounded, Bound::Unbounded),
-            false => (from, to),
-        };
-        let here = self.state.records.range::<Key, _>(part);
+        let planted = Span { slots: span.slots.clone(), ..Span::all_after(None) };
+        let span = if self.state.plants.page_drops_beyond_its_span { &planted } else { span };
         let unknown = |key: &Key, record: &Record| theirs.homes.contains(&record.home) && !there.contains(key);
-        let gone = here.filter(|(key, record)| covers(slots, key) && unknown(key, record));
+        let gone = self.state.in_span(span).filter(|(key, record)| unknown(key, record));
         let gone: Vec<(Key, Arc<Record>)> = gone.map(|(key, record)| (key.clone(), record.clone())).collect();
         for (key, record) in &gone {
             if record.life == Life::Live {

@@ -1,6 +1,7 @@
 //! The laws of `apply`, over tables and random histories.
 
 mod answers;
+mod digests;
 mod engine;
 mod merging;
 mod moves;

@@ -6,6 +6,7 @@ use prometheus::{
     Gauge, IntGauge, IntGaugeVec, Opts, Registry,
     core::{Atomic, AtomicF64, AtomicU64, GenericCounter},
 };
+use std::sync::atomic::Ordering;
 
 /// Gauges that are set anew at each scrape.
 pub struct Scraped {
@@ -16,6 +17,7 @@ pub struct Scraped {
     log: LogGauges,
     sessions: IntGaugeVec,
     session_bytes: IntGaugeVec,
+    copies_mended: GenericCounter<AtomicU64>,
     process: ProcessGauges,
 }
 
@@ -115,6 +117,10 @@ impl Scraped {
                 &["namespace", "shard"],
                 "Their size; the quotient is the average.",
             )?,
+            copies_mended: make.counter(
+                "copies_mended_total",
+                "Copies of other regions' sessions that differed from what their region has, and were taken anew.",
+            )?,
             process: ProcessGauges {
                 memory: make.gauge("process_resident_memory_bytes", "Resident memory.")?,
                 cpu: make.counter("process_cpu_seconds_total", "Processor time in user and system mode.")?,
@@ -132,6 +138,7 @@ impl Scraped {
         self.take_groups(&status);
         self.take_log(node, &status);
         self.take_sessions(node);
+        raise(&self.copies_mended, node.mended().load(Ordering::Relaxed));
         self.take_process();
     }
 

@@ -8,25 +8,25 @@ use crate::{
     stream::{Absorbed, Piece, Source, Span},
 };
 
-const SOURCE: Source = Source { region: RegionId(0), shard: ShardId(3) };
+pub(super) const SOURCE: Source = Source { region: RegionId(0), shard: ShardId(3) };
 
 fn cursor(index: usize) -> FeedCursor {
     FeedCursor { feed: FeedId(1), index: index as u64 }
 }
 
-fn absorb(state: &mut State, stamp: u64, piece: Piece) -> Outcome {
+pub(super) fn absorb(state: &mut State, stamp: u64, piece: Piece) -> Outcome {
     let believed = Believed::from([(SOURCE.region, 1)]);
     let absorbed = Box::new(Absorbed { source: SOURCE, as_of: stamp, believed, piece });
     run(state, stamp, "absorb", Op::Absorb { absorbed })
 }
 
-fn changes(after: usize, next: usize, effects: &[Effect]) -> Piece {
+pub(super) fn changes(after: usize, next: usize, effects: &[Effect]) -> Piece {
     let records = effects.iter().map(|effect| (effect.key.clone(), (*effect.record).clone())).collect();
     Piece::Changes { after: cursor(after), next: cursor(next), records }
 }
 
 /// Takes a whole copy in pages of `count` records, as a follower does.
-fn copy(from: &State, to: &mut State, stamp: u64, begin: usize, count: usize) {
+pub(super) fn copy(from: &State, to: &mut State, stamp: u64, begin: usize, count: usize) {
     let mut after = None;
     loop {
         let until = to.copy_reach(after.as_ref(), count);
@@ -44,7 +44,7 @@ fn copy(from: &State, to: &mut State, stamp: u64, begin: usize, count: usize) {
     }
 }
 
-fn records_of(state: &State, home: RegionId) -> BTreeMap<Key, Record> {
+pub(super) fn records_of(state: &State, home: RegionId) -> BTreeMap<Key, Record> {
     let theirs = state.records(None).filter(|(_, record)| record.home == home);
     theirs.map(|(key, record)| (key.clone(), (**record).clone())).collect()
 }
