@@ -39,10 +39,10 @@ pub trait Counsel: Send + Sync + 'static {
 const HEARTBEAT: Duration = Duration::from_millis(250);
 
 /// The shortest silence after which another voter asks for votes: several ways round the world.
-const ELECTION_MIN: Duration = Duration::from_millis(1_500);
+const ELECTION_MIN: Duration = Duration::from_millis(800);
 
 /// The longest.
-const ELECTION_MAX: Duration = Duration::from_millis(3_000);
+const ELECTION_MAX: Duration = Duration::from_millis(1_600);
 
 /// How long a voter may take to say whether it still votes for the leader.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);

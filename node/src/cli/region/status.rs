@@ -2,7 +2,7 @@
 
 use crate::{
     cli::output::{Align, table},
-    gateway::http::api::{Acts, RegionStatus, Regions},
+    gateway::http::api::{Acts, Cut, RegionStatus, Regions},
     notation::{about, show_duration},
 };
 
@@ -114,14 +114,7 @@ fn details(region: &RegionStatus) -> String {
         lines.push(format!("{name}: not heard when others began to write: {}", region.unheard.join(", ")));
     }
     for cut in &region.cut {
-        lines.push(format!(
-            "{name}: of shard {} of {}, {} entries and up to {} are missing; {} holds most",
-            cut.shard,
-            cut.region,
-            cut.entries,
-            about(cut.ms),
-            cut.at
-        ));
+        lines.push(format!("{name}: {}", missing(cut)));
     }
     if let Some(orphans) = region.orphans {
         lines.push(format!(
@@ -131,6 +124,27 @@ fn details(region: &RegionStatus) -> String {
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
+
+/// What of a shard may be missing.
+fn missing(cut: &Cut) -> String {
+    let Cut { region, shard, at, entries, ms } = cut;
+    let entries = if *entries == 0 { String::new() } else { format!(", {entries} entries at least") };
+    match *ms {
+        0 => format!("nothing of shard {shard} of {region} is missing; {at} has it"),
+        EVER_MS.. => format!(
+            "shard {shard} of {region} never told of a write; had it just begun, what it had is missing{entries}"
+        ),
+        ms => {
+            format!(
+                "what shard {shard} of {region} wrote in the last {} may be missing{entries}; {at} has most",
+                about(ms)
+            )
+        }
+    }
+}
+
+/// Longer than any shard has been there: nothing was ever heard of it.
+const EVER_MS: u64 = 20 * 365 * 24 * 60 * 60 * 1_000;
 
 #[cfg(test)]
 mod tests {

@@ -63,25 +63,28 @@ impl Inner {
         }
     }
 
-    /// Asks whoever leads the group, looking for it as long as `patience` lasts; one node may take half of it.
+    /// Asks whoever leads the group, looking for it as long as `patience` lasts; one node may take a third of it: who is
+    /// frozen answers nothing.
     pub(super) async fn ask_leader(
         self: &Arc<Self>,
         question: Question,
         patience: Duration,
     ) -> Result<Answer, NotAgreed> {
         let deadline = Instant::now() + patience;
-        let mut hint = self.group().and_then(|group| group.leader()).or(*self.leader.lock());
+        // Taken out until it has answered: whoever gives up meanwhile must not leave a dead one to the next who asks.
+        let mut hint = self.group().and_then(|group| group.leader()).or_else(|| self.leader.lock().take());
         let mut turn = 0;
         loop {
             let voters = self.voters();
-            let next = hint.take().or_else(|| voters.get(turn % voters.len().max(1)).copied());
+            let hinted = hint.take();
+            let next = hinted.or_else(|| voters.get(turn % voters.len().max(1)).copied());
             let left = deadline.saturating_duration_since(Instant::now());
             let target = match next {
                 Some(target) if !left.is_zero() => target,
                 Some(_) if self.known.latest().is_some() => return Err(NotAgreed::NoLeader),
                 Some(_) | None => return Err(NotAgreed::NotFounded),
             };
-            match self.ask(target, &question, left.min(patience / 2)).await {
+            match self.ask(target, &question, left.min(patience / 3)).await {
                 Some(Answer::NotLeader { leader }) => hint = leader.filter(|leader| *leader != target),
                 Some(answer) => {
                     *self.leader.lock() = Some(target);
@@ -91,7 +94,7 @@ impl Inner {
             }
             if hint.is_none() {
                 *self.leader.lock() = None;
-                turn += 1;
+                turn += usize::from(hinted.is_none());
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
