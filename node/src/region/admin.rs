@@ -161,11 +161,14 @@ impl Admin for RegionNode {
 }
 
 impl Inner {
-    /// Changes what the region agrees on; a refusal is an error.
+    /// Changes what the region agrees on; a refusal is an error. Who looks here afterwards sees it.
     pub async fn agree(&self, command: RegionCommand) -> Result<RegionOutcome, AdminError> {
-        match self.change(command).await? {
+        match self.change(command.clone()).await? {
             RegionOutcome::Refused(refusal) => Err(refusal.into()),
-            outcome => Ok(outcome),
+            outcome => {
+                self.hear_of(&command).await;
+                Ok(outcome)
+            }
         }
     }
 

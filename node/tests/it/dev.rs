@@ -7,6 +7,7 @@ use std::{
     net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -31,9 +32,9 @@ pub struct Said {
 }
 
 impl<'a> World<'a> {
-    /// Starts a world and waits until it says how to use it.
+    /// Starts a world of one region and waits until it says how to use it.
     fn start(base_port: u16, data_dir: &'a Path) -> Self {
-        Self::start_with(base_port, data_dir, &[])
+        Self::start_with(base_port, data_dir, &["--regions", "na"])
     }
 
     /// As [`World::start`], with more arguments.
@@ -132,14 +133,21 @@ fn free_ports() -> u16 {
     free_ports_from(20_000, 100)
 }
 
+/// First and last ports that tests of this process have been given: those that run side by side look at the same time.
+static GIVEN: Mutex<Vec<(u16, u16)>> = Mutex::new(Vec::new());
+
 /// As [`free_ports`], from `first` on, for worlds that need `span` ports. Below the ports that connections of other tests are
 /// given.
 pub fn free_ports_from(first: u16, span: u16) -> u16 {
     let bases = 12_000 / span;
     let offset = u16::try_from(std::process::id() % u32::from(bases)).expect("small");
     let mut all = (0..bases).map(|step| first + (step + offset) % bases * span);
+    let mut given = GIVEN.lock().expect("nobody panics with it");
+    let apart = |base: u16| given.iter().all(|(from, to)| base > *to || base + span <= *from);
     let free = |base: &u16| (0..span - 50).all(|port| TcpListener::bind(("127.0.0.1", base + port)).is_ok());
-    all.find(free).expect("free ports")
+    let base = all.find(|base| apart(*base) && free(base)).expect("free ports");
+    given.push((base, base + span - 1));
+    base
 }
 
 #[test]

@@ -10,13 +10,16 @@ mod wan;
 mod world;
 
 use super::output::{self, Format};
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::{Args, Subcommand};
 use control::{Reply, Request};
 use directory::{DataDir, Founded};
 use plan::{BASE_PORT, NODES_MAX, Plan};
 use rand::TryRngCore;
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use wan::PairDelay;
 
 /// Where a world is kept if nothing else is said.
@@ -24,8 +27,8 @@ pub const DATA_DIR: &str = ".data/dev";
 
 /// Start a world on this machine, or act on the one that runs.
 ///
-/// Without a subcommand: starts region `na` (or those of --regions) with three nodes as processes of their own, waits until it
-/// is ready and says how to use it. Ctrl-C ends all of it; what was stored is there again the next time, unless --fresh is given.
+/// Without a subcommand: starts regions `na`, `eu` and `apac` (or those of --regions) with three nodes each, as processes of their
+/// own, waits until they are ready and says how to use them. Ctrl-C ends all of it; what was stored is there again the next time, unless --fresh is given.
 ///
 /// Node j of region k (na 0, eu 1, apac 2) listens on 7400 + 100·k + 10·j: gRPC on that, Redis clients on +1, HTTP on +2, other nodes on +3.
 /// What goes from one region to another goes through 7400 + 100·k + 99, where `dev wan` delays, limits and cuts it.
@@ -39,15 +42,15 @@ pub struct DevArgs {
     #[arg(long, global = true, value_name = "DIR", default_value = DATA_DIR)]
     data_dir: PathBuf,
 
-    /// The regions to start, such as na,eu,apac
-    #[arg(long, value_name = "NAMES", default_value = "na", value_delimiter = ',')]
+    /// The regions to start; one is enough for most tries, and lighter
+    #[arg(long, value_name = "NAMES", default_value = "na,eu,apac", value_delimiter = ',')]
     regions: Vec<String>,
 
     /// How long what goes between two regions takes, one way, such as na-eu=80ms,na-apac=150ms,eu-apac=120ms
     #[arg(long, value_name = "PAIRS", value_delimiter = ',')]
     wan_delay: Vec<PairDelay>,
 
-    /// How many nodes the region has
+    /// How many nodes each region has
     #[arg(long, value_name = "COUNT", default_value_t = 3,
           value_parser = clap::value_parser!(u16).range(1..=i64::from(NODES_MAX)))]
     nodes: u16,
@@ -76,22 +79,22 @@ enum Act {
     },
     /// Kill a node with SIGKILL; it stays down until it is started
     Kill {
-        /// Its name, such as na-2
+        /// Its name, such as na-2, or a region's: all its nodes
         node: String,
     },
     /// Freeze a node with SIGSTOP
     Stop {
-        /// Its name, such as na-2
+        /// Its name, such as na-2, or a region's: all its nodes
         node: String,
     },
     /// Let a frozen node go on with SIGCONT
     Cont {
-        /// Its name, such as na-2
+        /// Its name, such as na-2, or a region's: all its nodes
         node: String,
     },
     /// Start a node that is down and wait until it is ready
     Start {
-        /// Its name, such as na-2
+        /// Its name, such as na-2, or a region's: all its nodes
         node: String,
     },
     /// Look at the ways between regions, delay, limit, cut and heal them
@@ -107,10 +110,10 @@ pub fn run(args: DevArgs) -> anyhow::Result<()> {
     let (request, format) = match &args.act {
         None => return start(&args),
         Some(Act::Status { output }) => (Request::Status, *output),
-        Some(Act::Kill { node }) => (Request::Kill { node: node.clone() }, Format::Table),
-        Some(Act::Stop { node }) => (Request::Stop { node: node.clone() }, Format::Table),
-        Some(Act::Cont { node }) => (Request::Cont { node: node.clone() }, Format::Table),
-        Some(Act::Start { node }) => (Request::Start { node: node.clone() }, Format::Table),
+        Some(Act::Kill { node }) => return each(&args.data_dir, node, |node| Request::Kill { node }),
+        Some(Act::Stop { node }) => return each(&args.data_dir, node, |node| Request::Stop { node }),
+        Some(Act::Cont { node }) => return each(&args.data_dir, node, |node| Request::Cont { node }),
+        Some(Act::Start { node }) => return each(&args.data_dir, node, |node| Request::Start { node }),
         Some(Act::Wan(act)) => {
             let (ask, format) = act.request();
             (Request::Wan { ask }, format)
@@ -123,6 +126,35 @@ pub fn run(args: DevArgs) -> anyhow::Result<()> {
         (Reply::Links(links), Format::Json) => output::print(&output::json(&links)?),
         (Reply::Done(text) | Reply::Refused(text), _) => output::print(&format!("{text}\n")),
     }
+}
+
+/// Acts on a node, or on all nodes of a region at once: started one after the other, the first would wait for the next.
+fn each(data_dir: &Path, name: &str, request: impl Fn(String) -> Request + Sync) -> anyhow::Result<()> {
+    let known = match control::ask(data_dir, &Request::Status)? {
+        Reply::Nodes(nodes) => nodes,
+        Reply::Links(_) | Reply::Done(_) | Reply::Refused(_) => Vec::new(),
+    };
+    let of_region = known.into_iter().map(|node| node.node).filter(|node| region_of(node) == Some(name));
+    let mut named: Vec<String> = of_region.collect();
+    if named.is_empty() {
+        named.push(name.to_owned());
+    }
+    let ask = |node: &String| control::ask(data_dir, &request(node.clone()));
+    let answers = std::thread::scope(|scope| {
+        let asked: Vec<_> = named.iter().map(|node| scope.spawn(move || ask(node))).collect();
+        asked.into_iter().map(|asked| asked.join().map_err(|_| anyhow!("asking failed"))?).collect::<Vec<_>>()
+    });
+    for answer in answers {
+        if let Reply::Done(text) | Reply::Refused(text) = answer? {
+            output::print(&format!("{text}\n"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The region of a node of this name.
+fn region_of(node: &str) -> Option<&str> {
+    node.rsplit_once('-').map(|(region, _)| region)
 }
 
 fn start(args: &DevArgs) -> anyhow::Result<()> {

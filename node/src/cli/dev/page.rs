@@ -38,13 +38,37 @@ pub fn welcome(plan: &Plan, nodes: &[NodeLine], program: &str, took: Duration) -
     )
 }
 
-/// What can be done to the ways between regions, if there are some.
+/// What can be done to the ways between regions, and to a region as a whole, if there are several.
 fn ways(plan: &Plan, program: &str, at: &str) -> String {
-    let [first, second, ..] = plan.regions.as_slice() else { return String::new() };
-    let pair = format!("{}-{}", first.name, second.name);
+    let [first, second, rest @ ..] = plan.regions.as_slice() else { return String::new() };
+    let ports = |region: &str| {
+        plan.nodes.iter().find(|node| node.name == format!("{region}-0")).map(|node| (node.ports.resp, node.ports.http))
+    };
+    let (Some((here, _)), Some((there, there_http))) = (ports(&first.name), ports(&second.name)) else {
+        return String::new();
+    };
+    let (one, other) = (&first.name, &second.name);
+    let elsewhere = if rest.is_empty() {
+        format!(
+            "{program} region failover {one} --force --node 127.0.0.1:{there_http}     of two regions a person decides"
+        )
+    } else {
+        format!(
+            "{program} region status --watch --node 127.0.0.1:{there_http}     others write its sessions in a quarter of a minute"
+        )
+    };
     format!(
-        "\x20 {program} dev wan set {pair} --delay 80ms{at}\n\
-         \x20 {program} dev wan cut {pair}{at}     nothing arrives until `dev wan heal`\n"
+        "\x20 {program} dev wan set {one}-{other} --delay 80ms{at}\n\
+         \x20 {program} dev wan cut {one}-{other}{at}     nothing arrives until `dev wan heal`\n\n\
+         Lose a region, and get it back\n\
+         \x20 redis-cli -p {here} SET sess:1 '{{\"user\":7}}' EX 3600\n\
+         \x20 redis-cli -p {there} GET sess:1\n\
+         \x20 {program} dev kill {one}{at}     all its nodes\n\
+         \x20 {elsewhere}\n\
+         \x20 redis-cli -p {there} SET sess:1 '{{\"user\":8}}' EX 3600\n\
+         \x20 {program} dev start {one}{at}\n\
+         \x20 {program} region status --node 127.0.0.1:{there_http}     what became of what only {one} had\n\
+         \x20 {program} region failback {one} --node 127.0.0.1:{there_http}     {one} writes its sessions again\n"
     )
 }
 
