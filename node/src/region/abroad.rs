@@ -18,7 +18,8 @@ use crate::{
 };
 use futures::future::{BoxFuture, Either, join_all};
 use sojourn_core::{
-    Answer, Command, Condition, Key, Life, Op, Outcome, Projection, Query, Refusal, RegionId, Slot, Stamp, Token,
+    Answer, Command, Condition, Key, Life, Op, Outcome, Projection, Query, Record, Refusal, RegionId, Slot, Stamp,
+    Token,
     control::ControlState,
     mint::Provenance,
     policy::{Policy, Reads},
@@ -295,8 +296,11 @@ impl Ways {
                     return Ok(Found::Here { age });
                 }
                 let answer = self.abroad.read(home, key.clone(), projection.clone()).await;
-                if let Some(copies) = held.copies() {
-                    // What was told may be later than the copy that is heard of next.
+                // What was told may be later than the copy that is heard of next. Not so if the copy shows it: a session that is
+                // read again and again must not wait for its copy again and again.
+                let known = held.group.machine().record(key);
+                let is_shown = answer.as_ref().is_ok_and(|answer| shows(known.as_deref(), answer));
+                if let Some(copies) = held.copies().filter(|_| !is_shown) {
                     copies.touch(key, home);
                 }
                 answer.map_err(|error| not_proposed(home, &error))?
@@ -361,6 +365,15 @@ impl Ways {
             (Some(_), None) if copies.answers_for(home, key) => Standing::Answers(age),
             (Some(_), None) => Standing::Stale,
         }
+    }
+}
+
+/// Whether a copy shows what its home has answered.
+fn shows(copy: Option<&Record>, answer: &Answer) -> bool {
+    match (copy, answer) {
+        (Some(copy), Answer::Record(Some(view))) => Token::of(view).is_reached_by(copy),
+        (Some(copy), Answer::Record(None)) => copy.life != Life::Live,
+        (Some(_) | None, _) => false,
     }
 }
 
