@@ -114,7 +114,7 @@ pub struct Plants {
     pub pieces_in_any_order: bool,
     /// A page of a copy drops what it does not know outside of its span too.
     pub page_drops_beyond_its_span: bool,
-    /// Tombstones go after [`PLANTED_WINDOW_MS`].
+    /// Tombstones go after half a second.
     pub tombstones_by_window: bool,
     /// Every version of an entry has this sequence.
     pub sequence: Option<u64>,
