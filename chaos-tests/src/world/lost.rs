@@ -17,6 +17,9 @@ use tokio::time::sleep;
 /// How long a region may write without hearing of the others.
 const LEASE: Duration = Duration::from_secs(10);
 
+/// How long it may take with such a lease.
+const SECONDS_WANTED_MAX: f64 = 15.0;
+
 /// How long regions may take to agree on that, once they are up.
 const AGREED_MAX: Duration = Duration::from_secs(30);
 
@@ -37,11 +40,15 @@ pub(super) fn run(plan: &Plan) -> anyhow::Result<Vec<Row>> {
         let mut world = plan.start()?;
         match lose(plan, &mut world).with_context(|| world.tails())? {
             Ok(took) => seconds.push(took.as_secs_f64()),
-            Err(why) => return Ok(vec![Row::not_yet("lost", WHAT, "s", why).wanted(20.0)]),
+            Err(why) => return Ok(vec![Row::not_yet("lost", WHAT, "s", why).wanted(SECONDS_WANTED_MAX)]),
         }
     }
     let note = format!("the longest of {}, lease {} s", plan.losses, LEASE.as_secs());
-    Ok(vec![Row::new("lost", WHAT, at(&mut seconds, 1.0).context("none was lost")?, "s").wanted(20.0).note(note)])
+    Ok(vec![
+        Row::new("lost", WHAT, at(&mut seconds, 1.0).context("none was lost")?, "s")
+            .wanted(SECONDS_WANTED_MAX)
+            .note(note),
+    ])
 }
 
 fn id(number: u64) -> String {

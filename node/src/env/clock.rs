@@ -72,29 +72,7 @@ fn boot_ms(clock: &dyn Clock) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    #[derive(Default)]
-    struct Hands {
-        wall_ms: AtomicU64,
-        boot_ms: AtomicU64,
-    }
-
-    impl Hands {
-        fn pass(&self, ms: u64) {
-            self.wall_ms.fetch_add(ms, Ordering::Relaxed);
-            self.boot_ms.fetch_add(ms, Ordering::Relaxed);
-        }
-    }
-
-    impl Clock for Hands {
-        fn wall_ms(&self) -> u64 {
-            self.wall_ms.load(Ordering::Relaxed)
-        }
-        fn boot(&self) -> Duration {
-            Duration::from_millis(self.boot_ms.load(Ordering::Relaxed))
-        }
-    }
+    use crate::env::simulated::Hands;
 
     #[test]
     fn an_hours_jump_moves_the_reading_by_a_tenth_of_the_time_passed() {
@@ -102,10 +80,10 @@ mod tests {
         hands.pass(100_000_000);
         let slewed = SlewedClock::start(&hands);
         let start = slewed.read_ms(&hands);
-        hands.wall_ms.fetch_add(3_600_000, Ordering::Relaxed);
+        hands.jump(3_600_000);
         hands.pass(1_000);
         assert_eq!(slewed.read_ms(&hands) - start, 1_100);
-        hands.wall_ms.fetch_sub(7_200_000, Ordering::Relaxed);
+        hands.jump(-7_200_000);
         hands.pass(1_000);
         assert_eq!(slewed.read_ms(&hands) - start, 2_000);
     }
@@ -115,7 +93,7 @@ mod tests {
         let hands = Hands::default();
         hands.pass(100_000_000);
         let slewed = SlewedClock::start(&hands);
-        hands.wall_ms.fetch_add(3_600_000, Ordering::Relaxed);
+        hands.jump(3_600_000);
         hands.pass(1_000);
         assert_eq!(slewed.read_ms(&hands), 100_001_100);
     }

@@ -2,13 +2,13 @@
 
 mod keeper;
 
-use super::{
-    Applied, GroupOptions, GroupParts, Inbox, Loading, Machine, Proposal, RunningGroup, Unsaved, simulate,
-    simulated_u64,
-};
+use super::{Applied, GroupOptions, GroupParts, Inbox, Loading, Machine, Proposal, RunningGroup, Unsaved, simulate};
 use crate::{
     engine::{FileEngine, Row},
-    env::{Clock, Env, Plants, Random, Spawn, Work, simulated::SimulatedDisk},
+    env::{
+        Env, Plants,
+        simulated::{SimulatedDisk, Virtual},
+    },
     log::{Log, LogOptions},
     peers::{Reply, Rpc, RpcOptions, Service, simulated::SimulatedNetwork},
 };
@@ -17,34 +17,6 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use sojourn_core::NodeId;
 use std::{io, sync::Arc, time::Duration};
-
-struct Virtual {
-    start: tokio::time::Instant,
-}
-
-impl Clock for Virtual {
-    fn wall_ms(&self) -> u64 {
-        1_000_000 + u64::try_from(self.boot().as_millis()).expect("a short test")
-    }
-    fn boot(&self) -> Duration {
-        self.start.elapsed()
-    }
-}
-
-impl Random for Virtual {
-    fn next_u64(&self) -> u64 {
-        simulated_u64().expect("a simulation")
-    }
-}
-
-impl Spawn for Virtual {
-    fn spawn(&self, _name: &'static str, work: Work) {
-        drop(super::spawn(work));
-    }
-    fn spawn_blocking(&self, _name: &'static str, work: Work) {
-        drop(super::spawn(work));
-    }
-}
 
 /// Keeps every proposal in order.
 #[derive(Default)]
@@ -123,7 +95,7 @@ const GROUP: u32 = 1;
 
 async fn start(network: &SimulatedNetwork, disk: &SimulatedDisk, id: u64, snapshot_entries: u64) -> Node {
     let id = NodeId(id);
-    let seams = Arc::new(Virtual { start: tokio::time::Instant::now() });
+    let seams = Arc::new(Virtual::start());
     let env = Env {
         clock: seams.clone(),
         disk: Arc::new(disk.clone()),

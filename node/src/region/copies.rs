@@ -173,20 +173,8 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::simulated::Hands;
     use sojourn_core::{NamespaceId, ShardId, ids::SLOTS};
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    #[derive(Default)]
-    struct Hands(AtomicU64);
-
-    impl Clock for Hands {
-        fn wall_ms(&self) -> u64 {
-            0
-        }
-        fn boot(&self) -> Duration {
-            Duration::from_millis(self.0.load(Ordering::Relaxed))
-        }
-    }
 
     const EU: RegionId = RegionId(1);
 
@@ -203,7 +191,7 @@ mod tests {
     fn a_copy_answers_while_it_is_fresh_and_later_than_what_was_written_elsewhere() {
         let hands = Arc::new(Hands::default());
         let copies = Copies::new(1, hands.clone());
-        let pass = |to_ms| hands.0.store(to_ms, Ordering::Relaxed);
+        let pass = |to_ms| hands.set_boot_ms(to_ms);
         assert!(!copies.answers_for(EU, &key(1)), "not heard yet");
         pass(5_000);
         heard(&copies, 4_900);
@@ -231,7 +219,7 @@ mod tests {
         let hands = Arc::new(Hands::default());
         let copies = Copies::new(1, hands.clone());
         assert_eq!(copies.lags(), []);
-        hands.0.store(5_000, Ordering::Relaxed);
+        hands.set_boot_ms(5_000);
         heard(&copies, 4_900);
         let other = Source { region: EU, shard: ShardId(1) };
         copies.hear(other, &[], Duration::from_millis(4_700));
@@ -247,7 +235,7 @@ mod tests {
     fn more_writes_than_are_remembered_make_all_copies_wait() {
         let hands = Arc::new(Hands::default());
         let copies = Copies::new(1, hands.clone());
-        hands.0.store(5_000, Ordering::Relaxed);
+        hands.set_boot_ms(5_000);
         heard(&copies, 4_999);
         (0..=u32::try_from(TOUCHED_MAX).expect("small")).for_each(|number| copies.touch(&key(number), EU));
         assert!(!copies.answers_for(EU, &key(u32::MAX)));

@@ -178,17 +178,7 @@ fn are_elsewhere(outcomes: &[Outcome]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    #[derive(Default)]
-    struct Hands(AtomicU64);
-
-    impl Clock for Hands {
-        fn wall_ms(&self) -> u64 {
-            0
-        }
-        fn boot(&self) -> Duration {
-            Duration::from_millis(self.0.load(Ordering::Relaxed))
-        }
-    }
+    use crate::env::simulated::Hands;
 
     #[test]
     fn a_lease_counts_from_when_it_was_asked_for_and_for_its_epoch_only() {
@@ -196,11 +186,11 @@ mod tests {
         let (leases, na) = (Leases::new(hands.clone()), RegionId(0));
         assert!(!leases.is_valid(na, 3));
         let sent_ms = leases.now_ms();
-        hands.0.store(900, Ordering::Relaxed);
+        hands.set_boot_ms(900);
         leases.renewed(na, 3, sent_ms, 1_000);
         assert!(leases.is_valid(na, 3) && !leases.is_valid(na, 2) && !leases.is_valid(na, 4));
         assert!(!leases.is_valid(RegionId(1), 3));
-        hands.0.store(1_000, Ordering::Relaxed);
+        hands.set_boot_ms(1_000);
         assert!(!leases.is_valid(na, 3), "whenever the answer came");
         leases.renewed(na, 4, 950, 1_000);
         assert!(leases.is_valid(na, 4) && !leases.is_valid(na, 3));
@@ -216,7 +206,7 @@ mod tests {
         leases.trust();
         assert!(!leases.is_in_doubt());
         leases.doubt(Duration::from_secs(3));
-        hands.0.store(3_000, Ordering::Relaxed);
+        hands.set_boot_ms(3_000);
         assert!(!leases.is_in_doubt(), "nobody can be asked");
     }
 }

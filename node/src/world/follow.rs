@@ -4,9 +4,11 @@
 //! there; what comes twice changes nothing. Every tick asks how far the source is, so that a copy's age is known by this
 //! node's own clock: all that the source had committed when it heard the tick is here when the tick is echoed.
 
+mod mend;
+
 use super::{
-    calls::{self, Batch, Copied, CopyOf, Digests, DigestsOf, Follow, Followed, Tick},
-    compare::{self, SLOTS_AT_ONCE},
+    calls::{self, Batch, Copied, CopyOf, Digests, Follow, Followed, Tick},
+    compare,
     contacts::Contacts,
     sources::StreamBounds,
 };
@@ -25,7 +27,6 @@ use futures::{
 use parking_lot::Mutex;
 use sojourn_core::{
     Key, NodeId, Outcome, Refusal, RegionId, ShardId, Slot, SlotTable, State,
-    digest::SlotDigest,
     feed::FeedCursor,
     state::Believed,
     stream::{Absorbed, Copying, Piece, Source, Span},
@@ -33,10 +34,7 @@ use sojourn_core::{
 use sojourn_proto::wire::{Wire, decode_all, encode};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Weak, atomic::AtomicU64},
     time::Duration,
 };
 use tokio::{
@@ -471,45 +469,6 @@ fn apart(piece: Piece) -> (Piece, Option<Piece>) {
             (cursor, Some(Piece::Changes { after: next, next, records }))
         }
         piece @ (Piece::Changes { .. } | Piece::Page { .. } | Piece::Held { .. }) => (piece, None),
-    }
-}
-
-/// Slots that are mended at once; the others come with the next round.
-const MENDED_MAX: usize = 64;
-
-impl Follower {
-    /// What the source has in these slots, if it says so.
-    async fn digests(&self, node: NodeId, slots: Vec<(Slot, Slot)>) -> Option<Digests> {
-        if slots.is_empty() {
-            return None;
-        }
-        let of = encode(&DigestsOf { shard: self.source.shard, slots });
-        let bytes = self.rpc.call(node, Lane::Bulk, calls::DIGESTS, &[&of], CALL_TIMEOUT).await.ok()?;
-        calls::unpack::<Option<Digests>>(&bytes).ok()?
-    }
-
-    /// Where the copies here differ, if all is in that was changed at the source before it made the digests.
-    async fn differing(&self, homes: &Believed, digests: &[SlotDigest]) -> BTreeSet<Slot> {
-        let mut differing = BTreeSet::new();
-        for some in digests.chunks(usize::from(SLOTS_AT_ONCE)) {
-            differing.extend(self.led.sessions().differing(homes, some));
-            tokio::task::yield_now().await;
-        }
-        differing
-    }
-
-    /// Takes these slots anew.
-    async fn mend(&self, node: NodeId, begin: FeedCursor, slots: BTreeSet<Slot>) -> Result<(), Ended> {
-        let Source { region, shard } = self.source;
-        for slot in slots.into_iter().take(MENDED_MAX) {
-            let changed = self.copy(node, begin, (None, &[(slot, slot)])).await?;
-            if changed > 0 {
-                self.mended.fetch_add(changed, Ordering::Relaxed);
-                let (region, shard, slot) = (region.0, shard.0, slot.number());
-                tracing::warn!(region, shard, slot, changed, "copies differed from what their region has; taken anew");
-            }
-        }
-        Ok(())
     }
 }
 

@@ -34,7 +34,7 @@ async fn open(env: Env, engine: Arc<dyn Engine>, directory: &Path) -> io::Result
 }
 
 async fn open_simulated(disk: &SimulatedDisk) -> io::Result<(Keeper<Lines>, Log)> {
-    let seams = Arc::new(Virtual { start: tokio::time::Instant::now() });
+    let seams = Arc::new(Virtual::start());
     let env = Env {
         clock: seams.clone(),
         disk: Arc::new(disk.clone()),

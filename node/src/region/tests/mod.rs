@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     engine::{EngineKind, StorageOptions},
-    env::{Clock, Env, Plants, Random, Spawn, Work, simulated::SimulatedDisk},
+    env::{
+        Env, Plants,
+        simulated::{SimulatedDisk, Virtual},
+    },
     log::{Log, LogOptions},
     peers::{Rpc, RpcOptions, simulated::SimulatedNetwork},
     raft::{GroupOptions, simulate, simulated_u64, spawn},
@@ -40,34 +43,6 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
-
-struct Virtual {
-    start: Instant,
-}
-
-impl Clock for Virtual {
-    fn wall_ms(&self) -> u64 {
-        1_000_000 + u64::try_from(self.boot().as_millis()).expect("a short test")
-    }
-    fn boot(&self) -> Duration {
-        self.start.elapsed()
-    }
-}
-
-impl Random for Virtual {
-    fn next_u64(&self) -> u64 {
-        simulated_u64().expect("a simulation")
-    }
-}
-
-impl Spawn for Virtual {
-    fn spawn(&self, _name: &'static str, work: Work) {
-        drop(spawn(work));
-    }
-    fn spawn_blocking(&self, _name: &'static str, work: Work) {
-        drop(spawn(work));
-    }
-}
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +86,7 @@ fn member(number: u64) -> Member {
 impl World {
     fn new(seed: u64, founders: u64) -> Self {
         simulate(seed);
-        let seams = Arc::new(Virtual { start: Instant::now() });
+        let seams = Arc::new(Virtual::start());
         let (disks, running) = (BTreeMap::new(), BTreeMap::new());
         Self { network: SimulatedNetwork::default(), seams, founders, disks, running, seed }
     }

@@ -3,10 +3,13 @@
 use super::{Answer, Question, *};
 use crate::{
     engine::{EngineKind, StorageOptions},
-    env::{Clock, Env, Plants, Random, Spawn, Work, simulated::SimulatedDisk},
+    env::{
+        Env, Plants,
+        simulated::{SimulatedDisk, Virtual},
+    },
     log::{Log, LogOptions},
     peers::{AbroadIdentity, RpcOptions, Service, simulated::SimulatedNetwork},
-    raft::{GroupOptions, simulate, simulated_u64},
+    raft::{GroupOptions, simulate},
     region::{NodeOptions, admin::Admin},
     shard::ProposerOptions,
     world::{Neighbour, contacts::run_contact, guide},
@@ -16,34 +19,6 @@ use sojourn_core::{
     region::{Addresses, Member},
 };
 use tokio::time::Instant;
-
-struct Virtual {
-    start: Instant,
-}
-
-impl Clock for Virtual {
-    fn wall_ms(&self) -> u64 {
-        1_000_000 + u64::try_from(self.boot().as_millis()).expect("a short test")
-    }
-    fn boot(&self) -> Duration {
-        self.start.elapsed()
-    }
-}
-
-impl Random for Virtual {
-    fn next_u64(&self) -> u64 {
-        simulated_u64().expect("a simulation")
-    }
-}
-
-impl Spawn for Virtual {
-    fn spawn(&self, _name: &'static str, work: Work) {
-        drop(spawn(work));
-    }
-    fn spawn_blocking(&self, _name: &'static str, work: Work) {
-        drop(spawn(work));
-    }
-}
 
 const WORLD: u128 = 7;
 const NAMES: [&str; 3] = ["na", "eu", "apac"];
@@ -95,7 +70,7 @@ impl Service for Door {
 impl World {
     fn new(seed: u64, failover: FailoverMode) -> Self {
         simulate(seed);
-        let seams = Arc::new(Virtual { start: Instant::now() });
+        let seams = Arc::new(Virtual::start());
         let (network, regions) = (SimulatedNetwork::default(), vec![0, 1, 2]);
         Self { network, seams, regions, failover, disks: BTreeMap::new(), running: BTreeMap::new() }
     }
