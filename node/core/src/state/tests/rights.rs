@@ -96,6 +96,25 @@ fn parted() -> (State, State, State, Vec<Effect>) {
 }
 
 #[test]
+fn a_promise_that_is_repeated_or_comes_late_and_a_right_that_is_too_old_change_nothing() {
+    let mut state = State::new(NA, 3);
+    for epoch in [2, 3] {
+        run(&mut state, T, "promise", promise(NA, epoch));
+        assert_eq!(state.acts_for(NA), Some(3), "it acts under this epoch");
+    }
+    run(&mut state, T, "promise", promise(NA, 5));
+    assert_eq!((state.acts_for(NA), state.promised(NA)), (None, 5));
+    assert_eq!(run(&mut state, T, "assume", Op::Assume { home: NA, epoch: 4 }), fenced(NA, 5));
+    assert_eq!(state.acts_for(NA), None);
+    run(&mut state, T, "assume", Op::Assume { home: NA, epoch: 5 });
+    let before = state.rights().clone();
+    for epoch in [3, 4, 5] {
+        run(&mut state, T, "promise", promise(NA, epoch));
+    }
+    assert_eq!((state.acts_for(NA), state.rights()), (Some(5), &before));
+}
+
+#[test]
 fn who_has_promised_takes_in_what_the_next_one_holds_and_nothing_else() {
     let (na, mut eu, mut ap, effects) = parted();
     let former = Some(BTreeSet::from([NA]));
