@@ -143,8 +143,9 @@ impl Traffic<'_> {
         let told = || self.acknowledged.iter().map(|told| told.load(Ordering::Relaxed));
         let wanted: Vec<u64> = told().map(|told| told + visits).collect();
         let reached = || told().zip(&wanted).all(|(told, wanted)| told >= *wanted);
-        wait_until("all visitors to be answered", PROGRESS_TIMEOUT, || self.stop.load(Ordering::Relaxed) || reached())
-            .map(drop)
+        let answered = || self.stop.load(Ordering::Relaxed) || reached();
+        let waited = wait_until("all visitors to be answered", PROGRESS_TIMEOUT, answered);
+        waited.with_context(|| format!("told {:?} of {wanted:?} visits", told().collect::<Vec<_>>())).map(drop)
     }
 }
 

@@ -4,11 +4,17 @@ use crate::app::{PROGRESS_TIMEOUT, hurt, while_visited};
 use anyhow::{Context, ensure};
 use sojourn_chaos_tests::process::{Region, RegionOptions};
 use sojourn_client::{Client, Error, NewSession, Put, Session, SessionId};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
 
 /// Sessions, and how many count in each at the same time.
 const SESSIONS: usize = 3;
 const VISITORS_PER_SESSION: usize = 2;
+
+/// How long a visitor looks at an answer, at most.
+const READING_TIME: Duration = Duration::from_millis(10);
 
 #[test]
 fn every_count_that_the_client_crate_was_told_is_found_once() -> anyhow::Result<()> {
@@ -52,6 +58,8 @@ async fn count(client: &Client, id: &SessionId, acknowledged: &AtomicU64, stop: 
                 acknowledged.fetch_add(1, Ordering::Relaxed);
                 session.version = written.version;
                 session.fields.insert("visits".into(), next.into());
+                // Whoever has won is first to know, and would win against the same one again and again.
+                tokio::time::sleep(READING_TIME.mul_f64(rand::random())).await;
             }
             Err(Error::Conflict { current }) => session = *current,
             Err(error) => return Err(error.into()),
