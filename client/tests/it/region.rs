@@ -247,7 +247,7 @@ impl Region {
         let (_, any) = self.alive().next().expect("a living node");
         let query = Query::GetAtHome { key: key(id), projection: Projection::Summary };
         let answer = any.node().read(vec![Read { shard: None, query }]).await.pop().expect("one");
-        matches!(answer, Ok(Answer::Record(Some(_))))
+        matches!(answer, Ok(Answer::Seen { view: Some(_), .. }))
     }
 
     /// What becomes of a revocation that another region asks for with this epoch.

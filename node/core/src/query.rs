@@ -1,7 +1,7 @@
 //! Reads: what can be asked of a shard without changing it.
 
 use crate::{
-    ids::{Key, NamespaceId, Slot, Stamp},
+    ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     session::{Fields, Incarnation, Kind, Owner, Version},
     token::Token,
 };
@@ -69,7 +69,7 @@ pub enum Query {
         /// How much of it.
         projection: Projection,
     },
-    /// One session, if this region orders it: what other regions ask. Answers `Record`.
+    /// One session, if this region orders it: what other regions ask. Answers `Seen`, or `Elsewhere`.
     GetAtHome {
         /// Which.
         key: Key,
@@ -185,6 +185,8 @@ pub enum Answer {
         /// How old the copy may be; 0 of what its home has answered.
         age_ms: u64,
     },
+    /// Whoever acts for this home orders the session; this region does not.
+    Elsewhere(RegionId),
     /// A page; `next` is where to go on, `None` at the end of this shard.
     Page {
         /// Sessions that passed the filter.

@@ -72,7 +72,11 @@ impl Api {
         let token = token.map(|text| text.parse().map_err(|_| Failure::BadToken("session"))).transpose()?;
         match self.read(None, Query::GetSince { key, projection, token }).await? {
             Answer::Seen { view, token, age_ms } => Ok(Got { id, view, token, age_ms }),
-            Answer::Record(_) | Answer::Page { .. } | Answer::Total { .. } | Answer::Epoch(_) => Err(Failure::Loading),
+            Answer::Record(_)
+            | Answer::Elsewhere(_)
+            | Answer::Page { .. }
+            | Answer::Total { .. }
+            | Answer::Epoch(_) => Err(Failure::Loading),
         }
     }
 

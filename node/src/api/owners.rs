@@ -19,9 +19,11 @@ impl Api {
         let shard = self.backend.region().slots.shard(Slot::of(&user));
         match self.read(Some(shard), Query::RevocationEpoch { namespace: room.id(), user }).await? {
             Answer::Epoch(epoch) => Ok(UserEpoch(epoch)),
-            Answer::Record(_) | Answer::Seen { .. } | Answer::Page { .. } | Answer::Total { .. } => {
-                Err(Failure::Loading)
-            }
+            Answer::Record(_)
+            | Answer::Seen { .. }
+            | Answer::Elsewhere(_)
+            | Answer::Page { .. }
+            | Answer::Total { .. } => Err(Failure::Loading),
         }
     }
 

@@ -86,7 +86,11 @@ impl Pages {
         let answer = self.backend.read(vec![Read { shard: Some(shard), query }]).await.pop();
         match answer.unwrap_or(Err(Unavailable::Loading))? {
             Answer::Page { lines, next } => Ok((lines, next)),
-            Answer::Record(_) | Answer::Seen { .. } | Answer::Total { .. } | Answer::Epoch(_) => Err(Failure::Loading),
+            Answer::Record(_)
+            | Answer::Seen { .. }
+            | Answer::Elsewhere(_)
+            | Answer::Total { .. }
+            | Answer::Epoch(_) => Err(Failure::Loading),
         }
     }
 }

@@ -114,7 +114,9 @@ impl Api {
         let answers = self.read_everywhere(&Query::Count { namespace: room.id(), filter }).await?;
         let sum = answers.into_iter().fold(Total::default(), |sum, answer| match answer {
             Answer::Total { sessions, bytes } => Total { sessions: sum.sessions + sessions, bytes: sum.bytes + bytes },
-            Answer::Record(_) | Answer::Seen { .. } | Answer::Page { .. } | Answer::Epoch(_) => sum,
+            Answer::Record(_) | Answer::Seen { .. } | Answer::Elsewhere(_) | Answer::Page { .. } | Answer::Epoch(_) => {
+                sum
+            }
         });
         Ok(sum)
     }

@@ -194,7 +194,7 @@ impl Ways {
                 Place::Here => {}
                 Place::Away(home) => return Ok(home),
                 Place::Nobody(home) => return Err(NotProposed::NotActing(home)),
-                Place::Unknown if begins_anew(&command.op) => {
+                Place::Unknown if begins_anew(command) => {
                     if let Some(home) = self.find_soon(held, key).await {
                         return Ok(home);
                     }
@@ -251,10 +251,11 @@ impl Ways {
         found.ok()?.ok()?.map(|(home, _)| home)
     }
 
-    /// Looks for a session in all other regions.
+    /// Looks in all other regions for who orders the latest session under an id. One that is over counts: what comes after it
+    /// is ordered where it was.
     ///
     /// # Errors
-    /// One that may have it does not answer, or it may be of a home for which nobody acts.
+    /// None does, but one that may does not answer, or the session may be of a home for which nobody acts.
     async fn find(
         &self,
         held: &Shard,
@@ -263,17 +264,20 @@ impl Ways {
     ) -> Result<Option<(RegionId, Answer)>, NotProposed> {
         let regions = self.acting_regions();
         let asked = regions.iter().map(|region| self.abroad.read(*region, key.clone(), projection.clone()));
-        let (mut silent, copies) = (None, held.copies());
+        let (mut latest, mut silent, copies) = (None, None, held.copies());
         for (region, answer) in regions.iter().zip(join_all(asked).await) {
             match answer {
-                Ok(Answer::Record(None)) => {}
                 Ok(answer) => {
-                    copies.iter().for_each(|copies| copies.touch(key, *region));
-                    return Ok(Some((*region, answer)));
+                    let found = token_of(&answer).map(|token| (token.incarnation, *region, answer));
+                    latest = latest.into_iter().chain(found).max_by_key(|(incarnation, ..)| *incarnation);
                 }
                 Err(_) if copies.as_ref().is_some_and(|copies| copies.has_lost(*region, key.slot())) => {}
                 Err(error) => silent = Some(not_proposed(*region, &error)),
             }
+        }
+        if let Some((_, region, answer)) = latest {
+            copies.iter().for_each(|copies| copies.touch(key, region));
+            return Ok(Some((region, answer)));
         }
         match silent.or_else(|| self.orphaned(key.slot()).map(NotProposed::NotActing)) {
             Some(silent) => Err(silent),
@@ -283,13 +287,25 @@ impl Ways {
 
     /// Where the answer to a read is: in another region only where no copy here vouches for itself.
     async fn read(&self, held: &Shard, now: Stamp, query: &Query) -> Result<Found, NotProposed> {
+        const HERE: Found = Found::Here { age: Duration::ZERO };
         let (key, projection, token) = match query {
             Query::Get { key, projection } => (key, projection, None),
             Query::GetSince { key, projection, token } => (key, projection, *token),
-            _ => return Ok(Found::Here { age: Duration::ZERO }),
+            Query::GetAtHome { key, .. } => {
+                return match self.place(held, key) {
+                    Place::Here | Place::Unknown => Ok(HERE),
+                    Place::Away(region) => Ok(Found::Elsewhere(Answer::Elsewhere(region))),
+                    Place::Nobody(home) => Err(NotProposed::NotActing(home)),
+                };
+            }
+            _of_many => return Ok(HERE),
         };
         let answer = match self.place(held, key) {
-            Place::Here => return Ok(Found::Here { age: Duration::ZERO }),
+            Place::Here if is_replaced(held, key, token) => match self.find(held, key, projection).await? {
+                Some((_, answer)) if is_replaced(held, key, token_of(&answer)) => answer,
+                Some(_) | None => return Ok(HERE),
+            },
+            Place::Here => return Ok(HERE),
             Place::Nobody(home) => return Err(NotProposed::NotActing(home)),
             Place::Away(home) => {
                 if let Some(age) = self.age_of_copy(held, now, home, (key, token)).await {
@@ -305,13 +321,13 @@ impl Ways {
                 }
                 answer.map_err(|error| not_proposed(home, &error))?
             }
-            Place::Unknown if self.plants.miss_without_asking => return Ok(Found::Here { age: Duration::ZERO }),
+            Place::Unknown if self.plants.miss_without_asking => return Ok(HERE),
             Place::Unknown => {
                 let found = self.find(held, key, projection).await?;
                 found.map_or(Answer::Record(None), |(_, answer)| answer)
             }
         };
-        Ok(Found::Elsewhere(as_asked(query, answer)))
+        as_asked(query, answer).map(Found::Elsewhere)
     }
 
     /// Whoever leads next waits for copies from after its own start. What was done elsewhere for one that leads no more may be
@@ -371,21 +387,39 @@ impl Ways {
 /// Whether a copy shows what its home has answered.
 fn shows(copy: Option<&Record>, answer: &Answer) -> bool {
     match (copy, answer) {
-        (Some(copy), Answer::Record(Some(view))) => Token::of(view).is_reached_by(copy),
-        (Some(copy), Answer::Record(None)) => copy.life != Life::Live,
+        (Some(copy), Answer::Seen { token: Some(token), .. }) => token.is_reached_by(copy),
+        (Some(copy), Answer::Seen { token: None, .. }) => copy.life != Life::Live,
         (Some(_) | None, _) => false,
     }
 }
 
+/// What the region that orders a session has said of it; none if it does not, or knows of none.
+fn token_of(answer: &Answer) -> Option<Token> {
+    match answer {
+        Answer::Seen { token, .. } => *token,
+        _not_ordered => None,
+    }
+}
+
+/// Whether somebody has seen a later session under the id than the one that is known here.
+fn is_replaced(held: &Shard, key: &Key, seen: Option<Token>) -> bool {
+    let known = held.group.machine().record(key);
+    known.zip(seen).is_some_and(|(known, seen)| seen.incarnation > known.incarnation)
+}
+
 /// What another region has answered, in the form that was asked for.
-fn as_asked(query: &Query, answer: Answer) -> Answer {
+///
+/// # Errors
+/// It does not order the session any more.
+fn as_asked(query: &Query, answer: Answer) -> Result<Answer, NotProposed> {
     match (query, answer) {
-        (Query::GetSince { token, .. }, Answer::Record(view)) => {
-            // Who orders it knows of none: what the caller has seen is over.
-            let token = view.as_ref().map(|view| Token::of(view)).or_else(|| token.map(Token::ended));
-            Answer::Seen { view, token, age_ms: 0 }
+        (_, Answer::Elsewhere(home)) => Err(NotProposed::HomeAway(home)),
+        // Who orders it knows of none: what the caller has seen is over.
+        (Query::GetSince { token, .. }, Answer::Seen { view: None, token: None, .. } | Answer::Record(None)) => {
+            Ok(Answer::Seen { view: None, token: token.map(Token::ended), age_ms: 0 })
         }
-        (_, answer) => answer,
+        (Query::Get { .. }, Answer::Seen { view, .. }) => Ok(Answer::Record(view)),
+        (_, answer) => Ok(answer),
     }
 }
 
@@ -399,10 +433,11 @@ pub(super) fn aged(answer: Answer, age: Duration) -> Answer {
     }
 }
 
-/// Whether an operation makes a session of its own, whatever there was: new visitors must not wait for regions that are far
+/// Whether a command makes a session of its own, whatever there was: new visitors must not wait for regions that are far
 /// away, and hardly for one that is cut off.
-fn begins_anew(op: &Op) -> bool {
-    matches!(op, Op::Set { condition: Condition::Always, get: false, .. })
+fn begins_anew(command: &Command) -> bool {
+    let always = matches!(command.op, Op::Set { condition: Condition::Always, get: false, .. });
+    always && !command.rules.refuse_after_destroy
 }
 
 impl RegionNode {

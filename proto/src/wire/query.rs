@@ -42,4 +42,5 @@ wire_enum!(Answer {
     2 => Total { sessions, bytes },
     3 => Epoch[epoch],
     4 => Seen { view, token, age_ms },
+    5 => Elsewhere[home],
 });

@@ -53,8 +53,10 @@ impl State {
     pub fn query(&self, now: Stamp, touched: Touched<'_>, query: &Query) -> (Answer, Option<Key>) {
         let answer = match query {
             Query::Get { key, projection } => return self.get(now, touched, key, projection),
-            Query::GetAtHome { key, .. } if self.home_elsewhere(key).is_some() => Answer::Record(None),
-            Query::GetAtHome { key, projection } => return self.get(now, touched, key, projection),
+            Query::GetAtHome { key, projection } => match self.home_elsewhere(key) {
+                Some(home) => Answer::Elsewhere(home),
+                None => return self.get_since(now, touched, (key, projection), None),
+            },
             Query::GetSince { key, projection, token } => {
                 return self.get_since(now, touched, (key, projection), *token);
             }
