@@ -29,6 +29,9 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Sessions of the region, enough for some in each of its shards.
 const SESSIONS: u64 = 32;
 
+/// How long a copy may show less than was written elsewhere: it answers no more once it is a second old.
+const STALE_MAX: Duration = Duration::from_secs(2);
+
 /// Before a refused write is tried again.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -101,10 +104,22 @@ fn lose(plan: &Plan, world: &mut World) -> anyhow::Result<Result<Duration, Strin
     let took = killed.elapsed();
     // Whoever acts now, it is the same for all regions that are left.
     for (number, region) in (0..SESSIONS).zip(others.iter().cycle()) {
-        let read = runtime.block_on(Asker::new(region[0]).until_answered(&[b"GET", id(number).as_bytes()]))?;
-        ensure!(read == Reply::Bytes(Some(b"after".to_vec())), "{} was written, and reads {read:?}", id(number));
+        runtime.block_on(shown(region[0], &id(number)))?;
     }
     Ok(Ok(took))
+}
+
+/// Waits until a region shows what was written in another one.
+async fn shown(address: SocketAddr, id: &str) -> anyhow::Result<()> {
+    let (mut asker, written) = (Asker::new(address), Instant::now());
+    loop {
+        let read = asker.until_answered(&[b"GET", id.as_bytes()]).await?;
+        if read == Reply::Bytes(Some(b"after".to_vec())) {
+            return Ok(());
+        }
+        ensure!(written.elapsed() < STALE_MAX, "{id} was written long ago, and reads {read:?}");
+        sleep(PAUSE).await;
+    }
 }
 
 /// Writes one session until that is acknowledged; the last refusal if it never is.

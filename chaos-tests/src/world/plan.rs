@@ -1,7 +1,11 @@
 //! What is measured, how long, and how often.
 
-use crate::process::{RegionOptions, World, WorldOptions};
+use crate::process::{RegionOptions, Request, World, WorldOptions, wait_until};
+use anyhow::Context;
 use std::{path::PathBuf, time::Duration};
+
+/// How long regions may take to agree on leases, once they are up.
+const LEASED_MAX: Duration = Duration::from_secs(30);
 
 /// One figure of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -149,6 +153,18 @@ impl Plan {
     pub(super) fn start_with(&self, settings: &[(&str, &str)]) -> anyhow::Result<World> {
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let region = RegionOptions { place: self.place.clone(), settings, ..RegionOptions::default() };
-        World::start(&WorldOptions { region, delay: self.delay, ..WorldOptions::default() })
+        let world = World::start(&WorldOptions { region, delay: self.delay, ..WorldOptions::default() })?;
+        wait_leased(&world)?;
+        Ok(world)
     }
+}
+
+/// Waits until all regions write under leases: the first ones are asked for when a world is founded, and writes wait for them.
+fn wait_leased(world: &World) -> anyhow::Result<()> {
+    let http = world.regions().first().and_then(|region| region.nodes().first()).context("a world has nodes")?.http;
+    wait_until("the regions to write under leases", LEASED_MAX, || {
+        let status = Request::get("/v1/regions").send(http);
+        status.is_ok_and(|status| status.body.matches(r#""leased":true"#).count() == world.regions().len())
+    })
+    .map(drop)
 }
