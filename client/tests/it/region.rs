@@ -176,6 +176,16 @@ impl Region {
         (0..NODES).for_each(|node| self.kill(node));
     }
 
+    /// Tells all nodes to stop, and waits until they have.
+    pub async fn stop_all(&mut self) {
+        let living = self.nodes.iter_mut().filter_map(|node| node.alive.take());
+        let stopping = living.map(async |(runtime, running)| {
+            runtime.spawn(running.stop()).await.expect("no panic").expect("it stops");
+            runtime.shutdown_background();
+        });
+        futures::future::join_all(stopping).await;
+    }
+
     /// Waits until all nodes that live know a leader of every shard.
     pub async fn until_ready(&self) {
         let deadline = Instant::now() + SOON;
