@@ -31,24 +31,21 @@ impl Inner {
         self.ways.get()?;
         let region = self.system.machine().now();
         // What contradicts the world is the region's alone: changing or dropping it is how that ends.
-        let name = match command {
-            RegionCommand::CreateNamespace { name, .. }
-            | RegionCommand::SetNamespace { name, .. }
-            | RegionCommand::DropNamespace { name } => Some(name).filter(|name| !region.is_own_namespace(name))?,
-            _ => return None,
-        };
+        let is_worlds = |name: &str| !region.is_own_namespace(name);
         match command {
-            RegionCommand::CreateNamespace { policy, .. } => {
+            RegionCommand::CreateNamespace { name, policy } if is_worlds(name) => {
                 let policy = self.in_world(name, policy);
                 Some(ControlCommand::CreateNamespace { name: name.clone(), policy })
             }
-            RegionCommand::SetNamespace { policy, .. } => {
+            RegionCommand::SetNamespace { name, policy } if is_worlds(name) => {
                 // The version of what whoever wishes it has seen here.
-                let known = region.namespace(name).ok().and_then(|id| region.adopted.versions.get(&id).copied());
+                let over = region.namespace(name).ok().and_then(|id| region.adopted.versions.get(&id).copied());
                 let policy = self.in_world(name, policy);
-                Some(ControlCommand::SetNamespace { name: name.clone(), over: known, policy })
+                Some(ControlCommand::SetNamespace { name: name.clone(), over, policy })
             }
-            RegionCommand::DropNamespace { .. } => Some(ControlCommand::DropNamespace { name: name.clone() }),
+            RegionCommand::DropNamespace { name } if is_worlds(name) => {
+                Some(ControlCommand::DropNamespace { name: name.clone() })
+            }
             _ => None,
         }
     }

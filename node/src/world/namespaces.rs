@@ -84,7 +84,8 @@ async fn round(
 ) -> Result<bool, Undone> {
     // First, so that it is not kept out as what contradicts the world.
     if let Some(command) = region.next_to_bring(world) {
-        tracing::info!(?command, "brings a namespace of this region into the world");
+        // Not the command: it may have a password's hash.
+        tracing::info!("bringing what this region had of its own into the world");
         agreement.propose(command).await?;
         return Ok(true);
     }
