@@ -58,7 +58,7 @@ mod tests {
     fn who_is_missing_is_named_with_what_to_do() {
         let (eu, apac) = (("eu".to_owned(), None), ("apac".to_owned(), Some("it is of another world".to_owned())));
         assert_eq!(
-            unmet_text(&[eu.clone()]),
+            unmet_text(std::slice::from_ref(&eu)),
             "regions agree on this together, and eu has not been met yet: start it, or correct `world.regions` of every node"
         );
         let both = unmet_text(&[eu, apac]);
