@@ -259,6 +259,7 @@ fn name(error: &Unavailable) -> &'static str {
         Unavailable::DiskFull => "disk full",
         Unavailable::Overloaded { .. } => "overloaded",
         Unavailable::Loading => "loading",
+        Unavailable::Undecided(_) => "undecided",
         Unavailable::Refused(_) => "refused",
     }
 }

@@ -4,6 +4,7 @@ mod bounds;
 mod calls;
 mod failover;
 mod many;
+mod namespaces;
 mod raw;
 mod region;
 mod tokens;

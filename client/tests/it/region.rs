@@ -3,24 +3,25 @@
 
 use sojourn_client::{Builder, Client};
 use sojourn_core::{
-    Answer, Key, Life, Op, Projection, Query, RegionId, ShardId, Slot,
+    Answer, Key, Life, NamespaceId, Op, Projection, Query, RegionId, ShardId, Slot,
     policy::Policy,
-    region::{DEFAULT_NAMESPACE, RegionCommand, RegionOutcome, RegionRefusal},
+    region::{DEFAULT_NAMESPACE, RegionCommand, RegionOutcome, RegionRefusal, RegionState},
     state::Believed,
     stream::{Absorbed, Piece, Source, Span},
 };
 use sojourn_node::{
     config::{NodeConfig, Texts},
     region::{
-        backend::{Backend, Read},
+        backend::{Backend, Read, Unavailable},
         sweep::{Sweep, Swept},
     },
     run::{Listeners, Running},
 };
 use std::{
-    net::TcpListener,
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
     path::PathBuf,
-    sync::{LazyLock, atomic::Ordering},
+    sync::{Arc, LazyLock, atomic::Ordering},
     time::{Duration, Instant},
 };
 use tokio::{runtime::Runtime, sync::OnceCell};
@@ -36,21 +37,35 @@ pub struct Region {
 }
 
 struct Node {
+    /// What it is configured with, by key.
+    texts: Texts,
     config: NodeConfig,
     /// `None` while it is dead.
     alive: Option<(Runtime, Running)>,
 }
 
 impl Node {
+    fn configure(&mut self) {
+        self.config = NodeConfig::from_texts(&[&self.texts]).expect("a good configuration");
+    }
+
     async fn revive(&mut self) {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let config = self.config.clone();
-        let running = runtime.spawn(async move {
-            let listeners = Listeners::bind(&config.listen).await?;
-            Running::start(config, listeners).await
-        });
-        let running = running.await.expect("no panic").expect("it starts");
+        let deadline = Instant::now() + SOON;
+        let running = loop {
+            let config = self.config.clone();
+            let starting = runtime.spawn(async move {
+                let listeners = Listeners::bind(&config.listen).await?;
+                Running::start(config, listeners).await
+            });
+            match starting.await.expect("no panic") {
+                Ok(running) => break running,
+                // While it was down, a connection of somebody else may have been given its port.
+                Err(error) => assert!(Instant::now() < deadline, "it does not start: {error:#}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
         self.alive = Some((runtime, running));
     }
 }
@@ -71,6 +86,14 @@ impl Region {
 
     /// New regions of one world, each with so many shards.
     pub async fn start_world<const N: usize>(name: &str, regions: [(&str, u32); N]) -> [Self; N] {
+        let mut started = Self::prepare_world(name, regions);
+        futures::future::join_all(started.iter_mut().map(Self::revive_all)).await;
+        futures::future::join_all(started.iter().map(Self::until_ready)).await;
+        started
+    }
+
+    /// The same, none of which is started.
+    pub fn prepare_world<const N: usize>(name: &str, regions: [(&str, u32); N]) -> [Self; N] {
         let ports = free_ports(N);
         let of_region = |id: usize| &ports[id * NODES * PORTS_PER_NODE..][..NODES * PORTS_PER_NODE];
         let entrances = regions.iter().enumerate();
@@ -82,16 +105,31 @@ impl Region {
             ("world.regions", entrances.collect::<Vec<_>>().join(",")),
         ];
         let mut id = 0;
-        let mut started = regions.map(|(region, shards)| {
+        regions.map(|(region, shards)| {
             let own = [("region.id", id.to_string()), ("region.name", region.to_owned())];
             let own = [&world[..], &own, &[("region.shards", shards.to_string())]].concat();
             let prepared = Self::prepare(&format!("{name}-{region}"), of_region(id), &own);
             id += 1;
             prepared
+        })
+    }
+
+    /// Makes the region forget the others of its world from its next start on; what it was told of them.
+    pub fn part_from_world(&mut self) -> String {
+        let parted = self.nodes.iter_mut().filter_map(|node| {
+            let regions = node.texts.remove("world.regions");
+            node.configure();
+            regions
         });
-        futures::future::join_all(started.iter_mut().map(Self::revive_all)).await;
-        futures::future::join_all(started.iter().map(Self::until_ready)).await;
-        started
+        parted.last().unwrap_or_default()
+    }
+
+    /// Tells it of the others again, from its next start on.
+    pub fn join_world(&mut self, regions: &str) {
+        for node in &mut self.nodes {
+            node.texts.insert("world.regions".to_owned(), regions.to_owned());
+            node.configure();
+        }
     }
 
     fn prepare(name: &str, ports: &[u16], more: &[(&str, String)]) -> Self {
@@ -118,13 +156,13 @@ impl Region {
             ];
             let texts: Texts = own.iter().chain(more).map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
             let config = NodeConfig::from_texts(&[&texts]).expect("a good configuration");
-            region.nodes.push(Node { config, alive: None });
+            region.nodes.push(Node { texts, config, alive: None });
         }
         region
     }
 
     /// Starts all nodes at the same time: founders wait for a majority of each other.
-    async fn revive_all(&mut self) {
+    pub async fn revive_all(&mut self) {
         futures::future::join_all(self.nodes.iter_mut().map(Node::revive)).await;
     }
 
@@ -144,6 +182,16 @@ impl Region {
     /// Ends all nodes at once.
     pub fn kill_all(&mut self) {
         (0..NODES).for_each(|node| self.kill(node));
+    }
+
+    /// Tells all nodes to stop, and waits until they have.
+    pub async fn stop_all(&mut self) {
+        let living = self.nodes.iter_mut().filter_map(|node| node.alive.take());
+        let stopping = living.map(async |(runtime, running)| {
+            runtime.spawn(running.stop()).await.expect("no panic").expect("it stops");
+            runtime.shutdown_background();
+        });
+        futures::future::join_all(stopping).await;
     }
 
     /// Waits until all nodes that live know a leader of every shard.
@@ -233,13 +281,51 @@ impl Region {
         // Asked again after an unknown outcome, it may exist.
         let exists = RegionOutcome::Refused(RegionRefusal::NamespaceExists(name.to_owned()));
         assert!(matches!(created, RegionOutcome::Namespace(_)) || created == exists, "{created:?}");
-        let is_known =
-            |(_, running): (usize, &Running)| running.node().region().namespaces.values().any(|one| one.name == name);
+        self.until(|state| state.namespace(name).is_ok()).await;
+    }
+
+    /// Waits until what the region agrees on is so, as all its nodes know it.
+    pub async fn until(&self, holds: impl Fn(&RegionState) -> bool) {
         let deadline = Instant::now() + SOON;
-        while !self.alive().all(is_known) {
-            assert!(Instant::now() < deadline, "the namespace is not known everywhere in time");
+        while !self.alive().all(|(_, running)| holds(&running.node().region())) {
+            assert!(Instant::now() < deadline, "never known to all nodes");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// What the region agrees on, as one of its nodes knows it.
+    pub fn state(&self) -> Arc<RegionState> {
+        let (_, any) = self.alive().next().expect("a living node");
+        any.node().region()
+    }
+
+    /// Asks once for a change of what the region agrees on.
+    pub async fn wish(&self, command: RegionCommand) -> Result<RegionOutcome, Unavailable> {
+        let (_, any) = self.alive().next().expect("a living node");
+        any.node().change_region(command).await
+    }
+
+    /// How many sessions of a namespace the region holds, copies of others' included.
+    pub fn sessions(&self, namespace: NamespaceId) -> u64 {
+        let led = self.alive().flat_map(|(_, running)| running.node().led());
+        let usages = led.flat_map(|led| led.sessions().usages());
+        usages.filter(|(of, _)| *of == namespace).map(|(_, usage)| usage.sessions).sum()
+    }
+
+    /// Sends inline commands over a connection to a node as a Redis client would; the first line of each answer.
+    pub fn redis(&self, node: usize, lines: &[&str]) -> Vec<String> {
+        let mut stream = TcpStream::connect(self.nodes[node].config.listen.resp).expect("connected");
+        let mut answers =
+            BufReader::new(stream.try_clone().expect("twice")).lines().map(|line| line.expect("answered"));
+        let mut ask = |line: &&str| {
+            stream.write_all(format!("{line}\r\n").as_bytes()).expect("written");
+            let first = answers.next().expect("answered");
+            match first.strip_prefix('$').filter(|length| *length != "-1") {
+                Some(_length) => answers.next().expect("a value"),
+                None => first,
+            }
+        };
+        lines.iter().map(&mut ask).collect()
     }
 
     /// Whether this region orders the session under `id` of the default namespace.

@@ -1,10 +1,15 @@
 //! What a region agrees on beside sessions: its members, its slot table, its namespaces. Kept by the system group.
 
+mod namespaces;
+
+pub use namespaces::{Adopted, Contradiction};
+
 use crate::{
+    control::WorldNamespace,
     ids::{NamespaceId, NodeId, RegionId, ShardId, SlotTable},
     mint::MintKey,
     placement::{self, GroupName},
-    policy::{self, Namespace, Policy},
+    policy::{Namespace, Policy},
     rebalancing::Rebalancing,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +74,8 @@ pub struct RegionState {
     pub next_namespace: u32,
     /// Who speaks for the region in the world's control group; none in a world of one region.
     pub delegate: Option<Delegate>,
+    /// What of the namespaces is the world's; nothing in a world of one region.
+    pub adopted: Adopted,
 }
 
 /// The node that votes for its region in the world's control group.
@@ -89,8 +96,6 @@ pub const DEFAULT_NAMESPACE_NAME: &str = "default";
 impl Default for RegionState {
     /// A region that nobody has founded.
     fn default() -> Self {
-        let policy = Policy { database: Some(0), ..Policy::default() };
-        let default = Namespace { id: DEFAULT_NAMESPACE, name: DEFAULT_NAMESPACE_NAME.to_owned(), policy };
         Self {
             world: 0,
             region: RegionId(0),
@@ -102,10 +107,11 @@ impl Default for RegionState {
             placement: BTreeMap::new(),
             as_founded: BTreeSet::new(),
             rebalancing: Rebalancing::default(),
-            namespaces: BTreeMap::from([(DEFAULT_NAMESPACE, default)]),
+            namespaces: BTreeMap::from([(DEFAULT_NAMESPACE, namespaces::default_namespace())]),
             next_node: 1,
             next_namespace: 1,
             delegate: None,
+            adopted: Adopted::default(),
         }
     }
 }
@@ -209,6 +215,18 @@ pub enum RegionCommand {
     DropNamespace {
         /// Which.
         name: String,
+    },
+    /// Takes over the namespaces that the world agrees on, unless later ones were. What the region has of its own stays.
+    AdoptNamespaces {
+        /// The version of the world's state.
+        version: u64,
+        /// All that it has.
+        namespaces: BTreeMap<NamespaceId, WorldNamespace>,
+    },
+    /// The sessions are destroyed of a namespace that the world has dropped.
+    ForgetNamespace {
+        /// Which.
+        id: NamespaceId,
     },
 }
 
@@ -343,19 +361,15 @@ impl RegionState {
                 Ok(RegionOutcome::Done)
             }
             RegionCommand::CreateNamespace { name, policy } => self.create_namespace(name, policy),
-            RegionCommand::SetNamespace { name, policy } => {
-                let id = self.namespace(&name)?;
-                self.check_database(id, &policy)?;
-                self.namespaces.insert(id, Namespace { id, name, policy });
-                Ok(RegionOutcome::Namespace(id))
+            RegionCommand::SetNamespace { name, policy } => self.set_namespace(name, policy),
+            RegionCommand::DropNamespace { name } => self.drop_namespace(&name),
+            RegionCommand::AdoptNamespaces { version, namespaces } => {
+                self.adopt_namespaces(version, namespaces);
+                Ok(RegionOutcome::Done)
             }
-            RegionCommand::DropNamespace { name } => {
-                let id = self.namespace(&name)?;
-                if id == DEFAULT_NAMESPACE {
-                    return Err(RegionRefusal::DefaultNamespace);
-                }
-                self.namespaces.remove(&id);
-                Ok(RegionOutcome::Namespace(id))
+            RegionCommand::ForgetNamespace { id } => {
+                self.adopted.dropped.remove(&id);
+                Ok(RegionOutcome::Done)
             }
         }
     }
@@ -396,29 +410,6 @@ impl RegionState {
         Ok(RegionOutcome::Node(id))
     }
 
-    fn create_namespace(&mut self, name: String, policy: Policy) -> Result<RegionOutcome, RegionRefusal> {
-        if !policy::is_namespace_name(&name) {
-            return Err(RegionRefusal::BadNamespaceName(name));
-        }
-        if self.namespace(&name).is_ok() {
-            return Err(RegionRefusal::NamespaceExists(name));
-        }
-        let id = NamespaceId(self.next_namespace);
-        self.check_database(id, &policy)?;
-        self.next_namespace += 1;
-        self.namespaces.insert(id, Namespace { id, name, policy });
-        Ok(RegionOutcome::Namespace(id))
-    }
-
-    fn check_database(&self, id: NamespaceId, policy: &Policy) -> Result<(), RegionRefusal> {
-        let Some(database) = policy.database else { return Ok(()) };
-        let taken = self.namespaces.values().find(|other| other.id != id && other.policy.database == Some(database));
-        match taken {
-            Some(owner) => Err(RegionRefusal::DatabaseTaken { database, owner: owner.name.clone() }),
-            None => Ok(()),
-        }
-    }
-
     fn member(&mut self, id: NodeId) -> Result<&mut Member, RegionRefusal> {
         self.members.get_mut(&id).ok_or(RegionRefusal::UnknownNode(id))
     }
@@ -426,14 +417,5 @@ impl RegionState {
     /// Whether the node was a member once and is none any more: numbers are never used again.
     pub fn has_removed(&self, node: NodeId) -> bool {
         self.world != 0 && node.0 < self.next_node && !self.members.contains_key(&node)
-    }
-
-    /// The number of the namespace called `name`.
-    ///
-    /// # Errors
-    /// There may be none.
-    pub fn namespace(&self, name: &str) -> Result<NamespaceId, RegionRefusal> {
-        let found = self.namespaces.values().find(|namespace| namespace.name == name);
-        found.map(|namespace| namespace.id).ok_or_else(|| RegionRefusal::UnknownNamespace(name.to_owned()))
     }
 }

@@ -111,7 +111,7 @@ impl From<Unavailable> for Failure {
             Unavailable::DiskFull => Self::DiskFull,
             Unavailable::Overloaded { requests_max } => Self::Overloaded { requests_max },
             Unavailable::Loading => Self::Loading,
-            Unavailable::Refused(text) => Self::Malformed(Malformed(text)),
+            Unavailable::Undecided(text) | Unavailable::Refused(text) => Self::Malformed(Malformed(text)),
         }
     }
 }

@@ -20,6 +20,8 @@ Examples:
 
 /// Create, change and list namespaces: one for each application, with its own lifetimes, limits and password.
 ///
+/// What is created, changed or dropped through a node of one region holds in all regions of its world.
+///
 /// A Redis client is in the namespace that it logs in to with AUTH name password, or that SELECT db chooses; without
 /// either in `default`, which is open to this machine only until it has a password.
 #[derive(Debug, Args)]

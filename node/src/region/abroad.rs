@@ -495,6 +495,7 @@ fn not_proposed(home: RegionId, error: &Unavailable) -> NotProposed {
         Unavailable::NoLeader { .. }
         | Unavailable::HomeAway { .. }
         | Unavailable::Loading
+        | Unavailable::Undecided(_)
         | Unavailable::Refused(_) => NotProposed::HomeAway(home),
     }
 }

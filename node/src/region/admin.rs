@@ -3,6 +3,7 @@
 use super::{
     backend::Unavailable,
     calls,
+    heard::HEAR_TIMEOUT,
     node::{Inner, RegionNode},
     rebalance::{Rebalance, WhatIf, foresee_with},
     status::RegionStatus,
@@ -166,7 +167,7 @@ impl Inner {
         match self.change(command.clone()).await? {
             RegionOutcome::Refused(refusal) => Err(refusal.into()),
             outcome => {
-                self.hear_of(&command).await;
+                self.hear_of(&command, HEAR_TIMEOUT).await;
                 Ok(outcome)
             }
         }

@@ -59,6 +59,9 @@ pub enum Unavailable {
     /// The node has not caught up with its shards yet.
     #[error("the node is starting: it is reading its log")]
     Loading,
+    /// It concerns all regions, and they cannot agree on it now.
+    #[error("{0}")]
+    Undecided(String),
     /// A write of the region's own state was refused before it was proposed.
     #[error("{0}")]
     Refused(String),

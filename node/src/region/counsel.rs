@@ -6,6 +6,7 @@
 pub use super::node::CONTROL_GROUP;
 
 use super::{
+    backend::Unavailable,
     calls,
     node::{Ended, Inner, RegionNode},
 };
@@ -14,8 +15,10 @@ use crate::{
     raft::{GroupOptions, GroupParts},
 };
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use sojourn_core::{
     NodeId,
+    control::{ControlCommand, ControlOutcome},
     region::{RegionCommand, RegionState},
     routing::Coordinates,
 };
@@ -33,6 +36,9 @@ pub trait Counsel: Send + Sync + 'static {
 
     /// The version of the world's state that this node knows; 0 for none.
     fn version(&self) -> u64;
+
+    /// Has something agreed on that a person wishes; what is refused is an outcome here.
+    fn have_agreed(self: Arc<Self>, wish: ControlCommand) -> BoxFuture<'static, Result<ControlOutcome, Unavailable>>;
 }
 
 /// How often the control leader shows that it lives.

@@ -8,13 +8,16 @@ use sojourn_core::{
 use std::time::Duration;
 
 /// A follower hears of a commit with the next heartbeat; one that is cut off answers without having heard.
-const HEAR_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const HEAR_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The same for what the world has agreed on: it comes to this region's voter first, then to who leads the region.
+pub(super) const HEAR_WORLD_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Inner {
     /// Completes when this node's copy of the region's state shows `command`, or when that takes too long.
-    pub async fn hear_of(&self, command: &RegionCommand) {
+    pub async fn hear_of(&self, command: &RegionCommand, patience: Duration) {
         let mut agreed = self.system.machine().watch();
-        drop(tokio::time::timeout(HEAR_TIMEOUT, agreed.wait_for(|state| shows(state, command))).await);
+        drop(tokio::time::timeout(patience, agreed.wait_for(|state| shows(state, command))).await);
     }
 }
 
@@ -42,6 +45,8 @@ fn shows(state: &RegionState, command: &RegionCommand) -> bool {
             state.namespaces.values().any(|namespace| namespace.name == *name && namespace.policy == *policy)
         }
         RegionCommand::DropNamespace { name } => state.namespace(name).is_err(),
+        RegionCommand::AdoptNamespaces { version, .. } => state.adopted.version >= *version,
+        RegionCommand::ForgetNamespace { id } => !state.adopted.dropped.contains(id),
     }
 }
 

@@ -23,6 +23,7 @@ mod load;
 mod machine;
 mod members;
 pub mod moves;
+mod namespaces;
 mod node;
 mod pace;
 pub mod quota;

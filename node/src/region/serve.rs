@@ -82,19 +82,7 @@ impl Backend for RegionNode {
 
     fn change_region(&self, command: RegionCommand) -> BoxFuture<'static, Result<RegionOutcome, Unavailable>> {
         let inner = self.inner.clone();
-        Box::pin(async move {
-            let is_namespace =
-                matches!(command, RegionCommand::CreateNamespace { .. } | RegionCommand::DropNamespace { .. });
-            if is_namespace && inner.ways.get().is_some() {
-                // Its number would be another one's in the next region, and its sessions would come to light there.
-                return Err(Unavailable::Refused(NAMESPACES_DIFFER.to_owned()));
-            }
-            let outcome = inner.change(command.clone()).await?;
-            if !matches!(outcome, RegionOutcome::Refused(_)) {
-                inner.hear_of(&command).await;
-            }
-            Ok(outcome)
-        })
+        Box::pin(async move { inner.change_as_wished(command).await })
     }
 
     fn region(&self) -> Arc<RegionState> {
@@ -128,10 +116,6 @@ impl Backend for RegionNode {
         self.inner.env.random.next_u64()
     }
 }
-
-/// Why no namespace comes or goes in a world of several regions.
-const NAMESPACES_DIFFER: &str = "regions do not agree on namespaces with each other yet: create and drop them while the region \
-                                 is alone, the same in the same order in each, and list the others in `world.regions` then";
 
 /// How long what was said about leaders is said again: gateways ask for each request.
 const TOPOLOGY_AGE_MAX: Duration = Duration::from_millis(10);

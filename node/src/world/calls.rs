@@ -210,6 +210,7 @@ wire_enum!(Unavailable {
     5 => Refused[reason],
     6 => NotCopied { reached, retry_after_ms },
     7 => NotActing { region, retry_after_ms },
+    8 => Undecided[why],
 });
 
 /// A result between regions.

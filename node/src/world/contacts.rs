@@ -67,6 +67,13 @@ impl Contacts {
         self.neighbours.keys().copied().collect()
     }
 
+    /// The names of the regions that have never answered as they should, with what was wrong.
+    pub(super) fn unmet(&self) -> Vec<(String, Option<String>)> {
+        let (known, complaints) = (self.known.lock(), self.complaints.lock());
+        let unmet = self.neighbours.iter().filter(|(region, _)| !known.contains_key(region));
+        unmet.map(|(region, neighbour)| (neighbour.name.clone(), complaints.get(region).cloned())).collect()
+    }
+
     /// Where the nodes of a region are, if it has answered.
     pub fn whereabouts(&self, region: RegionId) -> Option<Arc<Whereabouts>> {
         self.known.lock().get(&region).cloned()
@@ -140,7 +147,8 @@ impl Contacts {
         };
         if let Some((id, name)) = told.namespaces.iter().find(differs) {
             return Err(format!(
-                "its namespace {} is called {name}, which is the number of another one here: begin one of both regions anew",
+                "its namespace {} is called {name}, which is the number of another one here. Start one of both regions without \
+                 `world.regions`, drop it there with `sojourn namespace drop`, which ends its sessions, and create it again",
                 id.0
             ));
         }

@@ -3,7 +3,7 @@
 //! Every node knows where the nodes of the other regions are (`contacts`). The leader of a shard follows the shards of other
 //! regions (`follow`), whose leaders send what changes (`sources`); requests for sessions that another region orders go there
 //! (`homes`). What all regions agree on is kept by one group across them (`control`); what follows
-//! from it for the shards of this region is done by `handover`.
+//! from it for the shards of this region is done by `handover`, for its namespaces by `namespaces`.
 
 mod calls;
 mod compare;
@@ -15,6 +15,7 @@ pub mod geo;
 pub mod guide;
 mod handover;
 mod homes;
+mod namespaces;
 pub mod origin;
 mod sources;
 
@@ -35,6 +36,7 @@ use door::Door;
 use follow::{Followers, run_followers};
 use guide::Region;
 use homes::Homes;
+use namespaces::run_namespaces;
 use sojourn_core::RegionId;
 use sources::Sources;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -137,10 +139,12 @@ pub async fn join(gate: Gate, node: RegionNode, contacts: Arc<Contacts>, control
     rpc.serve(Arc::new(Door::new(node.clone(), sources, followers.clone(), control.doorway())));
     node.open(Arc::new(Homes::new(rpc.clone(), contacts.clone())), control.watch());
     control.start(world).await;
-    handover::start(&node, &contacts, &rpc, &(Arc::new(control) as Arc<dyn Agreement>));
+    let agreement: Arc<dyn Agreement> = Arc::new(control);
+    handover::start(&node, &contacts, &rpc, &agreement);
     let env = node.env().clone();
     let others = contacts.others();
     let contacts = Arc::downgrade(&contacts);
+    env.spawn("world-namespaces", run_namespaces(node.clone(), contacts.clone(), agreement));
     for region in others {
         env.spawn("world-contact", run_contact(node.clone(), contacts.clone(), region, enquiry.clone()));
     }

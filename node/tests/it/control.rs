@@ -13,10 +13,12 @@ const REGIONS: [(&str, u16); 3] = [("na", 2), ("eu", 102), ("apac", 202)];
 #[test]
 fn three_regions_agree_and_decide_over_a_lost_one() {
     let directory = tempfile::tempdir().expect("a directory");
-    let world = World::start_with(free_ports_from(8_000, 400), directory.path(), &["--regions", "na,eu,apac"]);
+    // Nothing is said of regions: three are started.
+    let world = World::start_with(free_ports_from(8_000, 400), directory.path(), &[]);
 
     all_nodes_know_the_three_regions(&world);
     what_one_region_decides_the_others_see(&world);
+    a_namespace_is_the_same_in_all_regions(&world);
     the_loss_of_a_voter_is_survived(&world);
     wishes_that_cannot_be_are_refused_with_what_to_do(&world);
     a_region_that_is_given_up_is_fenced_and_the_others_are_asked(&world);
@@ -74,6 +76,29 @@ fn what_one_region_decides_the_others_see(world: &World<'_>) {
         let status = status_at(world, 222);
         status["lease_ms"] == 4_000 && status["failover"] == "operator"
     });
+}
+
+fn a_namespace_is_the_same_in_all_regions(world: &World<'_>) {
+    let node = |port: u16| format!("127.0.0.1:{}", world.base_port + port);
+    let act = |act: &[&str], port: u16| world.run(&[&["namespace"], act, &["--node", &node(port)]].concat());
+    let setting = |port: u16, name: &str| {
+        let shown = act(&["show", "shop", "-o", "json"], port);
+        let shown: Value = serde_json::from_str(&shown.out).unwrap_or_default();
+        shown["settings"][name].clone()
+    };
+    let created = act(&["create", "shop", "--idle-timeout", "30m", "--db", "3", "--password"], 112);
+    assert_eq!(created.code, 0, "{created:?}");
+    assert_eq!(setting(112, "idle_timeout"), "30m", "who asked sees it at once");
+    until("another region has it", || setting(222, "idle_timeout") == "30m");
+    let changed = act(&["set", "shop", "--idle-timeout", "45m"], 222);
+    assert_eq!(changed.code, 0, "{changed:?}");
+    until("the change is known", || setting(2, "idle_timeout") == "45m" && setting(122, "idle_timeout") == "45m");
+    assert_eq!(setting(2, "db"), "3", "what was not named stays");
+    let again = act(&["create", "shop"], 2);
+    assert!(again.code == 1 && again.err.contains("the namespace shop exists"), "{again:?}");
+    assert_eq!(act(&["drop", "shop"], 2).code, 0);
+    assert_eq!(act(&["show", "shop"], 2).code, 1, "who asked sees it at once");
+    until("it is gone in another region", || act(&["show", "shop"], 202).code == 1);
 }
 
 fn the_loss_of_a_voter_is_survived(world: &World<'_>) {

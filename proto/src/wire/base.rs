@@ -126,6 +126,7 @@ wire_box!(
     sojourn_core::View,
     sojourn_core::control::ControlState,
     sojourn_core::control::WorldPolicy,
+    sojourn_core::policy::Namespace,
     sojourn_core::stream::Absorbed
 );
 

@@ -69,6 +69,7 @@ wire_struct!(ControlState {
     failover,
     namespaces,
     next_namespace,
+    dropped_namespaces,
     routing
 });
 wire_struct!(Acting { region, epoch });
@@ -88,6 +89,7 @@ wire_enum!(ControlCommand {
     10 => Fence { region, cause, at },
     11 => Failback { region, at },
     12 => Handover { home, epoch, step },
+    13 => BringNamespace { namespace },
 });
 
 wire_enum!(Step {
@@ -126,4 +128,5 @@ wire_enum!(ControlRefusal {
     19 => NotReconciled[home],
     20 => EpochsExhausted,
     21 => RegionNumberTaken { region, name },
+    22 => NamespaceNumberUsed[namespace],
 });

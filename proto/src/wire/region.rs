@@ -9,7 +9,7 @@ use sojourn_core::{
     placement::GroupName,
     policy::{AfterDestroy, FieldsFormat, Namespace, Policy, Reads},
     rebalancing::Rebalancing,
-    region::{Addresses, Delegate, Member, RegionCommand, RegionOutcome, RegionRefusal, RegionState},
+    region::{Addresses, Adopted, Delegate, Member, RegionCommand, RegionOutcome, RegionRefusal, RegionState},
 };
 
 impl Wire for SlotTable {
@@ -91,8 +91,10 @@ wire_struct!(RegionState {
     namespaces,
     next_node,
     next_namespace,
-    delegate
+    delegate,
+    adopted
 });
+wire_struct!(Adopted { version, versions, dropped });
 wire_struct!(Delegate { voter, mark });
 
 wire_enum!(RegionCommand {
@@ -108,6 +110,8 @@ wire_enum!(RegionCommand {
     9 => Place { group, over, voters },
     10 => Delegate { over, voter, mark },
     11 => SetRebalancing { paused, bytes_per_s_max },
+    12 => AdoptNamespaces { version, namespaces },
+    13 => ForgetNamespace { id },
 });
 
 wire_enum!(RegionOutcome { 0 => Done, 1 => Node[node], 2 => Namespace[namespace], 3 => Refused[refusal] });

@@ -10,6 +10,7 @@ use sojourn_core::{
     Command, Fields, Incarnation, Key, Kind, NamespaceId, NodeId, Op, Outcome, Owner, Projection, Query, Refusal,
     RegionId, Request, SlotTable, Version, View,
     command::{Condition, Expiry, MoveStep},
+    control::{ControlCommand, ControlState},
     mint::MintKey,
     policy::Policy,
     query::Filter,
@@ -149,6 +150,16 @@ fn region_state_survives_and_cuts_are_noticed() {
     let mut state = RegionState::default();
     state.apply(found);
     holds(&state);
+    let mut world = ControlState::default();
+    world.apply(ControlCommand::CreateNamespace { name: "shop".into(), policy: Box::default() });
+    let adopted = state.next_adoption(&world).expect("news");
+    holds(&adopted);
+    state.apply(adopted);
+    holds(&state);
+    world.apply(ControlCommand::DropNamespace { name: "shop".into() });
+    state.apply(RegionCommand::AdoptNamespaces { version: 9, namespaces: world.namespaces });
+    holds(&state);
+    holds(&RegionCommand::ForgetNamespace { id: NamespaceId(1) });
     assert_eq!(decode_all::<SlotTable>(&encode(&SlotTable::even(256))), Ok(SlotTable::even(256)));
 }
 

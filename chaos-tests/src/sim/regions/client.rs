@@ -184,6 +184,7 @@ pub(super) fn name(error: &Unavailable) -> &'static str {
         Unavailable::Loading => "loading",
         Unavailable::NotCopied { .. } => "not copied",
         Unavailable::NotActing { .. } => "nobody acts",
+        Unavailable::Undecided(_) => "undecided",
         Unavailable::Refused(_) => "refused",
     }
 }

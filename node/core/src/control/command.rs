@@ -5,6 +5,7 @@ use crate::{
     ids::{NamespaceId, NodeId, RegionId, Stamp},
     lease::{LEASE_MS_MAX, LEASE_MS_MIN},
     orphans::Tally,
+    policy::Namespace,
     routing::Coordinates,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +82,11 @@ pub enum ControlCommand {
         name: String,
         /// What holds in it.
         policy: Box<WorldPolicy>,
+    },
+    /// Takes in a namespace that a region had before it joined, under its number. Answers `Namespace`.
+    BringNamespace {
+        /// What it had.
+        namespace: Box<Namespace>,
     },
     /// Replaces a namespace's policy. Refused if it has changed since `over`. Answers `Namespace`.
     SetNamespace {
@@ -228,6 +234,9 @@ pub enum ControlRefusal {
     /// Not a name.
     #[error("{0:?} is no namespace name: 1 to 64 letters, digits, `_` or `-`")]
     BadNamespaceName(String),
+    /// Sessions know their namespace by its number.
+    #[error("the namespace number {} was given out in this world before", .0.0)]
+    NamespaceNumberUsed(NamespaceId),
     /// Two namespaces cannot answer to one number.
     #[error("the namespace {owner} already has database {database}")]
     DatabaseTaken {

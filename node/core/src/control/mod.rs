@@ -26,7 +26,7 @@ use crate::{
     ids::{NamespaceId, RegionId, Slot},
     lease::LEASE_MS_DEFAULT,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The epoch of a region that is no part of a world yet; a world draws higher ones.
 pub const EPOCH_ALONE: u32 = 1;
@@ -109,6 +109,8 @@ pub struct ControlState {
     pub namespaces: BTreeMap<NamespaceId, WorldNamespace>,
     /// The lowest namespace number that was never given out.
     pub next_namespace: u32,
+    /// Numbers of namespaces that are gone: a region that joins late may still have one of its own under one of these.
+    pub dropped_namespaces: BTreeSet<NamespaceId>,
     /// Where new sessions are at home.
     pub routing: Routing,
 }
@@ -147,6 +149,7 @@ impl Default for ControlState {
             failover: FailoverPolicy::default(),
             next_namespace: default.id.0 + 1,
             namespaces: BTreeMap::from([(default.id, default)]),
+            dropped_namespaces: BTreeSet::new(),
             routing: Routing::default(),
         }
     }
@@ -182,6 +185,7 @@ impl ControlState {
             ControlCommand::SetRouting { over, countries, fallback } => self.set_routing(over, countries, fallback),
             ControlCommand::CreateNamespace { name, policy } => self.create_namespace(name, *policy),
             ControlCommand::SetNamespace { name, over, policy } => self.set_namespace(name, over, *policy),
+            ControlCommand::BringNamespace { namespace } => self.bring_namespace(*namespace),
             ControlCommand::DropNamespace { name } => self.drop_namespace(&name),
             ControlCommand::Fence { region, cause, at } => self.fence(region, cause, at),
             ControlCommand::Failback { region, at } => self.fail_back(region, at),

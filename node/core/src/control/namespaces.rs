@@ -106,12 +106,35 @@ impl ControlState {
         Ok(ControlOutcome::Namespace(id))
     }
 
+    /// Takes in what a region had before it joined, under the number that its sessions have there.
+    pub(super) fn bring_namespace(&mut self, namespace: Namespace) -> Result<ControlOutcome, ControlRefusal> {
+        let Namespace { id, name, policy } = namespace;
+        if self.namespaces.get(&id).is_some_and(|known| known.name == name && known.policy.policy == policy) {
+            return Ok(ControlOutcome::Namespace(id));
+        }
+        if self.namespaces.contains_key(&id) || self.dropped_namespaces.contains(&id) {
+            return Err(ControlRefusal::NamespaceNumberUsed(id));
+        }
+        if !policy::is_namespace_name(&name) {
+            return Err(ControlRefusal::BadNamespaceName(name));
+        }
+        if self.namespace(&name).is_ok() {
+            return Err(ControlRefusal::NamespaceExists(name));
+        }
+        let policy = WorldPolicy { policy, residency: Residency::default() };
+        self.check_policy(id, &policy)?;
+        self.next_namespace = self.next_namespace.max(id.0.saturating_add(1));
+        self.namespaces.insert(id, WorldNamespace { id, name, policy, version: 1 });
+        Ok(ControlOutcome::Namespace(id))
+    }
+
     pub(super) fn drop_namespace(&mut self, name: &str) -> Result<ControlOutcome, ControlRefusal> {
         let id = self.namespace(name)?.id;
         if id == DEFAULT_NAMESPACE {
             return Err(ControlRefusal::DefaultNamespace);
         }
         self.namespaces.remove(&id);
+        self.dropped_namespaces.insert(id);
         Ok(ControlOutcome::Namespace(id))
     }
 

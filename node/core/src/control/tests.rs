@@ -7,7 +7,7 @@ use crate::{
     ids::{ShardId, Stamp},
     lease::assumed_ms,
     orphans::Tally,
-    policy::Policy,
+    policy::{Namespace, Policy},
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -244,6 +244,35 @@ fn regions_are_told_apart_by_their_mark_and_no_number_or_name_is_used_twice() {
         ControlOutcome::Namespace(NamespaceId(1))
     );
     assert_eq!(state.apply(create("shop")), ControlOutcome::Namespace(NamespaceId(2)));
+}
+
+#[test]
+fn a_namespace_is_brought_under_its_number_unless_that_was_given_out() {
+    let mut state = world(2);
+    let bring = |id, name: &str, policy: &Policy| {
+        let namespace = Namespace { id: NamespaceId(id), name: name.into(), policy: policy.clone() };
+        ControlCommand::BringNamespace { namespace: Box::new(namespace) }
+    };
+    let (policy, other) = (Policy::default(), Policy { database: Some(0), ..Policy::default() });
+    assert_eq!(state.apply(bring(3, "shop", &policy)), ControlOutcome::Namespace(NamespaceId(3)));
+    assert_eq!(state.apply(bring(3, "shop", &policy)), ControlOutcome::Namespace(NamespaceId(3)), "asked again");
+    assert_eq!(state.apply(bring(1, "blog", &policy)), ControlOutcome::Namespace(NamespaceId(1)), "a gap is filled");
+    for (command, refusal) in [
+        (bring(3, "wiki", &policy), ControlRefusal::NamespaceNumberUsed(NamespaceId(3))),
+        (bring(3, "shop", &other), ControlRefusal::NamespaceNumberUsed(NamespaceId(3))),
+        (bring(5, "shop", &policy), ControlRefusal::NamespaceExists("shop".into())),
+        (bring(5, "a b", &policy), ControlRefusal::BadNamespaceName("a b".into())),
+        (bring(5, "wiki", &other), ControlRefusal::DatabaseTaken { database: 0, owner: "default".into() }),
+    ] {
+        let before = state.clone();
+        assert_eq!(state.apply(command), ControlOutcome::Refused(refusal));
+        assert_eq!(state, before);
+    }
+    let create = ControlCommand::CreateNamespace { name: "wiki".into(), policy: Box::default() };
+    assert_eq!(state.apply(create), ControlOutcome::Namespace(NamespaceId(4)));
+    state.apply(ControlCommand::DropNamespace { name: "shop".into() });
+    let refused = ControlOutcome::Refused(ControlRefusal::NamespaceNumberUsed(NamespaceId(3)));
+    assert_eq!(state.apply(bring(3, "shop", &policy)), refused, "it was dropped");
 }
 
 #[test]

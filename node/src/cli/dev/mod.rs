@@ -27,8 +27,8 @@ pub const DATA_DIR: &str = ".data/dev";
 
 /// Start a world on this machine, or act on the one that runs.
 ///
-/// Without a subcommand: starts region `na` (or those of --regions) with three nodes each, as processes of their own, waits until
-/// they are ready and says how to use them. Ctrl-C ends all of it; what was stored is there again the next time, unless --fresh is given.
+/// Without a subcommand: starts regions `na`, `eu` and `apac` (or those of --regions) with three nodes each, as processes of their
+/// own, waits until they are ready and says how to use them. Ctrl-C ends all of it; what was stored is there again the next time, unless --fresh is given.
 ///
 /// Node j of region k (na 0, eu 1, apac 2) listens on 7400 + 100·k + 10·j: gRPC on that, Redis clients on +1, HTTP on +2, other nodes on +3.
 /// What goes from one region to another goes through 7400 + 100·k + 99, where `dev wan` delays, limits and cuts it.
@@ -42,8 +42,8 @@ pub struct DevArgs {
     #[arg(long, global = true, value_name = "DIR", default_value = DATA_DIR)]
     data_dir: PathBuf,
 
-    /// The regions to start, such as na,eu,apac
-    #[arg(long, value_name = "NAMES", default_value = "na", value_delimiter = ',')]
+    /// The regions to start; one is enough for most tries, and lighter
+    #[arg(long, value_name = "NAMES", default_value = "na,eu,apac", value_delimiter = ',')]
     regions: Vec<String>,
 
     /// How long what goes between two regions takes, one way, such as na-eu=80ms,na-apac=150ms,eu-apac=120ms

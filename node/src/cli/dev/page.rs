@@ -22,6 +22,7 @@ pub fn welcome(plan: &Plan, nodes: &[NodeLine], program: &str, took: Duration) -
          \x20 redis-cli -p {resp} SET sess:1 '{{\"user\":7}}' EX 3600\n\
          \x20 redis-cli -p {resp} GET sess:1\n\n\
          Look at it\n\
+         \x20 {program} namespace create shop --idle-timeout 30m{node}\n\
          \x20 {program} session list{node}\n\
          \x20 {program} cluster status{node}\n\
          \x20 curl http://127.0.0.1:{http}/\n\n\

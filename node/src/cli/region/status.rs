@@ -19,13 +19,17 @@ pub fn regions(status: &Regions) -> String {
         ("NOTES", Align::Left),
     ];
     let rows = status.regions.iter().map(|region| row(status, region));
-    let details: String = status.regions.iter().map(details).collect();
+    let details: String = status.regions.iter().map(details).chain(contradictions(status)).collect();
     let details = if details.is_empty() { details } else { format!("\n{details}") };
     format!("{}\n{}{details}", headline(status), table(&columns, rows))
 }
 
+fn contradictions(status: &Regions) -> impl Iterator<Item = String> {
+    status.contradictions.iter().map(|contradiction| format!("{}: {contradiction}\n", status.here))
+}
+
 fn headline(status: &Regions) -> String {
-    let Regions { here, version, failover, lease_ms, control, problem, regions: _ } = status;
+    let Regions { here, version, failover, lease_ms, control, problem, contradictions: _, regions: _ } = status;
     if let Some(problem) = problem {
         return format!("The world does not take region {here} in: {problem}\n");
     }
@@ -216,6 +220,13 @@ apac    serving      4  apac        not yet  -      apac/1
 na: who writes is decided anew, because a person gave it up; answered: nobody
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_as_in_the_world_is_said_below() {
+        let status = Regions::new("eu", RegionId(1), Some(&view(false)));
+        let text = regions(&Regions { contradictions: vec!["the namespace shop is odd".to_owned()], ..status });
+        assert!(text.ends_with("\n\neu: the namespace shop is odd\n"), "{text}");
     }
 
     #[test]

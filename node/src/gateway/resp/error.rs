@@ -105,7 +105,7 @@ impl From<Unavailable> for Error {
             Unavailable::DiskFull => format!("MISCONF {unavailable}").into(),
             Unavailable::Overloaded { .. } => format!("TRYAGAIN {unavailable}").into(),
             Unavailable::Loading => Self::new("LOADING Redis is loading the dataset in memory"),
-            Unavailable::Refused(reason) => format!("ERR {reason}").into(),
+            Unavailable::Undecided(reason) | Unavailable::Refused(reason) => format!("ERR {reason}").into(),
         }
     }
 }

@@ -15,6 +15,7 @@ mod machine;
 mod part;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 pub use agreement::{Agreement, NotAgreed};
 pub use calls::Figures;
@@ -23,7 +24,11 @@ use super::Contacts;
 use crate::{
     peers::{AbroadRoster, Reply, Rpc},
     raft::{Inbox, spawn},
-    region::{RegionNode, backend::Backend, counsel::Counsel},
+    region::{
+        RegionNode,
+        backend::{Backend, Unavailable},
+        counsel::Counsel,
+    },
 };
 use bytes::Bytes;
 use calls::{Answer, Question};
@@ -254,6 +259,10 @@ impl Counsel for Inner {
 
     fn version(&self) -> u64 {
         self.known.version()
+    }
+
+    fn have_agreed(self: Arc<Self>, wish: ControlCommand) -> BoxFuture<'static, Result<ControlOutcome, Unavailable>> {
+        Box::pin(async move { self.fulfil(wish).await })
     }
 }
 

@@ -8,6 +8,7 @@ use sojourn_core::{
         Successors, WorldPolicy,
     },
     orphans::Tally,
+    policy::Namespace,
     routing::Coordinates,
 };
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ fn founding() -> Vec<ControlCommand> {
         policy: Policy { ack_regions: 1, ..Policy::default() },
         residency: Residency::Only([0, 1].map(RegionId).into()),
     };
+    let brought = Namespace { id: NamespaceId(7), name: "blog".into(), policy: Policy::default() };
     let mut commands = vec![ControlCommand::Found { world: u128::MAX }, join(0, "na"), join(1, "eu"), join(2, "apac")];
     commands.extend([
         ControlCommand::Amend {
@@ -43,6 +45,9 @@ fn founding() -> Vec<ControlCommand> {
         },
         ControlCommand::CreateNamespace { name: "shop".into(), policy: Box::new(policy) },
         ControlCommand::SetNamespace { name: "shop".into(), over: Some(1), policy: Box::default() },
+        ControlCommand::BringNamespace { namespace: Box::new(brought) },
+        ControlCommand::CreateNamespace { name: "gone".into(), policy: Box::default() },
+        ControlCommand::DropNamespace { name: "gone".into() },
         ControlCommand::Drain { region: RegionId(2), draining: true },
     ]);
     commands
@@ -100,6 +105,7 @@ fn the_world_survives_at_every_step_of_a_failover_and_cuts_are_noticed() {
         ControlRefusal::NoQuorum { answered: 1, regions: 3 },
         ControlRefusal::NotActing { home: RegionId(1), epoch: 9 },
         ControlRefusal::AckBeyondResidency { more: 2, others: 1 },
+        ControlRefusal::NamespaceNumberUsed(NamespaceId(7)),
     ] {
         holds(&ControlOutcome::Refused(refusal));
     }

@@ -28,7 +28,10 @@ pub async fn status(State(node): State<Node>) -> Json<Regions> {
         None => None,
     };
     let region = node.backend.region();
-    Json(Regions::new(&region.name, region.region, view.as_ref()))
+    let contradictions =
+        view.iter().filter_map(|view| view.state.as_ref()).flat_map(|world| region.contradictions(world));
+    let regions = Regions::new(&region.name, region.region, view.as_ref());
+    Json(Regions { contradictions: contradictions.map(|it| it.to_string()).collect(), ..regions })
 }
 
 pub async fn fail_over(State(node): State<Node>, body: Body<FailOver>) -> Answer<Done> {

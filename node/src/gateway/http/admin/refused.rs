@@ -58,6 +58,9 @@ impl From<Unavailable> for Refused {
             }
             Unavailable::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "make room on the nodes' disks"),
             Unavailable::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, ""),
+            Unavailable::Undecided(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "`sojourn region status` shows which regions are there")
+            }
             Unavailable::Refused(_) => (StatusCode::CONFLICT, ""),
         };
         Self::new(status, &error.to_string(), mend)

@@ -26,6 +26,9 @@ pub struct Regions {
     pub control: Option<ControlGroup>,
     /// Why the world does not take this region in, if it does not.
     pub problem: Option<String>,
+    /// Namespaces that are not in the region that answers as they are in the world, and what to do about each.
+    #[serde(default)]
+    pub contradictions: Vec<String>,
     /// The regions, by number.
     pub regions: Vec<RegionStatus>,
 }
@@ -197,6 +200,7 @@ impl Regions {
             lease_ms: state.failover.lease_ms,
             control: figures.map(|figures| ControlGroup::new(state, figures)),
             problem: view.and_then(|view| view.complaint.clone()),
+            contradictions: Vec::new(),
             regions: alone.into_iter().chain(regions).collect(),
         }
     }
