@@ -182,7 +182,8 @@ impl Region {
                     let span = Span { after: None, until: None, slots: vec![(slot, slot)] };
                     let homes = Believed::from([(home, u32::MAX)]);
                     let (believed, records, elsewhere) = (homes.clone(), Vec::new(), Vec::new());
-                    let piece = Piece::Page { begin, span, homes, replaces: false, records, elsewhere };
+                    let piece =
+                        Piece::Page { asked: u64::MAX, begin, span, homes, replaces: false, records, elsewhere };
                     led.absorb(Absorbed { source, as_of: 1, believed, piece }).await.expect("taken in");
                 }
                 if led.sessions().record(&key(id)).is_none() {
