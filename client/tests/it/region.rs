@@ -3,7 +3,8 @@
 
 use sojourn_client::{Builder, Client};
 use sojourn_core::{
-    Answer, Key, Life, Op, Projection, Query, RegionId, ShardId, Slot,
+    Answer, Command, Condition, Expiry, Key, Life, Op, Outcome, Projection, Query, RegionId, Request, Rules, ShardId,
+    Slot,
     policy::Policy,
     region::{DEFAULT_NAMESPACE, RegionCommand, RegionOutcome, RegionRefusal},
     state::Believed,
@@ -20,7 +21,10 @@ use sojourn_node::{
 use std::{
     net::TcpListener,
     path::PathBuf,
-    sync::{LazyLock, atomic::Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::{runtime::Runtime, sync::OnceCell};
@@ -79,6 +83,7 @@ impl Region {
             ("region.world", "7".to_owned()),
             ("world.secret", "known to the tests of this world only".to_owned()),
             ("world.digest_interval", "6s".to_owned()),
+            ("world.sweep_interval", "1s".to_owned()),
             ("world.regions", entrances.collect::<Vec<_>>().join(",")),
         ];
         let mut id = 0;
@@ -124,7 +129,7 @@ impl Region {
     }
 
     /// Starts all nodes at the same time: founders wait for a majority of each other.
-    async fn revive_all(&mut self) {
+    pub async fn revive_all(&mut self) {
         futures::future::join_all(self.nodes.iter_mut().map(Node::revive)).await;
     }
 
@@ -193,6 +198,38 @@ impl Region {
             assert!(Instant::now() < deadline, "the copy comes in time");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Begins a session under an id of the application's own and ends it; its tombstone stands for so long at least.
+    pub async fn end_one(&self, id: &[u8], tombstone_ms: u64) {
+        let (_, any) = self.alive().next().expect("a living node");
+        let rules = Rules { tombstone_ms, ..Policy::default().rules(false) };
+        let (expiry, condition) = (Expiry::Default, Condition::Always);
+        let set = Op::Set { value: Box::from(&b"v"[..]), expiry, condition, get: false, owner: None };
+        for op in [set, Op::Destroy] {
+            let deadline = Instant::now() + SOON;
+            loop {
+                let command =
+                    Command { request: Request::default(), key: key(id), rules, touched: None, op: op.clone() };
+                match any.node().write(vec![command]).await.pop().expect("one") {
+                    Ok(Outcome::Refused(refusal)) => panic!("{refusal:?}"),
+                    Ok(_) => break,
+                    Err(error) => assert!(Instant::now() < deadline, "{error}"),
+                }
+            }
+        }
+    }
+
+    /// How many tombstones the region holds.
+    pub fn tombstones(&self) -> u64 {
+        self.alive().flat_map(|(_, running)| running.node().tombs()).map(|(_, tombs)| tombs.count).sum()
+    }
+
+    /// How often the region's nodes have found out which tombstones are known everywhere, and how often in vain.
+    pub fn sweeps(&self) -> (u64, u64) {
+        let of = self.alive().map(|(_, running)| running.node().sweeps());
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        of.fold((0, 0), |(ended, left), sweeps| (ended + load(&sweeps.ended), left + load(&sweeps.left)))
     }
 
     /// Whether a leader of this region has a living copy of the session.

@@ -38,7 +38,7 @@ use sojourn_core::{
 use sojourn_proto::wire::{WireError, encode};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 use tokio::time::sleep;
@@ -115,7 +115,10 @@ impl Caretaker {
         let waiting: BTreeMap<ShardId, Stamp> =
             shards.into_iter().filter_map(|(shard, standing)| Some((shard, standing.tombs.waiting?))).collect();
         let Some(latest) = waiting.values().max() else { return Ok(()) };
-        let known = self.sweep(*latest).await?;
+        let swept = self.sweep(*latest).await;
+        let count = if swept.is_ok() { &self.node.sweeps().ended } else { &self.node.sweeps().left };
+        count.fetch_add(1, Ordering::Relaxed);
+        let known = swept?;
         tracing::debug!(epoch = known.epoch, through = known.through, "tombstones are known everywhere");
         write(&self.node, waiting.into_keys().map(|shard| (shard, 1)), known).await?;
         self.collect().await
