@@ -146,6 +146,17 @@ impl Region {
         }
     }
 
+    /// Stops all nodes as an operator would, so that they can be started again.
+    pub async fn stop_all(&mut self) {
+        let alive = self.nodes.iter_mut().filter_map(|node| node.alive.take());
+        let stopped = alive.map(async |(runtime, running)| {
+            let stopped = runtime.spawn(running.stop()).await;
+            runtime.shutdown_background();
+            stopped.expect("no panic").expect("it stops");
+        });
+        futures::future::join_all(stopped).await;
+    }
+
     /// Ends all nodes at once.
     pub fn kill_all(&mut self) {
         (0..NODES).for_each(|node| self.kill(node));

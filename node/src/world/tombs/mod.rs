@@ -126,15 +126,19 @@ impl Caretaker {
 
     /// Has shards forget what is known everywhere already, where nobody writes.
     async fn collect(&self) -> Result<(), NotSwept> {
+        let mut before = u64::MAX;
         for _ in 0..COLLECTED_MAX {
             let shards = self.node.standings().await?;
+            let now: u64 = shards.values().map(|standing| standing.tombs.count).sum();
             let left = shards.into_iter().filter(|(_, standing)| standing.tombs.collectable > 0);
             let entries = |count: u64| count.div_ceil(COLLECTED_PER_APPLY_MAX as u64).min(COLLECTING_MAX);
             let left: BTreeMap<ShardId, u64> =
                 left.map(|(shard, standing)| (shard, entries(standing.tombs.collectable))).collect();
-            if left.is_empty() {
+            // Where others that are not known everywhere stand before them, they wait for those.
+            if left.is_empty() || now >= before {
                 return Ok(());
             }
+            before = now;
             write(&self.node, left, Swept::default()).await?;
         }
         Ok(())

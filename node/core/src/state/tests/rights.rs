@@ -39,16 +39,11 @@ fn cursor(index: u64) -> FeedCursor {
 fn copy(from: &State, to: &mut State, replaces: bool) -> Outcome {
     let span = Span::all_after(None);
     let page = from.copy_page(&span, ALL);
+    let source = Source { region: from.region(), shard: ShardId(0) };
+    let begin = to.progress(source).cursor.unwrap_or(cursor(0));
     let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect();
-    let piece = Piece::Page {
-        asked: u64::MAX,
-        begin: cursor(0),
-        span,
-        homes: page.homes,
-        replaces,
-        records,
-        elsewhere: page.elsewhere,
-    };
+    let piece =
+        Piece::Page { asked: u64::MAX, begin, span, homes: page.homes, replaces, records, elsewhere: page.elsewhere };
     tell(to, from.region(), from.acts(), piece)
 }
 
