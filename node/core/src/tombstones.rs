@@ -70,7 +70,7 @@ pub fn plan_return(complete_until: Stamp, now: Stamp, foreign_ms_min: u64) -> Re
 ///
 /// Whoever sweeps begins at a time when every region acts for itself, lacks nothing and has settled everything. `epoch` is the highest
 /// that the world has drawn by then, for anybody, and all shards of the world are past the stamp `through`; how far they have told
-/// their changes is asked after that. Then all that this covers, and nothing else, is known everywhere when the sweep is done:
+/// their changes is asked after that. When the sweep is done, all that this covers is known everywhere:
 ///
 /// - It was made before the sweep began, whichever shard made it and whatever its clock says: stamps of a shard ascend, and all shards
 ///   were past that stamp. What a region that joins later makes is written under a higher epoch, which is not covered.
