@@ -138,7 +138,8 @@ impl Running {
         let log = Log::open(&env, log_options, Arc::new(stop_at_once)).await?;
         let (neighbours, way_out) = (&config.abroad.neighbours, &config.abroad.way_out);
         let gate = (!neighbours.is_empty()).then(|| {
-            Gate::new(&env, neighbours.clone(), way_out.clone()).comparing_every(config.abroad.digest_interval)
+            let gate = Gate::new(&env, neighbours.clone(), way_out.clone());
+            gate.comparing_every(config.abroad.digest_interval).sweeping_every(config.abroad.sweep_interval)
         });
         let door = (listeners.peers, gate.as_ref());
         let entered = enter(&env, &config, &directory, &log, door, stopped, &endpoint).await?;

@@ -14,7 +14,10 @@ use sojourn_node::{
     region::RegionNode,
     world::{self, Contacts, Gate, Neighbour, StreamBounds, control::ControlOptions, guide::Region},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// How often regions find out which tombstones are known everywhere, in virtual time.
+const SWEEP_EVERY: Duration = Duration::from_millis(700);
 
 /// A region's place in its world. Cheap to clone.
 #[derive(Clone)]
@@ -82,6 +85,7 @@ impl Seat {
         let number = AbroadRoster::number(self.region, node);
         let network = abroad.network.node(number);
         let gate = Gate::over(env, abroad.neighbours.clone(), abroad.bounds, |_| Arc::new(network));
+        let gate = gate.sweeping_every(SWEEP_EVERY);
         let receiver = Arc::new(Porch { frames: gate.receiver(), questions });
         abroad.network.attach(number, Some(Arc::new(Living { life: life.clone(), receiver })));
         Some(gate)

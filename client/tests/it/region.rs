@@ -3,7 +3,8 @@
 
 use sojourn_client::{Builder, Client};
 use sojourn_core::{
-    Answer, Key, Life, NamespaceId, Op, Projection, Query, RegionId, ShardId, Slot,
+    Answer, Command, Condition, Expiry, Key, Life, NamespaceId, Op, Outcome, Projection, Query, RegionId, Request, Rules,
+    ShardId, Slot,
     policy::Policy,
     region::{DEFAULT_NAMESPACE, RegionCommand, RegionOutcome, RegionRefusal, RegionState},
     state::Believed,
@@ -21,7 +22,10 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     path::PathBuf,
-    sync::{Arc, LazyLock, atomic::Ordering},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::{runtime::Runtime, sync::OnceCell};
@@ -102,6 +106,7 @@ impl Region {
             ("region.world", "7".to_owned()),
             ("world.secret", "known to the tests of this world only".to_owned()),
             ("world.digest_interval", "6s".to_owned()),
+            ("world.sweep_interval", "1s".to_owned()),
             ("world.regions", entrances.collect::<Vec<_>>().join(",")),
         ];
         let mut id = 0;
@@ -179,6 +184,17 @@ impl Region {
         }
     }
 
+    /// Stops all nodes as an operator would, so that they can be started again.
+    pub async fn stop_all(&mut self) {
+        let alive = self.nodes.iter_mut().filter_map(|node| node.alive.take());
+        let stopped = alive.map(async |(runtime, running)| {
+            let stopped = runtime.spawn(running.stop()).await;
+            runtime.shutdown_background();
+            stopped.expect("no panic").expect("it stops");
+        });
+        futures::future::join_all(stopped).await;
+    }
+
     /// Ends all nodes at once.
     pub fn kill_all(&mut self) {
         (0..NODES).for_each(|node| self.kill(node));
@@ -230,7 +246,8 @@ impl Region {
                     let span = Span { after: None, until: None, slots: vec![(slot, slot)] };
                     let homes = Believed::from([(home, u32::MAX)]);
                     let (believed, records, elsewhere) = (homes.clone(), Vec::new(), Vec::new());
-                    let piece = Piece::Page { begin, span, homes, replaces: false, records, elsewhere };
+                    let piece =
+                        Piece::Page { asked: u64::MAX, begin, span, homes, replaces: false, records, elsewhere };
                     led.absorb(Absorbed { source, as_of: 1, believed, piece }).await.expect("taken in");
                 }
                 if led.sessions().record(&key(id)).is_none() {
@@ -240,6 +257,38 @@ impl Region {
             assert!(Instant::now() < deadline, "the copy comes in time");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Begins a session under an id of the application's own and ends it; its tombstone stands for so long at least.
+    pub async fn end_one(&self, id: &[u8], tombstone_ms: u64) {
+        let (_, any) = self.alive().next().expect("a living node");
+        let rules = Rules { tombstone_ms, ..Policy::default().rules(false) };
+        let (expiry, condition) = (Expiry::Default, Condition::Always);
+        let set = Op::Set { value: Box::from(&b"v"[..]), expiry, condition, get: false, owner: None };
+        for op in [set, Op::Destroy] {
+            let deadline = Instant::now() + SOON;
+            loop {
+                let command =
+                    Command { request: Request::default(), key: key(id), rules, touched: None, op: op.clone() };
+                match any.node().write(vec![command]).await.pop().expect("one") {
+                    Ok(Outcome::Refused(refusal)) => panic!("{refusal:?}"),
+                    Ok(_) => break,
+                    Err(error) => assert!(Instant::now() < deadline, "{error}"),
+                }
+            }
+        }
+    }
+
+    /// How many tombstones the region holds.
+    pub fn tombstones(&self) -> u64 {
+        self.alive().flat_map(|(_, running)| running.node().tombs()).map(|(_, tombs)| tombs.count).sum()
+    }
+
+    /// How often the region's nodes have found out which tombstones are known everywhere, and how often in vain.
+    pub fn sweeps(&self) -> (u64, u64) {
+        let of = self.alive().map(|(_, running)| running.node().sweeps());
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        of.fold((0, 0), |(ended, left), sweeps| (ended + load(&sweeps.ended), left + load(&sweeps.left)))
     }
 
     /// Whether a leader of this region has a living copy of the session.

@@ -99,3 +99,39 @@ async fn a_copy_that_was_lost_is_noticed_and_taken_anew() {
     assert_eq!((mended, eu.mended(), na.mended()), (0, 1, 0));
     assert!(sessions.iter().all(|id| eu.has_copy(id.expose())));
 }
+
+/// Waits until something holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < SOON, "{what}, in time");
+        // Nothing of it is an event of this test's.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn tombstones_go_once_all_regions_know_of_them_and_not_before() {
+    let [na, mut eu] = Region::start_two("tombstones").await;
+    let holds = |region: &Region| region.tombstones();
+    // A retry may still ask for this one.
+    na.end_one(b"lasting", 60 * 60_000).await;
+    for number in 0..20 {
+        let region = if number % 2 == 0 { &na } else { &eu };
+        region.end_one(format!("brief{number}").as_bytes(), 1).await;
+    }
+    until("both regions forget all others", || (holds(&na), holds(&eu)) == (1, 1)).await;
+    assert!(na.sweeps().0 > 0 && eu.sweeps().0 > 0);
+
+    eu.stop_all().await;
+    for number in 0..20 {
+        na.end_one(format!("alone{number}").as_bytes(), 1).await;
+    }
+    let (ended, left) = na.sweeps();
+    until("it is asked in vain", || na.sweeps().1 >= left + 3).await;
+    assert_eq!((holds(&na), na.sweeps().0), (21, ended), "a region is away");
+    eu.revive_all().await;
+    until("both regions forget all others again", || (holds(&na), holds(&eu)) == (1, 1)).await;
+    let lives = |region: &Region| (0..20).any(|number| region.has_copy(format!("alone{number}").as_bytes()));
+    assert!(!lives(&na) && !lives(&eu));
+}

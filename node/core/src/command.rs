@@ -9,7 +9,7 @@ use crate::{
     query::{Projection, View},
     session::{Fields, Kind, Owner, Version},
     stream::Absorbed,
-    tombstones::Return,
+    tombstones::{Return, Swept},
 };
 use std::collections::BTreeSet;
 
@@ -492,15 +492,11 @@ pub enum Op {
         /// The new home.
         to: RegionId,
     },
-    /// Notes that every region has the tombstones of a home that were made under an epoch up to a stamp, and that nobody can
-    /// bring an older copy any more: see [`crate::tombstones::Sweep`]. Answers `Done`.
+    /// Notes that every region has these tombstones, and that nobody can bring an older copy any more: see
+    /// [`crate::tombstones::Sweep`]. Less than is known already changes nothing. Answers `Done`.
     Swept {
-        /// Whose sessions.
-        home: RegionId,
-        /// The epoch under which they were destroyed.
-        epoch: u32,
-        /// The stamp, of the shard that destroyed them; the earliest if several did.
-        through: Stamp,
+        /// Which.
+        known: Swept,
     },
     /// Notes that the shard writes as this version of the failover mode wants it. Answers `Done`.
     Adopt {

@@ -63,7 +63,11 @@ pub enum Piece {
     },
     /// A page of a copy.
     Page {
-        /// See [`Copying::begin`]: another one than that of the copy on its way begins a new copy, if this is its first page.
+        /// The stamp of this shard's log when it was asked for. Refused if the shard has logged a sweep since: the page may have
+        /// been read before others knew of what this shard has forgotten by now.
+        asked: Stamp,
+        /// See [`Copying::begin`]: another one than that of the copy on its way begins a new copy, if this is its first page and
+        /// the cursor does not go back by it.
         begin: FeedCursor,
         /// Which part.
         span: Span,
@@ -81,6 +85,8 @@ pub enum Piece {
     /// Some of what the source holds of a home, whoever wrote it: for those who are about to act for the home, and for those
     /// who follow whoever acts. Says nothing of what the source told by itself.
     Held {
+        /// As for a page of a copy.
+        asked: Stamp,
         /// Whose sessions.
         home: RegionId,
         /// The epoch that was drawn: refused unless it is the one that was promised here.

@@ -80,6 +80,11 @@ pub const KEYS: &[Key] = &[
         "how often copies of other regions' sessions are compared with what those have, at least 1s",
     ),
     key(
+        "world.sweep_interval",
+        Some("1m"),
+        "how often it is found out which ended sessions all regions know of, so that they may be forgotten, at least 1s",
+    ),
+    key(
         "geo.database",
         None,
         "a MaxMind DB file that says where addresses are, read anew when it changes; built in otherwise",

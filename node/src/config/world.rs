@@ -12,8 +12,8 @@ use sojourn_core::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-/// More often, comparing would be a load.
-const DIGEST_INTERVAL_MS_MIN: u64 = 1_000;
+/// More often, comparing copies and asking for tombstones would be a load.
+const INTERVAL_MS_MIN: u64 = 1_000;
 
 /// The letters of a secret that nobody guesses.
 const SECRET_LETTERS_MIN: usize = 32;
@@ -53,6 +53,8 @@ pub struct WorldConfig {
     pub lease_ms: u64,
     /// How often copies of their sessions are compared with what they have.
     pub digest_interval: Duration,
+    /// How often it is found out which tombstones are known everywhere.
+    pub sweep_interval: Duration,
     /// All that were listed, this one perhaps among them.
     listed: BTreeMap<RegionId, Neighbour>,
 }
@@ -80,8 +82,9 @@ impl Source<'_> {
             neighbours.map(|(id, neighbour)| (*id, neighbour.clone())).collect();
         let failover = self.failover(neighbours.len() + 1)?;
         let (secret, lease_ms) = (secret.map(WorldSecret), self.lease_ms()?);
-        let digest_interval = self.digest_interval()?;
-        Ok(WorldConfig { neighbours, secret, way_out, failover, lease_ms, digest_interval, listed })
+        let digest_interval = self.interval("world.digest_interval")?;
+        let sweep_interval = self.interval("world.sweep_interval")?;
+        Ok(WorldConfig { neighbours, secret, way_out, failover, lease_ms, digest_interval, sweep_interval, listed })
     }
 }
 
@@ -105,10 +108,9 @@ impl Source<'_> {
         }
     }
 
-    fn digest_interval(&self) -> Result<Duration, ConfigError> {
-        let key = "world.digest_interval";
+    fn interval(&self, key: &'static str) -> Result<Duration, ConfigError> {
         let value = self.text(key).unwrap_or_default();
-        match parse_duration(&value).filter(|ms| *ms >= DIGEST_INTERVAL_MS_MIN) {
+        match parse_duration(&value).filter(|ms| *ms >= INTERVAL_MS_MIN) {
             Some(ms) => Ok(Duration::from_millis(ms)),
             None => {
                 let mend = "use a duration of at least 1s, such as 1m".to_owned();
@@ -235,6 +237,7 @@ mod tests {
             (vec![("world.failover", "never")], "world.failover", "use operator or automatic"),
             (vec![("world.lease", "10ms")], "world.lease", "from 1s to 10m"),
             (vec![("world.digest_interval", "10ms")], "world.digest_interval", "at least 1s"),
+            (vec![("world.sweep_interval", "soon")], "world.sweep_interval", "at least 1s"),
         ] {
             let error = with(&pairs).expect_err(key);
             assert!(error.contains(key) && error.contains(mend), "{error}");

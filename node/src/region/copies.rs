@@ -5,7 +5,7 @@
 
 use crate::env::{Clock, Plants};
 use parking_lot::Mutex;
-use sojourn_core::{Key, RegionId, Slot, stream::Source};
+use sojourn_core::{Key, RegionId, Slot, feed::FeedCursor, stream::Source};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -45,6 +45,8 @@ pub struct Copies {
 struct Known {
     /// By source: its slots, and a time on this node's boot clock. All that it had committed then is here.
     heard: BTreeMap<Source, (Vec<(Slot, Slot)>, Duration)>,
+    /// By source: everything up to here is in this shard's log.
+    taken: BTreeMap<Source, FeedCursor>,
     /// By source: entries of its log that it has told of and that are not here.
     behind: BTreeMap<Source, u64>,
     /// Where a session was written or found, and when, by what is known since its source was heard last.
@@ -84,6 +86,16 @@ impl Copies {
         known.forget_heard();
     }
 
+    /// Everything that a source told up to `cursor` is in this shard's log.
+    pub fn hold(&self, source: Source, cursor: FeedCursor) {
+        self.known.lock().taken.insert(source, cursor);
+    }
+
+    /// Up to where everything is in this shard's log, by source: of those that are followed now.
+    pub fn taken(&self) -> BTreeMap<Source, FeedCursor> {
+        self.known.lock().taken.clone()
+    }
+
     /// So many entries of a source's log are not here yet.
     pub fn fall_behind(&self, source: Source, entries: u64) {
         self.known.lock().behind.insert(source, entries);
@@ -107,6 +119,7 @@ impl Copies {
         let mut known = self.known.lock();
         known.heard.remove(&source);
         known.behind.remove(&source);
+        known.taken.remove(&source);
     }
 
     /// The session was found in another region just now, or may have been written there for a client of this one.

@@ -15,10 +15,20 @@ use sojourn_core::{
     Command, Key, NamespaceId, NodeId, Op, Outcome, RegionId, Request, ShardId, State,
     control::{ControlState, EPOCH_ALONE},
     policy::Policy,
+    state::Tombs,
     stream::Absorbed,
 };
 use std::sync::{Arc, atomic::AtomicU64};
 use tokio::sync::watch;
+
+/// How often a node has found out which tombstones are known everywhere, as long as it runs.
+#[derive(Default)]
+pub struct Sweeps {
+    /// With success.
+    pub ended: AtomicU64,
+    /// In vain: a region did not answer, did not act for itself, or was not so far.
+    pub left: AtomicU64,
+}
 
 /// A shard that this node leads.
 #[derive(Clone)]
@@ -113,6 +123,17 @@ impl RegionNode {
     /// Counts copies of other regions' sessions that this node, as leader, found to differ and mended.
     pub fn mended(&self) -> Arc<AtomicU64> {
         self.inner.mended.clone()
+    }
+
+    /// Counts what came of finding out which tombstones are known everywhere.
+    pub fn sweeps(&self) -> &Arc<Sweeps> {
+        &self.inner.sweeps
+    }
+
+    /// The tombstones of the shards that this node leads.
+    pub fn tombs(&self) -> Vec<(ShardId, Tombs)> {
+        // At no time any of them is due, so none is looked at.
+        self.led().into_iter().map(|led| (led.shard, led.sessions().audit(|state| state.tombs(0)))).collect()
     }
 
     /// The seams that this node runs on.

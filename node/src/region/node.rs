@@ -9,6 +9,7 @@ use super::{
     founding::run_founding,
     holding::run_holding,
     leaders::Leaders,
+    led::Sweeps,
     load::{Load, run_load},
     machine::Agreed,
     members::run_members,
@@ -147,6 +148,8 @@ pub(super) struct Inner {
     pub leases: Arc<Leases>,
     /// Copies of other regions' sessions that were found to differ, and mended.
     pub mended: Arc<AtomicU64>,
+    /// What came of finding out which tombstones are known everywhere.
+    pub sweeps: Arc<Sweeps>,
     stopping: AtomicBool,
     ended: watch::Sender<Option<Ended>>,
 }
@@ -178,6 +181,7 @@ impl RegionNode {
             counsel: OnceLock::new(),
             leases: Arc::new(Leases::new(env.clock.clone())),
             mended: Arc::default(),
+            sweeps: Arc::default(),
             stopping: AtomicBool::new(false),
             ended: watch::Sender::new(None),
             door,

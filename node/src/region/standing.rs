@@ -4,15 +4,14 @@
 use super::{
     calls,
     node::{Inner, RegionNode},
+    shards::Shard,
 };
-use crate::{
-    peers::Lane,
-    shard::{NotProposed, Sessions},
-};
+use crate::{peers::Lane, shard::NotProposed};
 use futures::future::try_join_all;
 use sojourn_core::{
     RegionId, ShardId, Stamp,
-    state::Right,
+    feed::{FeedCursor, FeedId},
+    state::{Right, Tombs},
     stream::{Progress, Source},
 };
 use sojourn_proto::{wire::encode, wire_struct};
@@ -28,26 +27,37 @@ pub struct Standing {
     pub stamp: Stamp,
     /// The index of that entry.
     pub index: u64,
+    /// Which feed the index is of.
+    pub feed: FeedId,
     /// How it stands to each home.
     pub rights: BTreeMap<RegionId, Right>,
     /// The version of the failover mode that it has logged.
     pub adopted: Option<u64>,
     /// How far it has followed other regions' shards.
     pub followed: BTreeMap<Source, Progress>,
+    /// Up to where its log has all of those that it follows now, by its leader's memory: what brings nothing is not logged.
+    pub taken: BTreeMap<Source, FeedCursor>,
+    /// Its tombstones.
+    pub tombs: Tombs,
 }
 
-wire_struct!(Standing { stamp, index, rights, adopted, followed });
+wire_struct!(Standing { stamp, index, feed, rights, adopted, followed, taken, tombs });
 
-impl Sessions {
-    fn standing(&self) -> Standing {
+impl Shard {
+    fn standing(&self, now: Stamp) -> Standing {
+        // Whatever the shard has told before it had taken that in is in its feed by then.
+        let taken = self.copies().map(|copies| copies.taken()).unwrap_or_default();
         // Read before the state: what is told to followers has been applied before.
-        let index = self.feed_end().index;
-        self.audit(|state| Standing {
+        let FeedCursor { feed, index } = self.group.machine().feed_end();
+        self.group.machine().audit(|state| Standing {
             stamp: state.last_stamp(),
             index,
+            feed,
             rights: state.rights().clone(),
             adopted: state.adopted(),
             followed: state.followed().clone(),
+            taken,
+            tombs: state.tombs(now),
         })
     }
 }
@@ -89,6 +99,6 @@ impl Inner {
         if !held.reads.confirm().await {
             return Err(NotProposed::NotLeader);
         }
-        Ok(held.group.machine().standing())
+        Ok(held.standing(self.now_ms()))
     }
 }

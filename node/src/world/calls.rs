@@ -2,16 +2,18 @@
 
 use crate::region::{
     backend::Unavailable,
+    standing::Standing,
     sweep::{Sweep, Swept},
 };
 use sojourn_core::{
-    Key, NodeId, Record, RegionId, ShardId, Slot, Stamp, digest::SlotDigest, feed::FeedCursor, state::Believed,
-    stream::Span,
+    Key, NodeId, Record, RegionId, ShardId, Slot, SlotTable, Stamp, digest::SlotDigest, feed::FeedCursor,
+    state::Believed, stream::Span,
 };
 use sojourn_proto::{
     wire::{Wire, WireError, decode_all},
     wire_enum, wire_struct,
 };
+use std::collections::BTreeMap;
 
 /// Follow a shard: [`Follow`], answered by [`Followed`].
 pub(super) const FOLLOW: u8 = 30;
@@ -37,6 +39,9 @@ pub(super) const SWEEP: u8 = 37;
 pub(super) const HELD: u8 = 45;
 /// Digests of a part of a shard: [`DigestsOf`], answered by [`Digests`], or by none where another node leads.
 pub(super) const DIGESTS: u8 = 44;
+
+/// How all shards of the region stand, once all are past a stamp: that stamp, answered by a [`Survey`].
+pub(super) const SURVEY: u8 = 46;
 
 /// Asks to follow a shard.
 #[derive(Clone, Debug, PartialEq)]
@@ -191,6 +196,16 @@ pub(super) struct Digests {
     pub slots: Vec<SlotDigest>,
 }
 
+/// The shards of a region.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Survey {
+    /// Which slots they have.
+    pub slots: SlotTable,
+    /// How they stand.
+    pub shards: BTreeMap<ShardId, Standing>,
+}
+
+wire_struct!(Survey { slots, shards });
 wire_struct!(DigestsOf { shard, slots });
 wire_struct!(Digests { index, homes, slots });
 wire_struct!(Follow { stream, shard, slots, cursor, window_bytes });

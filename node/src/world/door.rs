@@ -5,6 +5,7 @@ use super::{
     control::Doorway,
     follow::Followers,
     sources::Sources,
+    tombs::survey,
 };
 use crate::{
     peers::{Reply, Service},
@@ -17,7 +18,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use sojourn_core::{Command, NodeId, Query};
+use sojourn_core::{Command, NodeId, Query, Stamp};
 use sojourn_proto::wire::{Wire, decode_all, encode};
 use std::sync::Arc;
 
@@ -50,6 +51,16 @@ impl Door {
         }));
     }
 
+    fn survey(&self, past: Stamp, reply: Reply) {
+        let node = self.node.clone();
+        drop(spawn(async move {
+            match survey(&node, past).await {
+                Ok(survey) => reply.send(&[&calls::pack(&survey)]),
+                Err(error) => reply.refuse(&error.to_string()),
+            }
+        }));
+    }
+
     fn sweep(&self, sweep: Sweep, reply: Reply) {
         let node = self.node.clone();
         drop(spawn(async move { reply.send(&[&encode(&Told(node.sweep(sweep).await))]) }));
@@ -77,6 +88,7 @@ impl Service for Door {
             calls::COPY => take(&body, reply, |copy, reply| self.sources.copy(copy, reply)),
             calls::HELD => take(&body, reply, |wanted, reply| self.sources.held(wanted, reply)),
             calls::DIGESTS => take(&body, reply, |of, reply| self.sources.digests(of, reply)),
+            calls::SURVEY => take(&body, reply, |past, reply| self.survey(past, reply)),
             calls::TICK => take(&body, reply, |tick, _| self.sources.tick(from, &tick)),
             calls::BATCH => self.followers.take(from, body),
             calls::OVER => take(&body, reply, |stream, _| self.followers.end(from, stream)),

@@ -313,6 +313,7 @@ impl Follower {
             let reach = || self.led.sessions().copy_reach(after.as_ref(), self.page_reach);
             let span = Span { after: after.clone(), until: is_whole.then(reach).flatten(), slots: slots.to_vec() };
             let copy = CopyOf { shard: self.source.shard, begin, span };
+            let asked = self.led.sessions().last_stamp();
             let bytes = self.rpc.call(node, Lane::Bulk, calls::COPY, &[&encode(&copy)], CALL_TIMEOUT).await?;
             let (as_of, until, homes, records, elsewhere) = match calls::unpack(&bytes)? {
                 Copied::Page { as_of, until, homes, records, elsewhere } => (as_of, until, homes, records, elsewhere),
@@ -323,7 +324,7 @@ impl Follower {
             let span = Span { until: until.clone(), ..copy.span };
             let homes = self.believed(homes)?;
             let believed = homes.clone();
-            let piece = Piece::Page { begin, span, homes, replaces: false, records, elsewhere };
+            let piece = Piece::Page { asked, begin, span, homes, replaces: false, records, elsewhere };
             changed += self.absorb(as_of, believed, piece).await?;
             match until {
                 Some(until) => after = Some(until),
@@ -349,7 +350,7 @@ impl Follower {
             }
             match outcome {
                 Outcome::Count(count) => Ok(count.unsigned_abs()),
-                // Somebody else has led meanwhile and taken in other pieces.
+                // Somebody else has led meanwhile and taken in other pieces, or a sweep has ended while a page was on its way.
                 _superseded => Err(Ended::Superseded),
             }
         })
@@ -387,6 +388,7 @@ impl Follower {
         let mut taking: FuturesOrdered<BoxFuture<'static, Result<TakenIn, Ended>>> = FuturesOrdered::new();
         // What was told last, what the log will have once all is in, and what was taken in.
         let (mut told, mut logged, mut taken_bytes, mut logged_index) = (begin, begin, 0, begin.index);
+        self.copies.hold(self.source, begin);
         let tick = |taken_bytes, logged_index, ping_ms| {
             let tick = Tick { stream: self.stream, taken_bytes, logged_index, ping_ms };
             self.rpc.notify(node, Lane::Fast, calls::TICK, &[&encode(&tick)]);
@@ -418,6 +420,7 @@ impl Follower {
                     let TakenIn { bytes, index, echo_ms, is_awaited, end_index } = taken?;
                     taken_bytes += bytes;
                     logged_index = index;
+                    self.copies.hold(self.source, FeedCursor { index, ..begin });
                     if is_awaited {
                         tick(taken_bytes, logged_index, None);
                     }

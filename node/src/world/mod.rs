@@ -3,7 +3,8 @@
 //! Every node knows where the nodes of the other regions are (`contacts`). The leader of a shard follows the shards of other
 //! regions (`follow`), whose leaders send what changes (`sources`); requests for sessions that another region orders go there
 //! (`homes`). What all regions agree on is kept by one group across them (`control`); what follows
-//! from it for the shards of this region is done by `handover`, for its namespaces by `namespaces`.
+//! from it for the shards of this region is done by `handover`, for its namespaces by `namespaces`. Which tombstones are known
+//! everywhere, and so may be forgotten, `tombs` finds out.
 
 mod calls;
 mod compare;
@@ -18,6 +19,7 @@ mod homes;
 mod namespaces;
 pub mod origin;
 mod sources;
+mod tombs;
 
 pub use contacts::Contacts;
 pub use sources::StreamBounds;
@@ -40,6 +42,7 @@ use namespaces::run_namespaces;
 use sojourn_core::RegionId;
 use sources::Sources;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tombs::Caretaker;
 
 /// Another region as the configuration tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,10 +60,14 @@ pub struct Gate {
     rpc: Rpc,
     bounds: StreamBounds,
     compare_every: Duration,
+    sweep_every: Duration,
 }
 
 /// How often copies are compared if nothing else is said.
 pub const COMPARE_EVERY: Duration = Duration::from_secs(60);
+
+/// How often a region finds out which tombstones are known everywhere if nothing else is said.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 impl Gate {
     /// The gate to these regions; `out` opens connections to them.
@@ -79,13 +86,19 @@ impl Gate {
         let names = neighbours.iter().map(|(id, neighbour)| (*id, neighbour.name.clone())).collect();
         let roster = Arc::new(AbroadRoster::new(names));
         let rpc = Rpc::new(env.clone(), network(roster.clone()), RpcOptions::default());
-        Self { neighbours, roster, rpc, bounds, compare_every: COMPARE_EVERY }
+        Self { neighbours, roster, rpc, bounds, compare_every: COMPARE_EVERY, sweep_every: SWEEP_EVERY }
     }
 
     /// Compares every copy with what its region has once in so long.
     #[must_use]
     pub fn comparing_every(self, compare_every: Duration) -> Self {
         Self { compare_every, ..self }
+    }
+
+    /// Finds out which tombstones are known everywhere once in so long.
+    #[must_use]
+    pub fn sweeping_every(self, sweep_every: Duration) -> Self {
+        Self { sweep_every, ..self }
     }
 
     /// What is known of the other regions; nothing at first.
@@ -130,7 +143,7 @@ impl Receiver for Counted {
 
 /// Joins `node` to the other regions, once it knows of the founding of its own, until `contacts` are dropped.
 pub async fn join(gate: Gate, node: RegionNode, contacts: Arc<Contacts>, control: Control, enquiry: Arc<dyn Enquiry>) {
-    let Gate { neighbours: _, roster, rpc, bounds, compare_every } = gate;
+    let Gate { neighbours: _, roster, rpc, bounds, compare_every, sweep_every } = gate;
     let world = node.founded().await;
     let (region, region_name, number) = node.identity();
     roster.introduce(AbroadIdentity { world, region: region.0, region_name, node: number.0 });
@@ -142,6 +155,10 @@ pub async fn join(gate: Gate, node: RegionNode, contacts: Arc<Contacts>, control
     let agreement: Arc<dyn Agreement> = Arc::new(control);
     handover::start(&node, &contacts, &rpc, &agreement);
     let env = node.env().clone();
+    let (known, calls) = (Arc::downgrade(&contacts), rpc.clone());
+    let caretaker =
+        Caretaker { node: node.clone(), contacts: known, rpc: calls, agreement: agreement.clone(), every: sweep_every };
+    env.spawn("world-tombs", caretaker.run());
     let others = contacts.others();
     let contacts = Arc::downgrade(&contacts);
     env.spawn("world-namespaces", run_namespaces(node.clone(), contacts.clone(), agreement));

@@ -70,7 +70,7 @@ wire_enum!(Op {
     42 => Adopt { mode_version },
     43 => Settle { home, epoch, how, orphans },
     44 => Release { to },
-    45 => Swept { home, epoch, through },
+    45 => Swept { known },
 });
 
 wire_struct!(Orphaned { key, mine, base });

@@ -1,7 +1,10 @@
 //! What a shard's snapshot says beside its records.
 
 use crate::wire_struct;
-use sojourn_core::state::{Answers, Arrival, Departure, Meta, Moves, Origin, Remembered, Right};
+use sojourn_core::{
+    state::{Answers, Arrival, Departure, Meta, Moves, Origin, Remembered, Right, Tombs},
+    tombstones::Swept,
+};
 
 wire_struct!(Remembered { slot, given_ms, outcome });
 wire_struct!(Origin { settled, heard_ms, answers });
@@ -10,4 +13,18 @@ wire_struct!(Departure { to, replace, rules, version, since, view });
 wire_struct!(Arrival { version, arrived });
 wire_struct!(Moves { departures, arrivals, closed });
 wire_struct!(Right { epoch, acts, former, missing_since });
-wire_struct!(Meta { region, rights, adopted, swept, last_stamp, sequences, revocations, answers, moves, followed });
+wire_struct!(Swept { epoch, through });
+wire_struct!(Tombs { count, swept, waiting, collectable });
+wire_struct!(Meta {
+    region,
+    rights,
+    adopted,
+    swept,
+    swept_at,
+    last_stamp,
+    sequences,
+    revocations,
+    answers,
+    moves,
+    followed,
+});

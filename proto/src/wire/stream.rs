@@ -25,7 +25,7 @@ wire_struct!(SlotDigest { slot, sequence, sum });
 wire_struct!(Span { after, until, slots });
 wire_enum!(Piece {
     0 => Changes { after, next, records },
-    1 => Page { begin, span, homes, replaces, records, elsewhere },
-    2 => Held { home, epoch, records },
+    1 => Page { asked, begin, span, homes, replaces, records, elsewhere },
+    2 => Held { asked, home, epoch, records },
 });
 wire_struct!(Absorbed { source, as_of, believed, piece });

@@ -8,7 +8,7 @@ use crate::sim::{
     ledger::{Book, Seen},
     world::World,
 };
-use sojourn_core::{Incarnation, Key, Life, Op, Outcome, Record, RegionId, ShardId, State, Version};
+use sojourn_core::{Incarnation, Key, Life, Op, Outcome, Record, RegionId, ShardId, State, Version, tombstones::Swept};
 use sojourn_node::{raft::Proposal, shard::decode_entry};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -58,6 +58,8 @@ pub struct Reference {
     pub requests: BTreeMap<(u64, u64), Vec<Applied>>,
     /// Pieces of streams that were taken in, and those that were not since they did not follow.
     pub pieces: (u64, u64),
+    /// How often shards were told which tombstones are known everywhere.
+    pub sweeps: u64,
 }
 
 /// Replays what the replicas of all regions applied.
@@ -95,6 +97,7 @@ impl Reference {
         let (stamp, commands) = decode_entry(&Proposal(payload.clone())).map_err(|error| error.to_string())?;
         for command in commands {
             let (request, key) = (command.request, command.key.clone());
+            self.sweeps += u64::from(matches!(command.op, Op::Swept { known } if known != Swept::default()));
             let absorbs = matches!(command.op, Op::Absorb { .. });
             let mut effects = Vec::new();
             let outcome = state.apply(stamp, command, &mut effects);

@@ -53,8 +53,11 @@ const REGISTERS_PER_REGION: usize = 2;
 /// Ids that several regions create.
 const CONTESTED: usize = 3;
 
-/// How long brief sessions live after a write, and their tombstones after the end.
+/// How long brief sessions live after a write.
 const BRIEF_MS: u64 = 6_000;
+
+/// How long tombstones stand at least that regions may find out to be known everywhere while a run goes on, in ms.
+const TOMBSTONE_MS: u64 = 600;
 
 /// How long sessions with minted ids live at most: longer than a run.
 const MINTED_MS: u64 = 3_600_000;
@@ -131,7 +134,8 @@ fn user(rng: &mut StdRng) -> Box<[u8]> {
 pub fn rules(nature: Nature) -> Rules {
     let rules = Policy::default().rules(matches!(nature, Nature::Minted | Nature::Owned));
     match nature {
-        Nature::Brief => Rules { absolute_ms: BRIEF_MS, tombstone_ms: BRIEF_MS, ..rules },
+        Nature::Brief => Rules { absolute_ms: BRIEF_MS, tombstone_ms: TOMBSTONE_MS, ..rules },
+        Nature::Contested => Rules { tombstone_ms: TOMBSTONE_MS, ..rules },
         _lasting => rules,
     }
 }

@@ -50,6 +50,11 @@ impl Deadlines {
         }
     }
 
+    /// How many records there are.
+    pub(super) fn len(&self) -> u64 {
+        self.entries.len() as u64 + self.shared.values().sum::<u64>()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -71,8 +76,9 @@ mod tests {
         for _ in 0..3 {
             deadlines.insert((5, 1));
         }
-        for left in [1, 1, 0] {
+        for (left, count) in [(1, 2), (1, 1), (0, 0)] {
             deadlines.remove((5, 1));
+            assert_eq!(deadlines.len(), count);
             assert_eq!(deadlines.until(9, None).count(), left);
         }
         assert_eq!(deadlines, Deadlines::default());

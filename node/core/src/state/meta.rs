@@ -5,6 +5,7 @@ use crate::{
     ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     session::Record,
     stream::{Progress, Source},
+    tombstones::Swept,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,8 +18,10 @@ pub struct Meta {
     pub rights: BTreeMap<RegionId, Right>,
     /// The version of the failover mode that it writes by.
     pub adopted: Option<u64>,
-    /// Up to which stamp the tombstones of a home are known everywhere, and under which epoch they were made.
-    pub swept: BTreeMap<RegionId, (u32, Stamp)>,
+    /// Which tombstones are known everywhere.
+    pub swept: Swept,
+    /// The stamp of the entry that said so.
+    pub swept_at: Stamp,
     /// The last stamp.
     pub last_stamp: Stamp,
     /// The last version sequence of each slot.
@@ -40,7 +43,8 @@ impl State {
             region: self.region,
             rights: self.rights.clone(),
             adopted: self.adopted,
-            swept: self.swept.clone(),
+            swept: self.swept,
+            swept_at: self.swept_at,
             last_stamp: self.last_stamp,
             sequences: self.sequences.clone(),
             revocations: self.revocations.clone(),
@@ -52,8 +56,19 @@ impl State {
 
     /// The state that [`State::meta`] and [`State::records`] came from.
     pub fn restore(meta: Meta, records: impl IntoIterator<Item = (Key, Record)>) -> Self {
-        let Meta { region, rights, adopted, swept, last_stamp, sequences, revocations, answers, moves, followed } =
-            meta;
+        let Meta {
+            region,
+            rights,
+            adopted,
+            swept,
+            swept_at,
+            last_stamp,
+            sequences,
+            revocations,
+            answers,
+            moves,
+            followed,
+        } = meta;
         let records: BTreeMap<Key, Arc<Record>> =
             records.into_iter().map(|(key, record)| (key, Arc::new(record))).collect();
         let (index, warmth) = (Index::of(&records), Warmth::of(records.values()));
@@ -64,6 +79,7 @@ impl State {
             rights,
             adopted,
             swept,
+            swept_at,
             last_stamp,
             records,
             sequences,

@@ -43,7 +43,7 @@ pub use moves::{Arrival, Departure, Moves};
 pub use returns::{ORPHANS_BYTES_PER_APPLY_MAX, ORPHANS_PER_APPLY_MAX};
 pub use rights::{Believed, Right};
 pub use sorted::{decode_score, encode_score, ordered, rank_range};
-pub use tombs::COLLECTED_PER_APPLY_MAX;
+pub use tombs::{COLLECTED_PER_APPLY_MAX, Tombs};
 pub use unsaved::{Change, Changes};
 pub use users::ENDED_PER_APPLY_MAX;
 pub use warmth::ColdSession;
@@ -53,6 +53,7 @@ use crate::{
     ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     session::{Life, Record},
     stream::{Progress, Source},
+    tombstones::Swept,
 };
 use answers::{Memory, Recall};
 use deadlines::Entry;
@@ -134,8 +135,10 @@ pub struct State {
     rights: BTreeMap<RegionId, Right>,
     /// The version of the failover mode that it writes by.
     adopted: Option<u64>,
-    /// Up to which stamp the tombstones of a home are known everywhere, and under which epoch they were made.
-    swept: BTreeMap<RegionId, (u32, Stamp)>,
+    /// Which tombstones are known everywhere.
+    swept: Swept,
+    /// The stamp of the entry that said so: pages that were asked for before it may be older than those tombstones.
+    swept_at: Stamp,
     last_stamp: Stamp,
     records: BTreeMap<Key, Arc<Record>>,
     /// The last version sequence given out in each slot.

@@ -209,10 +209,17 @@ impl Turn<'_> {
                 let held = known.held.max(latest(&records));
                 (Progress { cursor: Some(next), as_of, held, copying: None }, self.take_in(records, teller)?)
             }
-            Piece::Page { begin, span, homes, replaces, records, elsewhere } => {
+            Piece::Page { asked, begin, span, homes, replaces, records, elsewhere } => {
+                // A page that is late, as one whose reader was stopped for a while: who leads by now asks by itself.
+                if self.state.may_predate_a_sweep(asked) {
+                    return Ok(Outcome::Nothing);
+                }
+                let goes_back =
+                    known.cursor.is_some_and(|cursor| cursor.feed == begin.feed && begin.index < cursor.index);
                 let held = match &known.copying {
                     Some(copying) if copying.begin == begin && copying.after == span.after => copying.held,
-                    _other if span.after.is_none() || self.state.plants.pieces_in_any_order => latest(&records),
+                    _other if self.state.plants.pieces_in_any_order => latest(&records),
+                    _other if span.after.is_none() && !goes_back => latest(&records),
                     _other => return Ok(Outcome::Nothing),
                 };
                 self.state.check(self.stamp, &records, teller)?;
@@ -221,7 +228,10 @@ impl Turn<'_> {
                 let changed = self.drop_unknown(&theirs, &span, &there) + self.take_copies(&theirs, records);
                 (after_page(known, as_of, Copying { begin, after: span.until, held }), changed)
             }
-            Piece::Held { home, epoch, records } => return self.take_in_held(source.region, home, epoch, records),
+            Piece::Held { asked, .. } if self.state.may_predate_a_sweep(asked) => return Ok(Outcome::Nothing),
+            Piece::Held { asked: _, home, epoch, records } => {
+                return self.take_in_held(source.region, home, epoch, records);
+            }
         };
         self.state.followed.insert(source, progress);
         Ok(Outcome::Count(changed))

@@ -1,5 +1,8 @@
 //! Which tombstones a shard forgets, a few with each entry: see [`crate::tombstones`].
 //!
+//! Whether they are known everywhere is found out by the region that the shard is in, for all homes at once, and logged. From then on
+//! nothing is taken in that was asked for before: it may be older than what is forgotten now.
+//!
 //! They are looked for in two orders, so that those that must stay keep none from being found: by when they may go once they
 //! are swept, and by when every region refuses a living copy anyway. A shard that nobody follows and that follows nobody
 //! needs no sweep.
@@ -7,14 +10,30 @@
 use super::{State, index::List, turn::Turn};
 use crate::{
     command::Outcome,
-    ids::{Key, RegionId, Stamp},
+    ids::{Key, Stamp},
     session::{Life, Record},
-    tombstones::{CLOCK_SLACK_MS, may_collect},
+    tombstones::{CLOCK_SLACK_MS, Swept, may_collect},
 };
 use std::{collections::BTreeSet, sync::Arc};
 
 /// How many tombstones one entry collects at most, so that no entry takes long. It looks at twice as many.
 pub const COLLECTED_PER_APPLY_MAX: usize = 16;
+
+/// How many tombstones that are due are looked at to say what is to be done about them.
+const LOOKS_MAX: usize = 1_024;
+
+/// The tombstones of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tombs {
+    /// How many there are.
+    pub count: u64,
+    /// Which are known everywhere.
+    pub swept: Swept,
+    /// When the latest of those was made that are due and not known everywhere, as far as was looked.
+    pub waiting: Option<Stamp>,
+    /// How many the next entries would forget, as far as was looked.
+    pub collectable: u64,
+}
 
 impl State {
     pub(super) fn collect_tombstones(&mut self, stamp: Stamp) {
@@ -36,22 +55,40 @@ impl State {
 
     fn may_go(&self, record: &Record, stamp: Stamp) -> bool {
         let in_touch = self.acts_for(self.region).is_some();
-        let swept = self.plants.tombstones_by_window || self.is_alone() || self.is_swept(record);
+        let swept = self.plants.tombstones_by_window || self.is_alone() || self.swept.covers(record);
         may_collect(record, swept, in_touch, stamp)
     }
 
-    /// Whether every region is known to have the tombstone, and nobody an older copy.
-    fn is_swept(&self, record: &Record) -> bool {
-        let Life::Dead { at, .. } = record.life else { return false };
-        // Under another epoch another region has stamped it.
-        self.swept.get(&record.home).is_some_and(|(epoch, through)| *epoch == record.version.epoch && at <= *through)
+    /// What is to be done about tombstones at `now`.
+    pub fn tombs(&self, now: Stamp) -> Tombs {
+        let swept = self.swept;
+        let mut tombs = Tombs { count: self.index.dead(List::Dead).len(), swept, waiting: None, collectable: 0 };
+        if tombs.count == 0 {
+            return tombs;
+        }
+        let due = self.index.dead(List::Dead).until(now, None).take(LOOKS_MAX);
+        for (_, record) in due.flat_map(|entry| self.at(entry, List::Dead)) {
+            match record.life {
+                _ if self.may_go(record, now) => tombs.collectable += 1,
+                Life::Dead { at, .. } => tombs.waiting = tombs.waiting.max(Some(at)),
+                Life::Live => {}
+            }
+        }
+        tombs
+    }
+
+    /// Whether something that was asked for at `asked` may have been read before others knew of a tombstone that is forgotten here
+    /// by now.
+    pub(super) fn may_predate_a_sweep(&self, asked: Stamp) -> bool {
+        asked < self.swept_at
     }
 }
 
 impl Turn<'_> {
-    pub(super) fn swept(&mut self, home: RegionId, epoch: u32, through: Stamp) -> Outcome {
-        let swept = self.state.swept.entry(home).or_default();
-        *swept = (epoch, through).max(*swept);
+    pub(super) fn swept(&mut self, known: Swept) -> Outcome {
+        if known > self.state.swept {
+            (self.state.swept, self.state.swept_at) = (known, self.stamp);
+        }
         Outcome::Done
     }
 }

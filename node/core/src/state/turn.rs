@@ -70,7 +70,7 @@ impl Turn<'_> {
             Op::CaughtUp { home, epoch } => Ok(self.caught_up(home, epoch)),
             Op::Settle { home, epoch, how, orphans } => self.settle_orphans(home, epoch, how, &orphans),
             Op::Release { to } => self.release(key, to),
-            Op::Swept { home, epoch, through } => Ok(self.swept(home, epoch, through)),
+            Op::Swept { known } => Ok(self.swept(known)),
             Op::Adopt { mode_version } => Ok(self.adopt(mode_version)),
         }
     }

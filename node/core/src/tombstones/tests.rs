@@ -52,6 +52,17 @@ fn who_was_away_for_as_long_as_tombstones_stand_begins_anew() {
 }
 
 #[test]
+fn what_is_known_everywhere_was_made_by_then_and_under_no_later_epoch() {
+    let dead = |at| record(1, Life::Dead { at, collect_at: 5_000, expired: false }, DAY_MS);
+    let covers = |epoch, through, tombstone: &Record| Swept { epoch, through }.covers(tombstone);
+    assert!(covers(1, 1_000, &dead(1_000)) && covers(2, 1_000, &dead(900)));
+    assert!(!covers(1, 999, &dead(1_000)), "made after the sweep began, for all that is known");
+    assert!(!covers(0, 9_000, &dead(1_000)), "made by somebody who acts since");
+    assert!(!covers(9, 9_000, &record(1, Life::Live, DAY_MS)));
+    assert!(!Swept::default().covers(&dead(1)), "nothing is known at first");
+}
+
+#[test]
 fn a_sweep_ends_when_all_have_the_tombstones_and_all_that_was_told_before() {
     let [na, eu] = [RegionId(0), RegionId(1)];
     let [of_na, of_eu] = [(na, ShardId(0)), (eu, ShardId(0))];
@@ -60,8 +71,9 @@ fn a_sweep_ends_when_all_have_the_tombstones_and_all_that_was_told_before() {
         heads: BTreeMap::from([(of_na, 9), (of_eu, eu_head)]),
         cursors: BTreeMap::from([(na, BTreeMap::from([(of_eu, na_has)])), (eu, BTreeMap::from([(of_na, eu_has)]))]),
     };
-    let sweep = Sweep::begin(of_na, 8).advance(&regions, &progress(7, 20, 20));
-    assert_eq!(sweep, Sweep::begin(of_na, 8));
+    let begun = || Sweep::begin([(of_na, 8)].into());
+    let sweep = begun().advance(&regions, &progress(7, 20, 20));
+    assert_eq!(sweep, begun());
     let unheard = Progress { heads: BTreeMap::from([(of_na, 9)]), ..progress(8, 0, 0) };
     assert_eq!(sweep.clone().advance(&regions, &unheard), sweep, "nobody knows what it told");
     let sweep = sweep.advance(&regions, &progress(8, 5, 20));

@@ -3,15 +3,18 @@
 use super::scrape::raise;
 use crate::{
     peers::{AbroadRoster, Traffic},
-    region::{RegionNode, copies::Lag},
+    region::{RegionNode, copies::Lag, led::Sweeps},
     world::guide::Regions,
 };
 use prometheus::{
     GaugeVec, IntGaugeVec, Opts, Registry,
     core::{AtomicU64, GenericCounterVec},
 };
-use sojourn_core::RegionId;
-use std::sync::Arc;
+use sojourn_core::{RegionId, state::Tombs};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 /// What a node knows of the other regions.
 pub struct Abroad {
@@ -26,6 +29,9 @@ pub(super) struct AbroadFigures {
     abroad: Abroad,
     lag_seconds: GaugeVec,
     lag_entries: IntGaugeVec,
+    tombstones: IntGaugeVec,
+    known_until: GaugeVec,
+    sweeps: GenericCounterVec<AtomicU64>,
     sent: GenericCounterVec<AtomicU64>,
     received: GenericCounterVec<AtomicU64>,
 }
@@ -46,15 +52,33 @@ impl AbroadFigures {
         let bytes = |name, help| GenericCounterVec::new(Opts::new(name, help), &["region"]);
         let sent = bytes("abroad_sent_bytes_total", "Bytes sent to a region's nodes.")?;
         let received = bytes("abroad_received_bytes_total", "Bytes received from a region's nodes.")?;
+        let of_shard = |name, help| Opts::new(name, help);
+        let tombstones =
+            of_shard("tombstones", "Notes of a led shard that sessions are over, which keep them from coming back.");
+        let tombstones = IntGaugeVec::new(tombstones, &["shard"])?;
+        let known_until = of_shard(
+            "tombstones_known_until_seconds",
+            "Tombstones of a led shard that were made by this Unix time are known in all regions; 0 if that was never found out.",
+        );
+        let known_until = GaugeVec::new(known_until, &["shard"])?;
+        let sweeps = Opts::new(
+            "tombstone_sweeps_total",
+            "How often this node tried to find out which tombstones are known in all regions; `left` if one did not answer or was not so far.",
+        );
+        let sweeps = GenericCounterVec::new(sweeps, &["outcome"])?;
+        registry.register(Box::new(tombstones.clone()))?;
+        registry.register(Box::new(known_until.clone()))?;
+        registry.register(Box::new(sweeps.clone()))?;
         registry.register(Box::new(lag_seconds.clone()))?;
         registry.register(Box::new(lag_entries.clone()))?;
         registry.register(Box::new(sent.clone()))?;
         registry.register(Box::new(received.clone()))?;
-        Ok(Self { abroad, lag_seconds, lag_entries, sent, received })
+        Ok(Self { abroad, lag_seconds, lag_entries, tombstones, known_until, sweeps, sent, received })
     }
 
     pub fn take(&self, node: &RegionNode) {
-        let Self { abroad: Abroad { regions, roster }, lag_seconds, lag_entries, sent, received } = self;
+        let Self { abroad: Abroad { regions, roster }, lag_seconds, lag_entries, sent, received, .. } = self;
+        self.take_tombs(node);
         let regions = regions.regions();
         let name = |id: RegionId| {
             let known = regions.iter().find(|region| region.id == id);
@@ -73,6 +97,21 @@ impl AbroadFigures {
             let region = name(region);
             raise(&sent.with_label_values(&[region.as_str()]), sent_bytes);
             raise(&received.with_label_values(&[region.as_str()]), received_bytes);
+        }
+    }
+
+    fn take_tombs(&self, node: &RegionNode) {
+        self.tombstones.reset();
+        self.known_until.reset();
+        for (shard, Tombs { count, swept, .. }) in node.tombs() {
+            let shard = shard.0.to_string();
+            let labels = [shard.as_str()];
+            self.tombstones.with_label_values(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+            self.known_until.with_label_values(&labels).set(Duration::from_millis(swept.through).as_secs_f64());
+        }
+        let Sweeps { ended, left } = &**node.sweeps();
+        for (outcome, count) in [("ended", ended), ("left", left)] {
+            raise(&self.sweeps.with_label_values(&[outcome]), count.load(Ordering::Relaxed));
         }
     }
 }

@@ -173,7 +173,7 @@ impl Driver {
             Duty::Return { epoch } => self.step(here, *epoch, Step::Return).await,
             Duty::Settle { acting } => {
                 let own = world.regions.get(&here).ok_or(Undone::Overtaken)?;
-                self.settle(own, *acting, &shards.keys().copied().collect::<Vec<_>>()).await
+                self.settle(own, *acting, shards).await
             }
         }
     }
@@ -188,7 +188,7 @@ impl Driver {
         let (here, ..) = self.node.identity();
         for (shard, standing) in shards {
             for (from, since) in missing(here, standing, handover) {
-                self.pull(home, from, *shard, since).await?;
+                self.pull(home, from, (*shard, standing.stamp), since).await?;
             }
         }
         Ok(())
@@ -204,19 +204,20 @@ impl Driver {
         for (shard, standing) in shards {
             let missing = standing.rights.get(&home).and_then(|right| right.missing_since);
             if let Some(since) = missing {
-                self.pull((home, epoch), acting, *shard, since).await?;
+                self.pull((home, epoch), acting, (*shard, standing.stamp), since).await?;
                 self.write(*shard, Op::CaughtUp { home, epoch }).await?;
             }
         }
         Ok(())
     }
 
-    /// Takes what `from` holds of a home, as far as it was written at `since` or later, into one of our shards.
+    /// Takes what `from` holds of a home, as far as it was written at `since` or later, into one of our shards, whose log is at stamp
+    /// `asked` or later.
     pub(super) async fn pull(
         &self,
         (home, epoch): (RegionId, u32),
         from: RegionId,
-        shard: ShardId,
+        (shard, asked): (ShardId, Stamp),
         since: Stamp,
     ) -> Result<(), Undone> {
         let contacts = self.contacts.upgrade().ok_or(Undone::Unknown(from))?;
@@ -227,7 +228,7 @@ impl Driver {
                 let span = Span { after: after.take(), until: None, slots: slots.clone() };
                 let (records, until) =
                     self.page(&contacts, source, HeldOf { shard: source.shard, home, epoch, since, span }).await?;
-                let piece = Piece::Held { home, epoch, records };
+                let piece = Piece::Held { asked, home, epoch, records };
                 let absorbed = Absorbed { source, as_of: 0, believed: BTreeMap::new(), piece };
                 self.write(shard, Op::Absorb { absorbed: Box::new(absorbed) }).await?;
                 match until {
@@ -297,7 +298,7 @@ impl Driver {
 }
 
 /// A command that a region gives its own shards. The key says which is meant.
-fn command(key: Key, op: Op) -> Command {
+pub(in crate::world) fn command(key: Key, op: Op) -> Command {
     let rules = Policy::default().rules(false);
     Command { request: Request::default(), key, rules, touched: None, op }
 }

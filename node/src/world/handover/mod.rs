@@ -18,6 +18,7 @@ mod tests;
 use super::{contacts::Contacts, control::Agreement};
 use crate::{peers::Rpc, region::RegionNode};
 use driver::Driver;
+pub(super) use driver::command;
 use renewals::run_renewals;
 use sojourn_core::control::ControlState;
 use std::sync::{Arc, Weak};

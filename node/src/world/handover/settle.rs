@@ -4,7 +4,7 @@
 //! finds the same ones and asks the same: each session has a request of its own, named by what it is, and is counted once.
 
 use super::driver::{Driver, Undone};
-use crate::region::backend::Backend;
+use crate::region::{backend::Backend, standing::Standing};
 use sha2::{Digest, Sha256};
 use sojourn_core::{
     Command, Key, Op, Outcome, Record, RegionId, Request, ShardId, Stamp,
@@ -15,13 +15,19 @@ use sojourn_core::{
     tombstones::{CLOCK_SLACK_MS, Return, plan_return},
 };
 use sojourn_proto::wire::encode;
+use std::collections::BTreeMap;
 
 /// How often one session is asked for again that was refused because nobody acted yet.
 const ATTEMPTS_MAX: u64 = 8;
 
 impl Driver {
     /// Has `acting` settle what this region wrote after the cut, takes in what became of it, and says so.
-    pub(super) async fn settle(&self, own: &Region, acting: RegionId, shards: &[ShardId]) -> Result<(), Undone> {
+    pub(super) async fn settle(
+        &self,
+        own: &Region,
+        acting: RegionId,
+        shards: &BTreeMap<ShardId, Standing>,
+    ) -> Result<(), Undone> {
         // All up to the cut was told.
         let after_cut = |shard: &ShardId| own.cut.get(&(own.id, *shard)).map_or(0, |gap| gap.stamp.saturating_add(1));
         let policies =
@@ -37,13 +43,13 @@ impl Driver {
             return Err(Undone::AwayTooLong);
         }
         let mut orphans = Tally::default();
-        for shard in shards {
+        for shard in shards.keys() {
             self.settle_shard((own.id, own.epoch), acting, (*shard, after_cut(shard)), &mut orphans).await?;
         }
         // Those who act stamp by their own clocks.
-        for shard in shards {
+        for (shard, standing) in shards {
             let since = after_cut(shard).saturating_sub(CLOCK_SLACK_MS);
-            self.pull((own.id, own.epoch), acting, *shard, since).await?;
+            self.pull((own.id, own.epoch), acting, (*shard, standing.stamp), since).await?;
         }
         tracing::info!(?orphans, "what this region wrote while others acted for it is settled");
         self.step(own.id, own.epoch, Step::Reconciled { orphans }).await

@@ -8,7 +8,7 @@ use sojourn_core::{
     orphans::{Orphaned, Tally},
     state::{Believed, Meta},
     stream::{Absorbed, Copying, Piece, Progress, Source, Span},
-    tombstones::Return,
+    tombstones::{Return, Swept},
 };
 use std::collections::BTreeSet;
 
@@ -45,7 +45,7 @@ fn rights() -> Vec<Op> {
         Op::CaughtUp { home: HOME, epoch: 300 },
         Op::Adopt { mode_version: 4 },
         Op::Release { to: HOME },
-        Op::Swept { home: HOME, epoch: 300, through: 9 },
+        Op::Swept { known: Swept { epoch: 300, through: 9 } },
         Op::Settle { home: HOME, epoch: 300, how: Return::Copy, orphans: Vec::new() },
     ]
 }
@@ -55,10 +55,11 @@ fn what_shards_log_of_rights_survives() {
     let begin = FeedCursor { feed: FeedId(8), index: 4 };
     let (span, homes) = (Span::all_after(Some(key("a"))), Believed::from([(HOME, 7), (RegionId(1), 2)]));
     let records = || vec![(key("s"), record())];
-    let page = Piece::Page { begin, span, homes, replaces: true, records: records(), elsewhere: vec![key("t")] };
+    let page =
+        Piece::Page { asked: 300, begin, span, homes, replaces: true, records: records(), elsewhere: vec![key("t")] };
     rights().into_iter().for_each(|op| holds(&command(op)));
     holds(&command(absorb(page)));
-    holds(&command(absorb(Piece::Held { home: HOME, epoch: 7, records: records() })));
+    holds(&command(absorb(Piece::Held { asked: 300, home: HOME, epoch: 7, records: records() })));
     holds(&Outcome::Refused(Refusal::Fenced { home: HOME, epoch: 7 }));
     let orphans = vec![Orphaned { key: key("s"), mine: record(), base: Some(record()) }];
     holds(&command(Op::Settle { home: HOME, epoch: 7, how: Return::Merge, orphans }));
@@ -70,7 +71,7 @@ fn a_snapshot_says_who_acts() {
     let mut meta = State::new(HOME, 7).meta();
     holds(&meta);
     meta.adopted = Some(4);
-    meta.swept.insert(HOME, (7, 9));
+    (meta.swept, meta.swept_at) = (Swept { epoch: 7, through: 9 }, 11);
     let copying = Some(Copying { begin: FeedCursor::default(), after: Some(key("a")), held: 8 });
     meta.followed.insert(SOURCE, Progress { cursor: None, as_of: 9, held: 7, copying });
     for (former, missing_since) in [(None, Some(5)), (Some(BTreeSet::from([HOME])), None)] {
@@ -90,7 +91,7 @@ fn tags_of_rights_are_pinned() {
         &[41, 3, 172, 2],
         &[42, 4],
         &[44, 3],
-        &[45, 3, 172, 2, 9],
+        &[45, 172, 2, 9],
         &[43, 3, 172, 2, 1, 0],
     ];
     assert_eq!(encoded, expected);

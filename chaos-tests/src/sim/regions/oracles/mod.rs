@@ -77,6 +77,7 @@ pub fn audit(regions: &Regions) -> (Vec<Violation>, Coverage) {
         violations.extend(findings.into_found());
     }
     let (taken, left) = evidence.reference.pieces;
+    coverage.add("sweeps that shards have logged", evidence.reference.sweeps);
     coverage.add("pieces of streams taken in", taken);
     coverage.add("pieces that did not follow", left);
     (violations, coverage)

@@ -26,7 +26,8 @@ fn copy(from: &State, to: &mut State, replaces: bool) {
     let page = from.copy_page(&span, ALL);
     let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect();
     let begin = FeedCursor { feed: FeedId(1), index: 1 };
-    let piece = Piece::Page { begin, span, homes: page.homes, replaces, records, elsewhere: page.elsewhere };
+    let piece =
+        Piece::Page { asked: u64::MAX, begin, span, homes: page.homes, replaces, records, elsewhere: page.elsewhere };
     let source = Source { region: from.region(), shard: ShardId(0) };
     let absorbed = Absorbed { source, as_of: 1, believed: from.acts(), piece };
     assert!(matches!(run(to, 0, Op::Absorb { absorbed: Box::new(absorbed) }), Outcome::Count(_)));

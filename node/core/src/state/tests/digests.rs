@@ -35,7 +35,8 @@ fn mend(source: &State, follower: &mut State, slot: Slot) -> Outcome {
     let page = source.copy_page(&span, FeedBounds { entries_max: usize::MAX, bytes_max: u64::MAX });
     let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect();
     let (homes, elsewhere) = (page.homes, page.elsewhere);
-    let mended = absorb(follower, T, Piece::Page { begin, span, homes, replaces: false, records, elsewhere });
+    let mended =
+        absorb(follower, T, Piece::Page { asked: u64::MAX, begin, span, homes, replaces: false, records, elsewhere });
     assert_eq!(follower.progress(SOURCE).cursor, Some(begin));
     mended
 }

@@ -39,8 +39,11 @@ fn cursor(index: u64) -> FeedCursor {
 fn copy(from: &State, to: &mut State, replaces: bool) -> Outcome {
     let span = Span::all_after(None);
     let page = from.copy_page(&span, ALL);
+    let source = Source { region: from.region(), shard: ShardId(0) };
+    let begin = to.progress(source).cursor.unwrap_or(cursor(0));
     let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect();
-    let piece = Piece::Page { begin: cursor(0), span, homes: page.homes, replaces, records, elsewhere: page.elsewhere };
+    let piece =
+        Piece::Page { asked: u64::MAX, begin, span, homes: page.homes, replaces, records, elsewhere: page.elsewhere };
     tell(to, from.region(), from.acts(), piece)
 }
 
@@ -67,7 +70,7 @@ fn held(from: &State, home: RegionId, epoch: u32, since: u64) -> Piece {
     let page = from.held_page(home, since, &Span::all_after(None), ALL);
     assert_eq!(page.until, None);
     let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect();
-    Piece::Held { home, epoch, records }
+    Piece::Held { asked: u64::MAX, home, epoch, records }
 }
 
 fn records(state: &State) -> BTreeMap<Key, Record> {
@@ -142,6 +145,7 @@ fn who_has_promised_takes_in_what_the_next_one_holds_and_nothing_else() {
     assert_eq!(ap.rights()[&NA].missing_since, None);
     // The old one cannot say any more what there is.
     let elsewhere = Piece::Page {
+        asked: u64::MAX,
         begin: cursor(9),
         span: Span::all_after(None),
         homes: na.acts(),
@@ -333,7 +337,7 @@ proptest! {
                         prop_assert_eq!(first, RegionId(region));
                     }
                     // All others hear of it, or refuse to.
-                    let all = Piece::Held { home: NA, epoch: 0, records: Vec::new() };
+                    let all = Piece::Held { asked: u64::MAX, home: NA, epoch: 0, records: Vec::new() };
                     tell(&mut states[usize::from(region + 1) % 3], RegionId(region), Believed::new(), all);
                 }
                 Act::Restart(region) => {

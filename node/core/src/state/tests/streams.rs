@@ -35,7 +35,7 @@ pub(super) fn copy(from: &State, to: &mut State, stamp: u64, begin: usize, count
         let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect();
         let span = Span { until: page.until.clone(), ..span };
         let (begin, homes, elsewhere) = (cursor(begin), page.homes, page.elsewhere);
-        let piece = Piece::Page { begin, span, homes, replaces: false, records, elsewhere };
+        let piece = Piece::Page { asked: u64::MAX, begin, span, homes, replaces: false, records, elsewhere };
         assert!(matches!(absorb(to, stamp, piece), Outcome::Count(_)));
         after = page.until;
         if after.is_none() {
@@ -122,6 +122,7 @@ fn of_two_regions_that_create_one_id_both_keep_the_same_one() {
     run(&mut na, T, "s", set("na", Expiry::Default));
     run(&mut eu, T + 5, "s", set("eu", Expiry::Default));
     let page = |of: &State| Piece::Page {
+        asked: u64::MAX,
         begin: cursor(1),
         span: Span::all_after(None),
         homes: of.acts(),

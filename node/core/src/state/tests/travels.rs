@@ -30,7 +30,11 @@ impl World {
             let span = Span::all_after(None);
             let (homes, elsewhere) = (world.states[from].acts(), Vec::new());
             let begin = cursor(0);
-            world.take(by, from, Piece::Page { begin, span, homes, replaces: false, records: Vec::new(), elsewhere });
+            world.take(
+                by,
+                from,
+                Piece::Page { asked: u64::MAX, begin, span, homes, replaces: false, records: Vec::new(), elsewhere },
+            );
         }
         world
     }
@@ -119,7 +123,7 @@ fn a_session_that_went_before_anybody_followed_comes_with_the_copy() {
     let page = from.copy_page(&span, FeedBounds { entries_max: 9, bytes_max: 1 << 20 });
     let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect();
     let (homes, elsewhere) = (page.homes, page.elsewhere);
-    let piece = Piece::Page { begin: cursor(1), span, homes, replaces: false, records, elsewhere };
+    let piece = Piece::Page { asked: u64::MAX, begin: cursor(1), span, homes, replaces: false, records, elsewhere };
     let source = Source { region: RegionId(0), shard: ShardId(0) };
     let absorbed = Absorbed { source, as_of: T, believed: from.acts(), piece };
     assert_eq!(run(&mut to, T, "any", Op::Absorb { absorbed: Box::new(absorbed) }), Outcome::Count(1));

@@ -21,6 +21,8 @@ pub(super) enum Plant {
     WindowOnly,
     /// All have the tombstone, and that is taken to be enough.
     NoFlush,
+    /// A region takes its own stamp for what all are past.
+    OwnStamp,
     /// A region merges however long it was away.
     AlwaysMerge,
     /// A region that others act for goes on collecting.
@@ -82,20 +84,7 @@ pub(super) enum Act {
 }
 
 /// What a region tells.
-#[derive(Clone, Debug)]
-enum Change {
-    Record(u8, Record),
-    /// A swept tombstone goes everywhere.
-    Forget(u8, Incarnation),
-}
-
-impl Change {
-    fn key(&self) -> u8 {
-        match self {
-            Self::Record(key, _) | Self::Forget(key, _) => *key,
-        }
-    }
-}
+type Change = (u8, Record);
 
 #[derive(Default)]
 struct Node {
@@ -103,9 +92,9 @@ struct Node {
     feed: Vec<Change>,
     /// How much of each other's changes it has taken in.
     cursors: BTreeMap<RegionId, usize>,
-    sweep: Option<(usize, Sweep)>,
-    /// How much of its changes is proven to be known.
-    swept: usize,
+    sweep: Option<(Swept, Sweep)>,
+    /// Which tombstones are proven to be known everywhere.
+    swept: Swept,
 }
 
 /// A region that others act for.
@@ -201,23 +190,15 @@ impl World {
         }
         let node = self.node(region);
         node.records.insert(key, record.clone());
-        node.feed.push(Change::Record(key, record));
+        node.feed.push((key, record));
     }
 
-    fn take_in(&mut self, by: RegionId, change: Change) {
+    fn take_in(&mut self, by: RegionId, (key, record): Change) {
         let now = self.clock(by);
         let records = &mut self.node(by).records;
-        match change {
-            Change::Record(key, record) if !is_admissible(&record, records.get(&key), now) => {}
-            Change::Record(key, record) => {
-                let merged = records.get(&key).map_or_else(|| record.clone(), |known| merge(known, &record).record);
-                records.insert(key, merged);
-            }
-            Change::Forget(key, incarnation) => {
-                records.retain(|other, record| {
-                    *other != key || record.incarnation != incarnation || record.life == Life::Live
-                });
-            }
+        if is_admissible(&record, records.get(&key), now) {
+            let merged = records.get(&key).map_or_else(|| record.clone(), |known| merge(known, &record).record);
+            records.insert(key, merged);
         }
     }
 
@@ -319,23 +300,33 @@ impl World {
         let record = written(self, region, key, &old, old.version.epoch);
         let node = self.node(region);
         node.records.insert(key, record.clone());
-        node.feed.push(Change::Record(key, record));
+        node.feed.push((key, record));
     }
 
     fn sweep(&mut self, by: RegionId) {
         let feed = |region: RegionId| (region, ShardId(0));
-        let heads = self.nodes.iter().map(|(region, node)| (feed(*region), node.feed.len() as u64)).collect();
+        let heads: BTreeMap<Feed, u64> =
+            self.nodes.iter().map(|(region, node)| (feed(*region), node.feed.len() as u64)).collect();
         let cursors = self.nodes.iter().map(|(region, node)| {
             (*region, node.cursors.iter().map(|(from, cursor)| (feed(*from), *cursor as u64)).collect())
         });
         let progress = Progress { heads, cursors: cursors.collect() };
-        let (head, plant) = (self.nodes[&by].feed.len(), self.plant);
+        let (calm, plant) = (self.parted.is_none(), self.plant);
+        let begun = || {
+            let past = REGIONS.map(|region| self.clock(region)).into_iter().min().unwrap_or(0) - 1;
+            let through = if plant == Plant::OwnStamp { self.clock(by) - 1 } else { past };
+            let carries = |feed: &Feed| self.nodes[&feed.0].feed.iter().any(|(_, record)| record.life != Life::Live);
+            let known = |feed: &Feed| plant != Plant::NoFlush || carries(feed);
+            let feeds = progress.heads.clone().into_iter().filter(|(feed, _)| known(feed));
+            calm.then(|| (Swept { epoch: self.epoch, through }, Sweep::begin(feeds.collect())))
+        };
+        let Some((swept, sweep)) = self.nodes[&by].sweep.clone().or_else(begun) else { return };
         let node = self.node(by);
-        let (through, sweep) = node.sweep.take().unwrap_or_else(|| (head, Sweep::begin(feed(by), head as u64)));
+        node.sweep = None;
         match sweep.advance(&REGIONS.into(), &progress) {
-            Sweep::Done => node.swept = through,
-            Sweep::Flushing { .. } if plant == Plant::NoFlush => node.swept = through,
-            going_on => node.sweep = Some((through, going_on)),
+            Sweep::Done => node.swept = swept.max(node.swept),
+            Sweep::Flushing { .. } if plant == Plant::NoFlush => node.swept = swept,
+            going_on => node.sweep = Some((swept, going_on)),
         }
     }
 
@@ -343,27 +334,19 @@ impl World {
         let (now, plant) = (self.clock(by), self.plant);
         let in_touch = !self.is_parted(by) || plant == Plant::CollectedAlone;
         let node = self.node(by);
-        let told = node.feed[..node.swept].iter().filter_map(|change| match change {
-            Change::Record(key, record) if record.life != Life::Live => Some((*key, record.incarnation)),
-            Change::Record(..) | Change::Forget(..) => None,
-        });
-        let told: BTreeSet<(u8, Incarnation)> = told.collect();
-        let (mut swept_away, mut overdue) = (Vec::new(), 0);
-        node.records.retain(|key, record| {
-            let swept = told.contains(&(*key, record.incarnation));
+        let (mut swept_away, mut overdue) = (0, 0);
+        let known = node.swept;
+        node.records.retain(|_, record| {
+            let swept = known.covers(record);
             let due = match plant {
                 Plant::WindowOnly => matches!(record.life, Life::Dead { collect_at, .. } if now >= collect_at),
                 _rules => may_collect(record, swept, in_touch, now),
             };
-            if due && swept {
-                swept_away.push(Change::Forget(*key, record.incarnation));
-            }
+            swept_away += usize::from(due && swept);
             overdue += usize::from(due && !swept);
             !due
         });
-        let count = swept_away.len();
-        node.feed.extend(swept_away);
-        self.collected.0 += count;
+        self.collected.0 += swept_away;
         self.collected.1 += overdue;
     }
 
@@ -379,7 +362,6 @@ impl World {
             self.pull(other, region, cut - cursor(self, other));
         }
         self.epoch += 1;
-        self.node(region).sweep = None;
         self.parted = Some(Parted { region, cut, complete_until: self.now, epoch: self.epoch });
         self.pass_on(heir(region), region);
     }
@@ -388,7 +370,7 @@ impl World {
     fn pass_on(&mut self, by: RegionId, home: RegionId) {
         let node = self.node(by);
         let theirs = node.records.iter().filter(|(_, record)| record.home == home);
-        let theirs: Vec<Change> = theirs.map(|(key, record)| Change::Record(*key, record.clone())).collect();
+        let theirs: Vec<Change> = theirs.map(|(key, record)| (*key, record.clone())).collect();
         node.feed.extend(theirs);
     }
 
@@ -400,7 +382,7 @@ impl World {
             Plant::AlwaysMerge => Return::Merge,
             _rules => plan_return(complete_until, now, LIFETIME_MS),
         };
-        let orphans: BTreeSet<u8> = self.nodes[&region].feed[cut..].iter().map(Change::key).collect();
+        let orphans: BTreeSet<u8> = self.nodes[&region].feed[cut..].iter().map(|(key, _)| *key).collect();
         for key in orphans {
             let Some(mine) = self.nodes[&region].records.get(&key).cloned() else { continue };
             let current = self.nodes[&heir].records.get(&key).cloned();
