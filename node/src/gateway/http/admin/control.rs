@@ -5,7 +5,7 @@ use super::{
         Node,
         api::{Done, DrainRegion, FailBack, FailOver, LossPolicy, Regions},
     },
-    Refused,
+    Refused, conflicts,
 };
 use crate::world::control::{Agreement, Control, NotAgreed};
 use axum::{
@@ -17,7 +17,10 @@ use sojourn_core::{
     RegionId,
     control::{Cause, ControlCommand, ControlState, FailoverMode},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// How long the shards may take to say how many conflicts they know: who asks how the regions are must not wait for them.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 type Answer<T> = Result<Json<T>, Refused>;
@@ -28,7 +31,8 @@ pub async fn status(State(node): State<Node>) -> Json<Regions> {
         None => None,
     };
     let region = node.backend.region();
-    Json(Regions::new(&region.name, region.region, view.as_ref()))
+    let regions = Regions::new(&region.name, region.region, view.as_ref());
+    Json(Regions { conflicts: conflicts::count(&node, COUNT_TIMEOUT).await, ..regions })
 }
 
 pub async fn fail_over(State(node): State<Node>, body: Body<FailOver>) -> Answer<Done> {

@@ -1,6 +1,7 @@
 //! The administration in JSON under `/v1`: each handler decodes, calls the region, encodes.
 
 mod cluster;
+mod conflicts;
 mod control;
 mod guard;
 mod namespaces;
@@ -26,6 +27,7 @@ pub(super) fn routes(options: HttpOptions) -> Router<Node> {
         .route("/members/remove", post(cluster::remove))
         .route("/groups/transfer", post(cluster::transfer))
         .route("/regions", get(control::status))
+        .route("/regions/conflicts", post(conflicts::list))
         .route("/regions/failover", post(control::fail_over))
         .route("/regions/failback", post(control::fail_back))
         .route("/regions/drain", post(control::drain))

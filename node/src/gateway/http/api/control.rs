@@ -26,6 +26,9 @@ pub struct Regions {
     pub control: Option<ControlGroup>,
     /// Why the world does not take this region in, if it does not.
     pub problem: Option<String>,
+    /// How many conflicts lie in the journal; none if not all shards say so in time.
+    #[serde(default)]
+    pub conflicts: Option<u64>,
     /// The regions, by number.
     pub regions: Vec<RegionStatus>,
 }
@@ -197,6 +200,7 @@ impl Regions {
             lease_ms: state.failover.lease_ms,
             control: figures.map(|figures| ControlGroup::new(state, figures)),
             problem: view.and_then(|view| view.complaint.clone()),
+            conflicts: None,
             regions: alone.into_iter().chain(regions).collect(),
         }
     }

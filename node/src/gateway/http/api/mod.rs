@@ -4,6 +4,7 @@
 //! `_bytes`. Ids and values that are no printable text are written as [`crate::notation::escape`] does.
 
 mod cluster;
+mod conflict;
 mod control;
 mod namespace;
 mod rebalance;
@@ -11,6 +12,7 @@ mod region;
 mod session;
 
 pub use cluster::{AddMember, Added, Addresses, Drain, Group, Log, Member, Remove, Replica, Status, Transfer};
+pub use conflict::{Conflict, Conflicts, ListConflicts, Side};
 pub use control::{
     Acts, ControlGroup, Cut, DrainRegion, FailBack, FailOver, LossPolicy, Orphans, RegionStatus, Regions, Voter,
 };

@@ -190,14 +190,14 @@ impl Session {
     }
 }
 
-fn field(kind: Kind, value: &[u8]) -> String {
+pub(super) fn field(kind: Kind, value: &[u8]) -> String {
     match (kind, value.try_into()) {
         (Kind::SortedSet, Ok(bits)) => f64::from_be_bytes(bits).to_string(),
         (Kind::SortedSet | Kind::String | Kind::Hash | Kind::Set, _) => escape(value),
     }
 }
 
-fn kind_name(kind: Kind) -> &'static str {
+pub(super) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::String => "string",
         Kind::Hash => "hash",
