@@ -7,5 +7,6 @@ mod many;
 mod raw;
 mod region;
 mod tokens;
+mod travel;
 mod watching;
 mod world;

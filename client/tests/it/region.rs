@@ -14,6 +14,7 @@ use sojourn_node::{
     region::{
         backend::{Backend, Read},
         sweep::{Sweep, Swept},
+        travel::{Moved, NotMoved},
     },
     run::{Listeners, Running},
 };
@@ -248,6 +249,12 @@ impl Region {
         let query = Query::GetAtHome { key: key(id), projection: Projection::Summary };
         let answer = any.node().read(vec![Read { shard: None, query }]).await.pop().expect("one");
         matches!(answer, Ok(Answer::Seen { view: Some(_), .. }))
+    }
+
+    /// Has a node of this region move the session under `id` of the default namespace to another home.
+    pub async fn move_session(&self, id: &[u8], to: RegionId) -> Result<Moved, NotMoved> {
+        let (_, any) = self.alive().next().expect("a living node");
+        any.node().move_session(key(id), to).await
     }
 
     /// What becomes of a revocation that another region asks for with this epoch.

@@ -27,7 +27,7 @@ use sojourn_core::{
     state::JOURNAL,
 };
 use sojourn_proto::wire::{Wire, decode_all, encode};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// How long another node may answer nothing before a leader is looked for again.
@@ -160,7 +160,7 @@ impl Inner {
     }
 
     async fn write_once(
-        &self,
+        self: &Arc<Self>,
         shard: ShardId,
         lead: Lead,
         (reach, bundle): (Reach, &Bundle),
@@ -254,7 +254,7 @@ impl Inner {
     }
 
     pub async fn write_shard(
-        &self,
+        self: &Arc<Self>,
         shard: ShardId,
         reach: Reach,
         mut commands: Vec<Command>,

@@ -3,6 +3,7 @@
 pub mod abroad;
 pub mod acks;
 pub mod admin;
+mod arrivals;
 pub mod backend;
 mod balance;
 mod calls;
@@ -29,11 +30,13 @@ pub mod quota;
 pub mod rebalance;
 mod requests;
 mod serve;
+mod settled;
 mod shards;
 mod space;
 pub mod standing;
 pub mod status;
 pub mod sweep;
+pub mod travel;
 #[cfg(test)]
 mod tests;
 

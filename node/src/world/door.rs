@@ -50,6 +50,11 @@ impl Door {
         }));
     }
 
+    fn settled(&self, origins: Vec<u64>, reply: Reply) {
+        let node = self.node.clone();
+        drop(spawn(async move { reply.send(&[&encode(&node.settled(origins).await)]) }));
+    }
+
     fn sweep(&self, sweep: Sweep, reply: Reply) {
         let node = self.node.clone();
         drop(spawn(async move { reply.send(&[&encode(&Told(node.sweep(sweep).await))]) }));
@@ -73,6 +78,7 @@ impl Service for Door {
                 self.read(Query::GetAtHome { key, projection }, reply);
             }),
             calls::SWEEP => take(&body, reply, |sweep, reply| self.sweep(sweep, reply)),
+            calls::SETTLED => take(&body, reply, |origins, reply| self.settled(origins, reply)),
             calls::FOLLOW => take(&body, reply, |follow, reply| self.sources.follow(from, follow, reply)),
             calls::COPY => take(&body, reply, |copy, reply| self.sources.copy(copy, reply)),
             calls::HELD => take(&body, reply, |wanted, reply| self.sources.held(wanted, reply)),

@@ -10,7 +10,10 @@ use super::{
     Refused, namespaces,
     sessions::{Body, begin, cursor, here, other_version, read, shards, stand_in},
 };
-use crate::notation::{escape, unescape};
+use crate::{
+    notation::{escape, unescape},
+    world::control::Agreement,
+};
 use axum::{Json, extract::State};
 use sojourn_core::{
     Answer, Key, NamespaceId, Projection, Query, RegionId, ShardId,

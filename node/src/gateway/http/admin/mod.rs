@@ -9,6 +9,7 @@ mod rebalance;
 mod refused;
 mod regions;
 mod sessions;
+mod travel;
 
 pub(super) use refused::{Refused, unknown_path};
 
@@ -39,6 +40,7 @@ pub(super) fn routes(options: HttpOptions) -> Router<Node> {
         .route("/sessions/list", post(sessions::list))
         .route("/sessions/count", post(sessions::count))
         .route("/sessions/ttl", post(sessions::ttl))
+        .route("/sessions/move", post(travel::move_session))
         .route("/sessions/destroy", post(sessions::destroy))
         .route("/namespaces", get(namespaces::list).post(namespaces::create))
         .route("/namespaces/{name}", get(namespaces::show).patch(namespaces::set).delete(namespaces::forget))

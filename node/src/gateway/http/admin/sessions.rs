@@ -147,14 +147,18 @@ async fn write(node: &Node, namespace: &Namespace, id: &[u8], what: &str, op: Op
     let key = Key::new(namespace.id, id)?;
     let mint_key = &node.backend.topology().region.mint_key;
     let minted = matches!(mint_key.provenance(namespace.id, id), Provenance::Minted(_));
-    let session = stand_in(mint_key, namespace.id, id);
-    tracing::info!(target: "audit", namespace = namespace.name, session, "a session is {what}");
+    audit(node, namespace, id, what);
     let rules = namespace.policy.rules(minted);
     let command = Command { request: Request::default(), key, rules, touched: None, op };
     match node.backend.write(vec![command]).await.pop().ok_or_else(other_version)?? {
         Outcome::Refused(refusal) => Err(refusal.into()),
         outcome => Ok(outcome),
     }
+}
+
+pub(super) fn audit(node: &Node, namespace: &Namespace, id: &[u8], what: &str) {
+    let session = stand_in(&node.backend.topology().region.mint_key, namespace.id, id);
+    tracing::info!(target: "audit", namespace = namespace.name, session, "a session is {what}");
 }
 
 pub(super) fn other_version() -> Refused {

@@ -19,7 +19,9 @@ pub use control::{
 pub use namespace::{Change, Create, Created, Namespace, Namespaces};
 pub use rebalance::{Advice, Coming, Lead, Move, Rebalance, SetRebalancing, WhatIf};
 pub use region::{Candidate, Degrees, GeoDatabase, Route, RouteOf};
-pub use session::{Counted, Destroyed, Find, Found, List, Page, Place, Session, SetTtl, Which};
+pub use session::{
+    Counted, Destroyed, Find, Found, List, MoveSession, MovedSession, Page, Place, Session, SetTtl, Which,
+};
 
 use serde::{Deserialize, Serialize};
 
