@@ -2,7 +2,12 @@
 
 use crate::region::{Region, SOON};
 use sojourn_client::{Client, Error, NewSession, Patch, SessionId};
-use sojourn_core::{RegionId, Slot, ids::SLOTS};
+use sojourn_core::{
+    RegionId, Slot,
+    ids::SLOTS,
+    policy::Policy,
+    region::{DEFAULT_NAMESPACE_NAME, RegionCommand},
+};
 use sojourn_node::region::travel::{Moved, NotMoved};
 use std::{
     sync::{
@@ -29,6 +34,7 @@ async fn sessions_move_while_they_are_used() {
     let clients = [connect(&na).await, connect(&eu).await, connect(&apac).await];
     no_count_is_lost_and_no_read_goes_back([&na, &eu, &apac], &clients).await;
     what_is_over_does_not_come_back([&na, &eu, &apac], &clients).await;
+    a_session_follows_its_user_where_the_namespace_lets_it([&na, &eu, &apac], &clients).await;
     a_move_that_is_interrupted_is_finished_by_whoever_asks_again(&mut na, [&eu, &apac], &clients).await;
 }
 
@@ -136,6 +142,34 @@ async fn what_is_over_does_not_come_back(regions: [&Region; 3], clients: &[Clien
     }
 }
 
+async fn a_session_follows_its_user_where_the_namespace_lets_it(regions: [&Region; 3], clients: &[Client; 3]) {
+    let [in_na, in_eu, _] = clients;
+    let (own, shared) = (id("own"), id("shared"));
+    for id in [&own, &shared] {
+        in_na.create(NewSession::new().id(id.clone()).field("n", "0")).await.expect("created");
+    }
+    let use_both = async || {
+        for (client, id) in [(in_eu, &own), (in_eu, &shared), (in_na, &shared)] {
+            client.patch(id, Patch::new().set("n", "1")).await.expect("patched");
+        }
+    };
+    for _use in 0..20 {
+        use_both().await;
+    }
+    let ordered = async || [regions[0].orders(own.expose()).await, regions[1].orders(own.expose()).await];
+    assert_eq!(ordered().await, [true, false], "nobody lets it");
+    let policy = || Policy { database: Some(0), travel: true, ..Policy::default() };
+    for region in regions {
+        region.change(RegionCommand::SetNamespace { name: DEFAULT_NAMESPACE_NAME.to_owned(), policy: policy() }).await;
+    }
+    let began = Instant::now();
+    while ordered().await != [false, true] {
+        use_both().await;
+        assert!(began.elapsed() < SOON, "it follows its user in time");
+    }
+    assert!(regions[0].orders(shared.expose()).await, "what is used at home as well stays there");
+}
+
 async fn a_move_that_is_interrupted_is_finished_by_whoever_asks_again(
     na: &mut Region,
     [eu, apac]: [&Region; 2],
@@ -158,7 +192,8 @@ async fn a_move_that_is_interrupted_is_finished_by_whoever_asks_again(
         }
         na.revive(leader).await;
         na.until_ready().await;
-        let ordered = [na.orders(moving.expose()).await, eu.orders(moving.expose()).await, apac.orders(moving.expose()).await];
+        let ordered =
+            [na.orders(moving.expose()).await, eu.orders(moving.expose()).await, apac.orders(moving.expose()).await];
         assert_eq!(ordered, [false, true, false]);
         for client in clients {
             assert_eq!(client.get(&moving).await.expect("read").expect("it lives").text("n"), Some("1"));

@@ -154,6 +154,16 @@ impl Ways {
         }
     }
 
+    /// Whether a region takes sessions in that travel: it acts for itself and keeps its homes.
+    pub(super) fn takes_in(&self, to: RegionId, key: &Key) -> bool {
+        let world = self.world.borrow();
+        let Some(world) = world.as_ref() else { return false };
+        let stays = world.regions.get(&to).is_some_and(|region| !region.draining);
+        let residency = world.namespaces.get(&key.namespace()).map(|namespace| &namespace.policy.residency);
+        let acts = world.acting(to, key.slot()).is_some_and(|acting| acting.region == to);
+        stays && acts && residency.is_none_or(|residency| residency.allows(to))
+    }
+
     /// The other regions that act for anybody: no session is ordered by those that do not.
     fn acting_regions(&self) -> Vec<RegionId> {
         let mut regions = self.abroad.regions();
@@ -293,9 +303,10 @@ impl Ways {
     ) -> Result<Option<(RegionId, Answer)>, NotProposed> {
         let regions = self.acting_regions();
         let asked = regions.iter().map(|region| self.abroad.read(*region, key.clone(), projection.clone()));
-        let (mut latest, mut silent, copies) = (None, None, held.copies());
+        let (mut latest, mut silent, mut sent_to, copies) = (None, None, None, held.copies());
         for (region, answer) in regions.iter().zip(join_all(asked).await) {
             match answer {
+                Ok(Answer::Elsewhere(home)) => sent_to = Some(home),
                 Ok(answer) => {
                     let found = token_of(&answer).map(|token| (token.incarnation, *region, answer));
                     latest = latest.into_iter().chain(found).max_by_key(|(incarnation, ..)| *incarnation);
@@ -305,6 +316,14 @@ impl Ways {
             }
         }
         if let Some((_, region, answer)) = latest {
+            copies.iter().for_each(|copies| copies.touch(key, region));
+            return Ok(Some((region, answer)));
+        }
+        if let (None, Some(home)) = (silent, sent_to) {
+            // Somebody knows the session, and not as its own: it is on its way to a region that has not heard of it.
+            let region = self.arrived(held, home, key, Instant::now() + ARRIVE_TIMEOUT).await?;
+            let answer = self.abroad.read(region, key.clone(), projection.clone()).await;
+            let answer = answer.map_err(|error| not_proposed(region, &error))?;
             copies.iter().for_each(|copies| copies.touch(key, region));
             return Ok(Some((region, answer)));
         }
@@ -510,6 +529,9 @@ impl Inner {
         let ways = self.ways.get().filter(|_| reach == Reach::World);
         let Some(ways) = ways.filter(|ways| !bundle.keys().iter().all(|key| is_here(ways, key))) else {
             let written = held.write(&self.system.machine().now(), bundle.clone());
+            if reach == Reach::World {
+                bundle.keys().iter().for_each(|key| self.note_use(held, self.options.region, key));
+            }
             let (inner, held) = (self.clone(), held.clone());
             return Either::Left(async move { inner.as_ordered(&held, reach, bundle, written.await?).await });
         };

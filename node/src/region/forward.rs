@@ -106,7 +106,7 @@ impl Inner {
     /// Reads here, if this node leads the shard. Who forwarded the reads says whom it votes for: with one of three voters
     /// on our side, nobody else need be asked.
     pub async fn read_here(
-        &self,
+        self: &Arc<Self>,
         shard: ShardId,
         queries: &[Query],
         forwarded: Option<(NodeId, Bytes)>,
@@ -133,6 +133,9 @@ impl Inner {
             };
             answers.push(match self.read_away(&shard, now, query).await? {
                 Found::Here { age } => {
+                    if let Query::Get { key, .. } | Query::GetSince { key, .. } = query {
+                        self.note_use(&shard, self.options.region, key);
+                    }
                     let answer = aged(self.read_settled(&shard, now, query).await?, age);
                     claim.map_or(Ok(()), |claim| sessions.uphold(&self.leases, &claim))?;
                     answer
@@ -181,7 +184,12 @@ impl Inner {
         self.forwarded(shard, lead, answer)
     }
 
-    async fn read_once(&self, shard: ShardId, lead: Lead, queries: &Vec<Query>) -> Result<Vec<Answer>, NotProposed> {
+    async fn read_once(
+        self: &Arc<Self>,
+        shard: ShardId,
+        lead: Lead,
+        queries: &Vec<Query>,
+    ) -> Result<Vec<Answer>, NotProposed> {
         if lead.node == self.options.node {
             let read = self.read_here(shard, queries, None).await;
             return self.tried(shard, lead, read);
@@ -248,7 +256,7 @@ impl Inner {
         }
     }
 
-    pub async fn read_shard(&self, shard: ShardId, queries: Vec<Query>) -> Result<Vec<Answer>, Unavailable> {
+    pub async fn read_shard(self: &Arc<Self>, shard: ShardId, queries: Vec<Query>) -> Result<Vec<Answer>, Unavailable> {
         let pace = self.paces.of(shard);
         self.follow(shard, &pace, |lead| self.read_once(shard, lead, &queries)).await
     }

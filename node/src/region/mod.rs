@@ -36,8 +36,9 @@ mod space;
 pub mod standing;
 pub mod status;
 pub mod sweep;
-pub mod travel;
 #[cfg(test)]
 mod tests;
+pub mod travel;
+mod uses;
 
 pub use node::{Ended, NodeOptions, RegionNode};

@@ -44,9 +44,7 @@ impl Requests {
         let shards = self.shards.lock();
         let own = shards.iter().map(|(shard, under_way)| (self.origin_of(*shard), under_way));
         let asked = own.filter(|(origin, _)| origins.contains(origin));
-        asked
-            .map(|(origin, UnderWay { last, open })| (origin, open.first().copied().unwrap_or(last + 1)))
-            .collect()
+        asked.map(|(origin, UnderWay { last, open })| (origin, open.first().copied().unwrap_or(last + 1))).collect()
     }
 
     /// Sequences are counted per shard, and another region may have all of these in one shard.

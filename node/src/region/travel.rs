@@ -8,9 +8,7 @@ use super::{
     abroad::Reach,
     backend::{Backend, Read, Unavailable},
 };
-use sojourn_core::{
-    Answer, Command, Key, Op, Outcome, Projection, Query, Refusal, RegionId, Request, policy::Policy,
-};
+use sojourn_core::{Answer, Command, Key, Op, Outcome, Projection, Query, Refusal, RegionId, Request, policy::Policy};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 

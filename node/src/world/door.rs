@@ -7,7 +7,7 @@ use super::{
     sources::Sources,
 };
 use crate::{
-    peers::{Reply, Service},
+    peers::{AbroadRoster, Reply, Service},
     raft::spawn,
     region::{
         RegionNode,
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use sojourn_core::{Command, NodeId, Query};
+use sojourn_core::{Command, Key, NodeId, Projection, Query};
 use sojourn_proto::wire::{Wire, decode_all, encode};
 use std::sync::Arc;
 
@@ -34,7 +34,10 @@ impl Door {
         Self { node, sources, followers, control }
     }
 
-    fn write(&self, commands: Vec<Command>, reply: Reply) {
+    fn write(&self, from: NodeId, commands: Vec<Command>, reply: Reply) {
+        if let Some(region) = AbroadRoster::region_of(from) {
+            self.node.note_writes(region, &commands);
+        }
         let written = self.node.write_within(Reach::Region, commands);
         drop(spawn(async move {
             let told: Vec<_> = written.await.into_iter().map(Told).collect();
@@ -42,7 +45,11 @@ impl Door {
         }));
     }
 
-    fn read(&self, query: Query, reply: Reply) {
+    fn read(&self, from: NodeId, (key, projection): (Key, Projection), reply: Reply) {
+        if let Some(region) = AbroadRoster::region_of(from) {
+            self.node.note_use(region, &key);
+        }
+        let query = Query::GetAtHome { key, projection };
         let read = self.node.read(vec![Read { shard: None, query }]);
         drop(spawn(async move {
             let answer = read.await.pop().unwrap_or(Err(Unavailable::Loading));
@@ -73,10 +80,8 @@ impl Service for Door {
     fn handle(&self, from: NodeId, number: u8, body: Bytes, reply: Reply) {
         let Some((body, reply)) = self.control.handle(from, number, body, reply) else { return };
         match number {
-            calls::WRITE => take(&body, reply, |commands, reply| self.write(commands, reply)),
-            calls::READ => take(&body, reply, |(key, projection), reply| {
-                self.read(Query::GetAtHome { key, projection }, reply);
-            }),
+            calls::WRITE => take(&body, reply, |commands, reply| self.write(from, commands, reply)),
+            calls::READ => take(&body, reply, |asked, reply| self.read(from, asked, reply)),
             calls::SWEEP => take(&body, reply, |sweep, reply| self.sweep(sweep, reply)),
             calls::SETTLED => take(&body, reply, |origins, reply| self.settled(origins, reply)),
             calls::FOLLOW => take(&body, reply, |follow, reply| self.sources.follow(from, follow, reply)),

@@ -152,7 +152,10 @@ fn what_lost_is_shown_in_every_region(world: &World<'_>) {
         let told = told.as_array().expect("a list");
         assert_eq!(told.len(), 1, "{told:?}");
         let entry = &told[0];
-        assert_eq!((&entry["session"], &entry["home"], &entry["kept"]), (&"sess:4".into(), &"na".into(), &"theirs".into()));
+        assert_eq!(
+            (&entry["session"], &entry["home"], &entry["kept"]),
+            (&"sess:4".into(), &"na".into(), &"theirs".into())
+        );
         assert_eq!(entry["differs"], serde_json::json!(["value"]), "{entry}");
         let values = (&entry["mine"]["fields"][""], &entry["theirs"]["fields"][""]);
         assert_eq!(values, (&"unheard".into(), &"meanwhile".into()));

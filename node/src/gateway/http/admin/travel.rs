@@ -21,10 +21,7 @@ use sojourn_core::{
     policy::Namespace,
 };
 
-pub async fn move_session(
-    State(node): State<Node>,
-    body: Body<MoveSession>,
-) -> Result<Json<MovedSession>, Refused> {
+pub async fn move_session(State(node): State<Node>, body: Body<MoveSession>) -> Result<Json<MovedSession>, Refused> {
     let Json(MoveSession { namespace, id, to }) = body?;
     let (id, namespace) = (unescape(&id), namespaces::find(&node, &namespace)?);
     let key = Key::new(namespace.id, &id)?;

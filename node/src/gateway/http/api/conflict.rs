@@ -212,7 +212,10 @@ mod tests {
         let dead = Life::Dead { at: 1, collect_at: 2, expired: false };
         let theirs = state::Side { life: dead, kind: Kind::String, ..side(8, &[]) };
         let told = of(mine.clone(), Some(theirs));
-        assert_eq!((told.kept.as_str(), told.theirs.as_ref().expect("there is one").life.as_str()), ("theirs", "destroyed"));
+        assert_eq!(
+            (told.kept.as_str(), told.theirs.as_ref().expect("there is one").life.as_str()),
+            ("theirs", "destroyed")
+        );
         assert_eq!(told.differs, ["life", "user", "value"]);
         let alone = of(mine, None);
         assert_eq!((alone.kept.as_str(), alone.differs), ("theirs", vec!["session".to_owned()]));
