@@ -46,20 +46,12 @@ impl Node {
     async fn revive(&mut self) {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let deadline = Instant::now() + SOON;
-        let running = loop {
-            let config = self.config.clone();
-            let running = runtime.spawn(async move {
-                let listeners = Listeners::bind(&config.listen).await?;
-                Running::start(config, listeners).await
-            });
-            match running.await.expect("no panic") {
-                Ok(running) => break running,
-                // One that was killed a moment ago lets go of its files and ports by and by.
-                Err(error) => assert!(Instant::now() < deadline, "{error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
+        let config = self.config.clone();
+        let running = runtime.spawn(async move {
+            let listeners = Listeners::bind(&config.listen).await?;
+            Running::start(config, listeners).await
+        });
+        let running = running.await.expect("no panic").expect("it starts");
         self.alive = Some((runtime, running));
     }
 }

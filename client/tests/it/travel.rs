@@ -173,30 +173,36 @@ async fn a_move_that_is_interrupted_is_finished_by_whoever_asks_again(
     [eu, apac]: [&Region; 2],
     clients: &[Client; 3],
 ) {
-    for number in 0..3_u64 {
-        let moving = id(&format!("moving{number}"));
-        clients[2].create(NewSession::new().id(id(&format!("warm{number}")))).await.expect("created");
-        clients[0].create(NewSession::new().id(moving.clone()).field("n", "1")).await.expect("created");
-        // What its client has settled lets it go.
-        clients[0].create(NewSession::new().id(id(&format!("next{number}")))).await.expect("created");
-        let leader = na.leader(0);
-        let (_interrupted, ()) = tokio::join!(eu.move_session(moving.expose(), RegionId(1)), async {
-            tokio::time::sleep(Duration::from_millis(2 * number)).await;
-            na.kill(leader);
-        });
-        let began = Instant::now();
-        while eu.move_session(moving.expose(), RegionId(1)).await.is_err() {
+    let moving: Vec<SessionId> = (0..6).map(|number| id(&format!("moving{number}"))).collect();
+    for id in &moving {
+        clients[0].create(NewSession::new().id(id.clone()).field("n", "1")).await.expect("created");
+    }
+    // What is written next says that the answers before have arrived.
+    clients[0].create(NewSession::new().id(id("next"))).await.expect("created");
+    let leader = na.leader(0);
+    let moves = moving.iter().zip(0..).map(|(id, number)| async move {
+        tokio::time::sleep(Duration::from_millis(10 * number)).await;
+        // Whatever it says, some of them are on their way.
+        let _said = eu.move_session(id.expose(), RegionId(1)).await;
+    });
+    tokio::join!(futures::future::join_all(moves), async {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        na.kill(leader);
+    });
+    let began = Instant::now();
+    for id in &moving {
+        while eu.move_session(id.expose(), RegionId(1)).await.is_err() {
             assert!(began.elapsed() < SOON, "it is moved in time");
         }
-        na.revive(leader).await;
-        na.until_ready().await;
-        let ordered =
-            [na.orders(moving.expose()).await, eu.orders(moving.expose()).await, apac.orders(moving.expose()).await];
+        let mut ordered = Vec::new();
+        for region in [&*na, eu, apac] {
+            ordered.push(region.orders(id.expose()).await);
+        }
         assert_eq!(ordered, [false, true, false]);
         for client in clients {
-            assert_eq!(client.get(&moving).await.expect("read").expect("it lives").text("n"), Some("1"));
+            assert_eq!(client.get(id).await.expect("read").expect("it lives").text("n"), Some("1"));
         }
-        clients[0].patch(&moving, Patch::new().set("n", "2")).await.expect("patched");
-        assert_eq!(clients[0].get(&moving).await.expect("read").expect("it lives").text("n"), Some("2"));
+        clients[0].patch(id, Patch::new().set("n", "2")).await.expect("patched");
+        assert_eq!(clients[0].get(id).await.expect("read").expect("it lives").text("n"), Some("2"));
     }
 }
