@@ -39,6 +39,11 @@ impl Plan {
         self.regions > 1 && self.seed.is_multiple_of(40)
     }
 
+    /// Whether sessions get other homes while all goes on.
+    pub fn travels(&self) -> bool {
+        self.regions > 1 && !self.seed.is_multiple_of(2) && self.plant.is_none() && self.stress.is_none()
+    }
+
     /// The faults that are preferred.
     pub fn preferred(&self) -> &'static [Fault] {
         use Fault::{Blackout, ClockJump, Crash, Depose, FailedSync, Kill, PowerCut, SlowDisk, Transfer};

@@ -8,5 +8,6 @@ mod namespaces;
 mod raw;
 mod region;
 mod tokens;
+mod travel;
 mod watching;
 mod world;

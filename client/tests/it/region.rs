@@ -3,8 +3,8 @@
 
 use sojourn_client::{Builder, Client};
 use sojourn_core::{
-    Answer, Command, Condition, Expiry, Key, Life, NamespaceId, Op, Outcome, Projection, Query, RegionId, Request, Rules,
-    ShardId, Slot,
+    Answer, Command, Condition, Expiry, Key, Life, NamespaceId, Op, Outcome, Projection, Query, RegionId, Request,
+    Rules, ShardId, Slot,
     policy::Policy,
     region::{DEFAULT_NAMESPACE, RegionCommand, RegionOutcome, RegionRefusal, RegionState},
     state::Believed,
@@ -15,6 +15,7 @@ use sojourn_node::{
     region::{
         backend::{Backend, Read, Unavailable},
         sweep::{Sweep, Swept},
+        travel::{Moved, NotMoved},
     },
     run::{Listeners, Running},
 };
@@ -200,16 +201,6 @@ impl Region {
         (0..NODES).for_each(|node| self.kill(node));
     }
 
-    /// Tells all nodes to stop, and waits until they have.
-    pub async fn stop_all(&mut self) {
-        let living = self.nodes.iter_mut().filter_map(|node| node.alive.take());
-        let stopping = living.map(async |(runtime, running)| {
-            runtime.spawn(running.stop()).await.expect("no panic").expect("it stops");
-            runtime.shutdown_background();
-        });
-        futures::future::join_all(stopping).await;
-    }
-
     /// Waits until all nodes that live know a leader of every shard.
     pub async fn until_ready(&self) {
         let deadline = Instant::now() + SOON;
@@ -383,6 +374,12 @@ impl Region {
         let query = Query::GetAtHome { key: key(id), projection: Projection::Summary };
         let answer = any.node().read(vec![Read { shard: None, query }]).await.pop().expect("one");
         matches!(answer, Ok(Answer::Seen { view: Some(_), .. }))
+    }
+
+    /// Has a node of this region move the session under `id` of the default namespace to another home.
+    pub async fn move_session(&self, id: &[u8], to: RegionId) -> Result<Moved, NotMoved> {
+        let (_, any) = self.alive().next().expect("a living node");
+        any.node().move_session(key(id), to).await
     }
 
     /// What becomes of a revocation that another region asks for with this epoch.

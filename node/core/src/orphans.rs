@@ -10,7 +10,7 @@
 use crate::{
     ids::{Key, Stamp},
     merge::merge,
-    session::{Life, Record},
+    session::{Incarnation, Life, Record, Version},
     tombstones::{is_admissible, replaces},
 };
 use std::cmp::Ordering;
@@ -179,16 +179,22 @@ fn lineage(mine: &Record, base: Option<&Record>, current: &Record, epoch: u32) -
 
 /// Which of two that went apart does not say how the session is from now on.
 fn loser<'a>(mine: &'a Record, current: &'a Record) -> &'a Record {
-    let mine_loses = match mine.incarnation.cmp(&current.incarnation) {
-        Ordering::Less => true,
-        Ordering::Greater => false,
-        Ordering::Equal => match (mine.life, current.life) {
-            (Life::Dead { .. }, _) => false,
-            (Life::Live, Life::Dead { .. }) => true,
-            (Life::Live, Life::Live) => mine.version < current.version,
+    let said = |record: &Record| (record.incarnation, record.life, record.version);
+    if prevails(said(mine), said(current)) { current } else { mine }
+}
+
+/// Whether the first of two that went apart says how the session is from now on.
+pub(crate) fn prevails(mine: (Incarnation, Life, Version), current: (Incarnation, Life, Version)) -> bool {
+    let ((mine, mine_life, mine_version), (current, current_life, current_version)) = (mine, current);
+    match mine.cmp(&current) {
+        Ordering::Less => false,
+        Ordering::Greater => true,
+        Ordering::Equal => match (mine_life, current_life) {
+            (Life::Dead { .. }, _) => true,
+            (Life::Live, Life::Dead { .. }) => false,
+            (Life::Live, Life::Live) => mine_version >= current_version,
         },
-    };
-    if mine_loses { mine } else { current }
+    }
 }
 
 #[cfg(test)]

@@ -96,6 +96,8 @@ pub struct Policy {
     pub reads: Reads,
     /// How long a read waits for a copy that has not reached what its caller has seen, before it goes home.
     pub wait_fresh_ms: u64,
+    /// Whether sessions get another home when they are mostly used from there: see [`crate::travel`].
+    pub travel: bool,
 }
 
 const MINUTE_MS: u64 = 60_000;
@@ -132,6 +134,7 @@ impl Default for Policy {
             ack_regions: 0,
             reads: Reads::Anywhere,
             wait_fresh_ms: WAIT_FRESH_MS,
+            travel: false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `sojourn region`: the regions of the world, and the way to them.
 
+mod conflicts;
 mod status;
 
 use super::{
@@ -68,6 +69,12 @@ enum Act {
         #[arg(long, value_name = "DURATION", value_parser = lease_ms)]
         lease: Option<u64>,
     },
+    /// Show what a region wrote that lost against what others wrote meanwhile
+    ///
+    /// A region that was lost and comes back may have written what nobody else had. Where others have written to the same session
+    /// since, one value is kept and both are noted, for 90 days. With `-o json` both come whole, as one list that is written page
+    /// by page. Ids are credentials: a stand-in is shown, as `sojourn session list` does.
+    Conflicts(conflicts::ConflictsArgs),
     /// Explain in which region a new session of a client would be at home
     ///
     /// The table of countries decides, then the nearest region, then the default. Keys `geo.countries`, `geo.default`,
@@ -120,6 +127,7 @@ pub async fn run(args: RegionArgs) -> anyhow::Result<()> {
             let Done { .. } = client.post("/v1/regions/policy", &LossPolicy { failover, lease_ms: lease }).await?;
             output::print("changed; `sojourn region status` shows it\n")
         }
+        Act::Conflicts(args) => conflicts::run(&client, args).await,
         Act::Route { address, output } => {
             let route: Route = client.post("/v1/regions/route", &RouteOf { address }).await?;
             output::print(&if output == Format::Json { json(&route)? } else { explained(&route) })

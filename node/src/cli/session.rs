@@ -6,7 +6,9 @@ use super::{
     watch::WatchArgs,
 };
 use crate::{
-    gateway::http::api::{Counted, Destroyed, Find, Found, List, Page, Session, SetTtl, Which},
+    gateway::http::api::{
+        Counted, Destroyed, Find, Found, List, MoveSession, MovedSession, Page, Session, SetTtl, Which,
+    },
     notation::{about, about_bytes, parse_duration},
 };
 use anyhow::bail;
@@ -78,6 +80,16 @@ enum Act {
     Destroy {
         /// Its id
         id: String,
+    },
+    /// Give a session another home: the region that orders its writes
+    ///
+    /// It is read and written all the while, in every region. Done when the new region orders it.
+    Move {
+        /// Its id
+        id: String,
+        /// The region's name
+        #[arg(long, value_name = "REGION")]
+        to: String,
     },
     /// Show in how long a session ends, or set that
     Ttl {
@@ -161,6 +173,15 @@ pub async fn run(args: SessionArgs) -> anyhow::Result<()> {
                 bail!(no_session(&namespace));
             }
             output::print("The session is destroyed.\n")
+        }
+        Act::Move { id, to } => {
+            let body = MoveSession { namespace, id, to: to.clone() };
+            let MovedSession { moved } = client.post("/v1/sessions/move", &body).await?;
+            output::print(&if moved {
+                format!("The session is at home in {to} now.\n")
+            } else {
+                format!("The session was at home in {to} already.\n")
+            })
         }
         Act::Ttl { id, set, output } => {
             let session = match set {

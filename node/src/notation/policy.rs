@@ -87,6 +87,7 @@ mod tests {
             ("ack", "geo"),
             ("reads", "home"),
             ("wait_fresh", "20ms"),
+            ("travel", "true"),
         ] {
             change(&mut changed, name, value).expect(name);
             let setting = SETTINGS.iter().find(|setting| setting.name == name).expect("known");

@@ -233,6 +233,14 @@ pub const SETTINGS: &[Setting] = &[
         show: |policy| show_duration(policy.wait_fresh_ms),
         set: |policy, text| put(&mut policy.wait_fresh_ms, parse_duration(text).filter(|ms| *ms <= WAIT_FRESH_MS_MAX)),
     },
+    Setting {
+        name: "travel",
+        value: "true|false",
+        help: "Whether a session that is mostly used from another region gets its home there",
+        form: "true or false",
+        show: |policy| policy.travel.to_string(),
+        set: |policy, text| put(&mut policy.travel, text.parse().ok()),
+    },
 ];
 
 /// Puts a value in its place, if there is one.

@@ -5,6 +5,7 @@
 //! not missing before the other regions were asked: it may be so new that its copy is on its way.
 
 use super::{
+    arrivals::Arrivals,
     backend::Unavailable,
     machine::Agreed,
     node::{Inner, RegionNode},
@@ -33,6 +34,9 @@ use tokio::{
 /// How often a write follows a session that changes its home meanwhile.
 const HOPS_MAX: u32 = 3;
 
+/// How long a request waits for a session that is on its way to another home.
+const ARRIVE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How long an operation that makes a session of its own waits for regions that may have one under its id.
 const FIND_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -56,6 +60,10 @@ pub trait Abroad: Send + Sync + 'static {
 
     /// Has an operation done on every shard of a region: see [`RegionNode::sweep`](super::RegionNode::sweep).
     fn sweep(&self, region: RegionId, sweep: Sweep) -> BoxFuture<'static, Result<Swept, Unavailable>>;
+
+    /// Asks a region for those of `origins` that are its nodes', as [`RegionNode::settled`](super::RegionNode::settled); nothing if it
+    /// does not answer.
+    fn settled(&self, region: RegionId, origins: Vec<u64>) -> BoxFuture<'static, Vec<(u64, u64)>>;
 
     /// All other regions.
     fn regions(&self) -> Vec<RegionId>;
@@ -100,6 +108,8 @@ pub struct Ways {
     pub(super) abroad: Arc<dyn Abroad>,
     /// What the world agrees on, as this node knows it.
     pub(super) world: watch::Receiver<Option<Arc<ControlState>>>,
+    /// Sessions that have travelled and were seen where they went.
+    pub(super) arrivals: Arrivals,
     /// Simulation only.
     pub(super) plants: Plants,
 }
@@ -136,12 +146,22 @@ impl Ways {
     }
 
     /// Where a session of a home is written.
-    fn target(&self, held: &Shard, home: RegionId, slot: Slot) -> Result<RegionId, NotProposed> {
+    pub(super) fn target(&self, held: &Shard, home: RegionId, slot: Slot) -> Result<RegionId, NotProposed> {
         match self.place_of(held, home, slot) {
             Place::Here | Place::Unknown => Ok(self.here),
             Place::Away(region) => Ok(region),
             Place::Nobody(home) => Err(NotProposed::NotActing(home)),
         }
+    }
+
+    /// Whether a region takes sessions in that travel: it acts for itself and keeps its homes.
+    pub(super) fn takes_in(&self, to: RegionId, key: &Key) -> bool {
+        let world = self.world.borrow();
+        let Some(world) = world.as_ref() else { return false };
+        let stays = world.regions.get(&to).is_some_and(|region| !region.draining);
+        let residency = world.namespaces.get(&key.namespace()).map(|namespace| &namespace.policy.residency);
+        let acts = world.acting(to, key.slot()).is_some_and(|acting| acting.region == to);
+        stays && acts && residency.is_none_or(|residency| residency.allows(to))
     }
 
     /// The other regions that act for anybody: no session is ordered by those that do not.
@@ -172,14 +192,41 @@ impl Ways {
             let run_commands: Vec<Command> = left.by_ref().take(run.len()).collect();
             for (written, command) in self.write_at(held, run[0], &run_commands).await?.into_iter().zip(run_commands) {
                 outcomes.push(match written {
-                    Outcome::Refused(Refusal::Elsewhere { home } | Refusal::Fenced { home, .. }) => {
-                        self.write_after(held, home, command).await?
-                    }
+                    Outcome::Refused(refusal) => self.follow_up(held, refusal, command).await?,
                     outcome => outcome,
                 });
             }
         }
         Ok(outcomes)
+    }
+
+    /// What becomes of a command that was refused because another region orders its session: it follows the session there.
+    pub(super) async fn follow_up(
+        &self,
+        held: &Shard,
+        mut refusal: Refusal,
+        command: Command,
+    ) -> Result<Outcome, NotProposed> {
+        let mut last = self.here;
+        for _hop in 0..HOPS_MAX {
+            let (home, region) = match refusal {
+                Refusal::Elsewhere { home } => {
+                    // It may be on its way there, and be known to nobody there until it comes.
+                    (home, self.arrived(held, home, &command.key, Instant::now() + ARRIVE_TIMEOUT).await?)
+                }
+                Refusal::Fenced { home, .. } => (home, self.target(held, home, command.key.slot())?),
+                refusal => return Ok(Outcome::Refused(refusal)),
+            };
+            match self.write_at(held, region, std::slice::from_ref(&command)).await?.pop() {
+                Some(Outcome::Refused(other)) => (refusal, last) = (other, home),
+                Some(outcome) => return Ok(outcome),
+                None => return Err(NotProposed::Stopped),
+            }
+        }
+        match refusal {
+            Refusal::Elsewhere { .. } | Refusal::Fenced { .. } => Err(NotProposed::HomeAway(last)),
+            refusal => Ok(Outcome::Refused(refusal)),
+        }
     }
 
     /// The region that orders the sessions of a command.
@@ -192,7 +239,14 @@ impl Ways {
         for key in keys {
             match self.place(held, key) {
                 Place::Here => {}
-                Place::Away(home) => return Ok(home),
+                Place::Away(region) => match self.on_its_way(held, key) {
+                    None => return Ok(region),
+                    // What another one orders that it names shows then.
+                    Some(home) => match self.arrived(held, home, key, Instant::now() + ARRIVE_TIMEOUT).await? {
+                        region if region == self.here => {}
+                        region => return Ok(region),
+                    },
+                },
                 Place::Nobody(home) => return Err(NotProposed::NotActing(home)),
                 Place::Unknown if begins_anew(command) => {
                     if let Some(home) = self.find_soon(held, key).await {
@@ -207,21 +261,6 @@ impl Ways {
             }
         }
         self.target(held, self.here, command.key.slot())
-    }
-
-    /// Follows a session that has changed its home meanwhile.
-    async fn write_after(&self, held: &Shard, mut home: RegionId, command: Command) -> Result<Outcome, NotProposed> {
-        for _hop in 0..HOPS_MAX {
-            let target = self.target(held, home, command.key.slot())?;
-            match self.write_at(held, target, std::slice::from_ref(&command)).await?.pop() {
-                Some(Outcome::Refused(Refusal::Elsewhere { home: other } | Refusal::Fenced { home: other, .. })) => {
-                    home = other
-                }
-                Some(outcome) => return Ok(outcome),
-                None => return Err(NotProposed::Stopped),
-            }
-        }
-        Err(NotProposed::HomeAway(home))
     }
 
     async fn write_at(&self, held: &Shard, home: RegionId, commands: &[Command]) -> Result<Vec<Outcome>, NotProposed> {
@@ -264,9 +303,10 @@ impl Ways {
     ) -> Result<Option<(RegionId, Answer)>, NotProposed> {
         let regions = self.acting_regions();
         let asked = regions.iter().map(|region| self.abroad.read(*region, key.clone(), projection.clone()));
-        let (mut latest, mut silent, copies) = (None, None, held.copies());
+        let (mut latest, mut silent, mut sent_to, copies) = (None, None, None, held.copies());
         for (region, answer) in regions.iter().zip(join_all(asked).await) {
             match answer {
+                Ok(Answer::Elsewhere(home)) => sent_to = Some(home),
                 Ok(answer) => {
                     let found = token_of(&answer).map(|token| (token.incarnation, *region, answer));
                     latest = latest.into_iter().chain(found).max_by_key(|(incarnation, ..)| *incarnation);
@@ -276,6 +316,14 @@ impl Ways {
             }
         }
         if let Some((_, region, answer)) = latest {
+            copies.iter().for_each(|copies| copies.touch(key, region));
+            return Ok(Some((region, answer)));
+        }
+        if let (None, Some(home)) = (silent, sent_to) {
+            // Somebody knows the session, and not as its own: it is on its way to a region that has not heard of it.
+            let region = self.arrived(held, home, key, Instant::now() + ARRIVE_TIMEOUT).await?;
+            let answer = self.abroad.read(region, key.clone(), projection.clone()).await;
+            let answer = answer.map_err(|error| not_proposed(region, &error))?;
             copies.iter().for_each(|copies| copies.touch(key, region));
             return Ok(Some((region, answer)));
         }
@@ -319,7 +367,11 @@ impl Ways {
                 if let Some(copies) = held.copies().filter(|_| !is_shown) {
                     copies.touch(key, home);
                 }
-                answer.map_err(|error| not_proposed(home, &error))?
+                let answer = answer.map_err(|error| not_proposed(home, &error))?;
+                match self.still_to_come(held, key, &answer) {
+                    Some(home) => return self.read_after(held, home, query).await,
+                    None => answer,
+                }
             }
             Place::Unknown if self.plants.miss_without_asking => return Ok(HERE),
             Place::Unknown => {
@@ -328,6 +380,20 @@ impl Ways {
             }
         };
         as_asked(query, answer).map(Found::Elsewhere)
+    }
+
+    /// Reads a session that is on its way to `home`.
+    async fn read_after(&self, held: &Shard, home: RegionId, query: &Query) -> Result<Found, NotProposed> {
+        let (Query::Get { key, projection } | Query::GetSince { key, projection, .. }) = query else {
+            return Err(NotProposed::HomeAway(home));
+        };
+        let region = self.arrived(held, home, key, Instant::now() + ARRIVE_TIMEOUT).await?;
+        if region == self.here {
+            return Ok(Found::Here { age: Duration::ZERO });
+        }
+        let answer = self.abroad.read(region, key.clone(), projection.clone()).await;
+        held.copies().iter().for_each(|copies| copies.touch(key, region));
+        as_asked(query, answer.map_err(|error| not_proposed(region, &error))?).map(Found::Elsewhere)
     }
 
     /// Whoever leads next waits for copies from after its own start. What was done elsewhere for one that leads no more may be
@@ -454,7 +520,7 @@ impl Inner {
     /// Writes here what this region orders, and elsewhere what it does not, as far as `reach` goes. What is written here
     /// for certain is queued before this returns.
     pub fn write_here(
-        &self,
+        self: &Arc<Self>,
         held: &Arc<Shard>,
         reach: Reach,
         bundle: Bundle,
@@ -462,13 +528,45 @@ impl Inner {
         let is_here = |ways: &Ways, key: &Key| ways.place(held, key) == Place::Here;
         let ways = self.ways.get().filter(|_| reach == Reach::World);
         let Some(ways) = ways.filter(|ways| !bundle.keys().iter().all(|key| is_here(ways, key))) else {
-            return Either::Left(held.write(&self.system.machine().now(), bundle));
+            let written = held.write(&self.system.machine().now(), bundle.clone());
+            if reach == Reach::World {
+                bundle.keys().iter().for_each(|key| self.note_use(held, self.options.region, key));
+            }
+            let (inner, held) = (self.clone(), held.clone());
+            return Either::Left(async move { inner.as_ordered(&held, reach, bundle, written.await?).await });
         };
         let (ways, held) = (ways.clone(), held.clone());
         Either::Right(async move {
             let written = ways.write(&held, bundle.commands()).await?;
             ways.still_leads(&held).await.map(|()| written)
         })
+    }
+
+    /// What becomes of writes that were proposed here and found their session elsewhere by then, or could not let it go.
+    async fn as_ordered(
+        &self,
+        held: &Shard,
+        reach: Reach,
+        bundle: Bundle,
+        mut outcomes: Vec<Outcome>,
+    ) -> Result<Vec<Outcome>, NotProposed> {
+        if let [Outcome::Refused(Refusal::Busy)] = outcomes[..]
+            && let [Command { key, op: Op::Release { .. }, .. }] = &bundle.commands()[..]
+        {
+            self.settle(held, key).await?;
+            outcomes = held.write(&self.system.machine().now(), bundle.clone()).await?;
+        }
+        let Some(ways) = self.ways.get().filter(|_| reach == Reach::World) else { return Ok(outcomes) };
+        let is_elsewhere = |outcome: &Outcome| matches!(outcome, Outcome::Refused(Refusal::Elsewhere { .. }));
+        if !outcomes.iter().any(is_elsewhere) {
+            return Ok(outcomes);
+        }
+        for (outcome, command) in outcomes.iter_mut().zip(bundle.commands()) {
+            if let Outcome::Refused(refusal @ Refusal::Elsewhere { .. }) = outcome {
+                *outcome = ways.follow_up(held, refusal.clone(), command).await?;
+            }
+        }
+        ways.still_leads(held).await.map(|()| outcomes)
     }
 
     /// Where the answer to a read is.

@@ -7,6 +7,7 @@ use super::{
     node::{Inner, RegionNode},
     rebalance::{Rebalance, WhatIf, foresee_with},
     status::RegionStatus,
+    travel::{Moved, NotMoved},
 };
 use crate::{
     peers::{CallError, Lane},
@@ -14,7 +15,7 @@ use crate::{
 };
 use futures::future::BoxFuture;
 use sojourn_core::{
-    NodeId,
+    Key, NodeId, RegionId,
     placement::GroupName,
     region::{Addresses, RegionCommand, RegionOutcome, RegionRefusal},
 };
@@ -109,6 +110,9 @@ pub trait Admin: Send + Sync + 'static {
         bytes_per_s_max: Option<u64>,
     ) -> BoxFuture<'static, Result<(), AdminError>>;
 
+    /// Moves a session to another home, and waits until that orders it.
+    fn move_session(&self, key: Key, to: RegionId) -> BoxFuture<'static, Result<Moved, NotMoved>>;
+
     /// Forgets a node that has no vote any more; with `force` also one that is dead, whose votes go to others.
     fn remove_node(&self, node: NodeId, force: bool) -> BoxFuture<'static, Result<(), AdminError>>;
 }
@@ -153,6 +157,11 @@ impl Admin for RegionNode {
     ) -> BoxFuture<'static, Result<(), AdminError>> {
         let inner = self.inner.clone();
         Box::pin(async move { inner.agree(RegionCommand::SetRebalancing { paused, bytes_per_s_max }).await.map(drop) })
+    }
+
+    fn move_session(&self, key: Key, to: RegionId) -> BoxFuture<'static, Result<Moved, NotMoved>> {
+        let node = self.clone();
+        Box::pin(async move { Self::move_session(&node, key, to).await })
     }
 
     fn remove_node(&self, node: NodeId, force: bool) -> BoxFuture<'static, Result<(), AdminError>> {

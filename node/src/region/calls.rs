@@ -30,6 +30,9 @@ pub const STANDING: u8 = 21;
 /// A page of what a shard holds of a home, from its leader.
 pub const HELD: u8 = 22;
 
+/// Which of these origins are the node's, and below which of their sequences nothing is asked again.
+pub const SETTLED: u8 = 23;
+
 /// The first bytes of a forwarded call.
 pub fn shard_head(shard: ShardId) -> [u8; 4] {
     shard.0.to_le_bytes()

@@ -67,6 +67,10 @@ impl Service for Door {
                 })),
                 Err(error) => reply.refuse(&error.to_string()),
             },
+            calls::SETTLED => match decode_all::<Vec<u64>>(&body) {
+                Ok(origins) => reply.send(&[&encode(&inner.requests.settled(&origins))]),
+                Err(error) => reply.refuse(&error.to_string()),
+            },
             calls::LEADER => match decode_all(&body) {
                 Ok(shard) => {
                     reply.send(&[&encode(&inner.own_lead(shard).map(|lead| (lead.term, lead.node)))]);

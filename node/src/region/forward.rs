@@ -24,9 +24,10 @@ use sojourn_core::{
     Answer, Command, NodeId, Outcome, Query, ShardId, Stamp,
     placement::GroupName,
     region::{RegionCommand, RegionOutcome},
+    state::JOURNAL,
 };
 use sojourn_proto::wire::{Wire, decode_all, encode};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// How long another node may answer nothing before a leader is looked for again.
@@ -105,7 +106,7 @@ impl Inner {
     /// Reads here, if this node leads the shard. Who forwarded the reads says whom it votes for: with one of three voters
     /// on our side, nobody else need be asked.
     pub async fn read_here(
-        &self,
+        self: &Arc<Self>,
         shard: ShardId,
         queries: &[Query],
         forwarded: Option<(NodeId, Bytes)>,
@@ -119,6 +120,10 @@ impl Inner {
         let mut answers = Vec::with_capacity(queries.len());
         for query in queries {
             let sessions = shard.group.machine();
+            if is_of_journal(query) {
+                answers.push(self.read_settled(&shard, now, query).await?);
+                continue;
+            }
             let claim = match query {
                 Query::Get { key, .. } | Query::GetAtHome { key, .. } | Query::GetSince { key, .. } => {
                     Some(sessions.claim(&self.leases, std::slice::from_ref(key)))
@@ -128,6 +133,9 @@ impl Inner {
             };
             answers.push(match self.read_away(&shard, now, query).await? {
                 Found::Here { age } => {
+                    if let Query::Get { key, .. } | Query::GetSince { key, .. } = query {
+                        self.note_use(&shard, self.options.region, key);
+                    }
                     let answer = aged(self.read_settled(&shard, now, query).await?, age);
                     claim.map_or(Ok(()), |claim| sessions.uphold(&self.leases, &claim))?;
                     answer
@@ -155,7 +163,7 @@ impl Inner {
     }
 
     async fn write_once(
-        &self,
+        self: &Arc<Self>,
         shard: ShardId,
         lead: Lead,
         (reach, bundle): (Reach, &Bundle),
@@ -176,7 +184,12 @@ impl Inner {
         self.forwarded(shard, lead, answer)
     }
 
-    async fn read_once(&self, shard: ShardId, lead: Lead, queries: &Vec<Query>) -> Result<Vec<Answer>, NotProposed> {
+    async fn read_once(
+        self: &Arc<Self>,
+        shard: ShardId,
+        lead: Lead,
+        queries: &Vec<Query>,
+    ) -> Result<Vec<Answer>, NotProposed> {
         if lead.node == self.options.node {
             let read = self.read_here(shard, queries, None).await;
             return self.tried(shard, lead, read);
@@ -243,13 +256,13 @@ impl Inner {
         }
     }
 
-    pub async fn read_shard(&self, shard: ShardId, queries: Vec<Query>) -> Result<Vec<Answer>, Unavailable> {
+    pub async fn read_shard(self: &Arc<Self>, shard: ShardId, queries: Vec<Query>) -> Result<Vec<Answer>, Unavailable> {
         let pace = self.paces.of(shard);
         self.follow(shard, &pace, |lead| self.read_once(shard, lead, &queries)).await
     }
 
     pub async fn write_shard(
-        &self,
+        self: &Arc<Self>,
         shard: ShardId,
         reach: Reach,
         mut commands: Vec<Command>,
@@ -290,6 +303,11 @@ impl Inner {
         let answer = self.rpc.call(leader, Lane::Fast, calls::CHANGE, &[&encode(command)], TRY_TIMEOUT).await;
         answer.ok().and_then(|bytes| calls::decode_answer(&bytes).ok()).unwrap_or(Err(NotProposed::NotLeader))
     }
+}
+
+/// Whether a read is of an entry of the journal: those never change, so any copy tells them, whoever acts for their homes.
+fn is_of_journal(query: &Query) -> bool {
+    matches!(query, Query::Get { key, .. } if key.namespace() == JOURNAL)
 }
 
 /// Runs the parts of a request that go to different shards side by side and puts the results back in order.

@@ -4,6 +4,7 @@ use super::{
     calls,
     node::{Ended, Inner},
     shards::Shard,
+    uses::Counts,
 };
 use crate::{
     peers::Lane,
@@ -82,7 +83,8 @@ impl Inner {
         let (clock, bounds) = (self.clock.clone(), options.proposer.clone());
         let leases = self.leases.clone();
         let proposer = Proposer::start(env.clone(), clock, log.clone(), group.clone(), reads.clone(), leases, bounds);
-        Ok(self.shards.insert(shard, Shard { group, proposer, reads, copies: Mutex::default(), acks: Arc::default() }))
+        let (copies, acks, uses) = (Mutex::default(), Arc::default(), Counts::default());
+        Ok(self.shards.insert(shard, Shard { group, proposer, reads, copies, acks, uses }))
     }
 
     /// Ends a replica that was moved away, once its leader says that nobody counts on it. Nothing is accepted from the

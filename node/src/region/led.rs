@@ -3,6 +3,7 @@
 use super::{
     abroad::{Abroad, Ways},
     acks::Acks,
+    arrivals::Arrivals,
     copies::{Copies, Lag},
     node::{Inner, NodeOptions, RegionNode},
     shards::Shard,
@@ -87,7 +88,7 @@ impl RegionNode {
         let Inner { env, options, system, ways, .. } = &*self.inner;
         // Opened once.
         let (here, agreed, plants) = (options.region, system.clone(), env.plants);
-        let _open = ways.set(Arc::new(Ways { here, agreed, abroad, world, plants }));
+        let _open = ways.set(Arc::new(Ways { here, agreed, abroad, world, arrivals: Arrivals::default(), plants }));
     }
 
     /// Whether a shard of this node has acted under an epoch that the world gave its region: others may act by now.

@@ -3,6 +3,7 @@
 pub mod abroad;
 pub mod acks;
 pub mod admin;
+mod arrivals;
 pub mod backend;
 mod balance;
 mod calls;
@@ -30,6 +31,7 @@ pub mod quota;
 pub mod rebalance;
 mod requests;
 mod serve;
+mod settled;
 mod shards;
 mod space;
 pub mod standing;
@@ -37,5 +39,7 @@ pub mod status;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
+pub mod travel;
+mod uses;
 
 pub use node::{Ended, NodeOptions, RegionNode};

@@ -19,6 +19,7 @@ use super::{
     shards::Shards,
     space::run_space,
     status::NodeStatus,
+    uses::Leaving,
 };
 use crate::{
     engine::{Storage, StorageOptions},
@@ -146,6 +147,8 @@ pub(super) struct Inner {
     pub counsel: OnceLock<Weak<dyn Counsel>>,
     /// What this node may answer for.
     pub leases: Arc<Leases>,
+    /// Sessions that this node sends to other homes.
+    pub leaving: Leaving,
     /// Copies of other regions' sessions that were found to differ, and mended.
     pub mended: Arc<AtomicU64>,
     /// What came of finding out which tombstones are known everywhere.
@@ -180,6 +183,7 @@ impl RegionNode {
             ways: OnceLock::new(),
             counsel: OnceLock::new(),
             leases: Arc::new(Leases::new(env.clock.clone())),
+            leaving: Leaving::default(),
             mended: Arc::default(),
             sweeps: Arc::default(),
             stopping: AtomicBool::new(false),

@@ -3,6 +3,7 @@
 use super::{
     acks::{Acks, Wanted, may_have_written},
     copies::Copies,
+    uses::Counts,
 };
 use crate::{
     raft::RunningGroup,
@@ -25,6 +26,8 @@ pub(super) struct Shard {
     pub copies: Mutex<Option<Arc<Copies>>>,
     /// How far other regions have logged what it orders.
     pub acks: Arc<Acks>,
+    /// From where its sessions are used, counted while this replica leads.
+    pub uses: Counts,
 }
 
 impl Shard {

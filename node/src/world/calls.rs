@@ -35,13 +35,16 @@ pub(super) const CONTROL: u8 = 38;
 /// A [`Sweep`] over the whole region, answered by what became of it.
 pub(super) const SWEEP: u8 = 37;
 
+/// Which of these origins are of nodes of the region, and below which of their sequences nothing is asked again.
+pub(super) const SETTLED: u8 = 46;
+
 /// A page of what a shard holds of a home: [`HeldOf`], answered by a packed [`Held`].
 pub(super) const HELD: u8 = 45;
 /// Digests of a part of a shard: [`DigestsOf`], answered by [`Digests`], or by none where another node leads.
 pub(super) const DIGESTS: u8 = 44;
 
 /// How all shards of the region stand, once all are past a stamp: that stamp, answered by a [`Survey`].
-pub(super) const SURVEY: u8 = 46;
+pub(super) const SURVEY: u8 = 47;
 
 /// Asks to follow a shard.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use super::{
     tombs::survey,
 };
 use crate::{
-    peers::{Reply, Service},
+    peers::{AbroadRoster, Reply, Service},
     raft::spawn,
     region::{
         RegionNode,
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use sojourn_core::{Command, NodeId, Query, Stamp};
+use sojourn_core::{Command, Key, NodeId, Projection, Query, Stamp};
 use sojourn_proto::wire::{Wire, decode_all, encode};
 use std::sync::Arc;
 
@@ -35,7 +35,10 @@ impl Door {
         Self { node, sources, followers, control }
     }
 
-    fn write(&self, commands: Vec<Command>, reply: Reply) {
+    fn write(&self, from: NodeId, commands: Vec<Command>, reply: Reply) {
+        if let Some(region) = AbroadRoster::region_of(from) {
+            self.node.note_writes(region, &commands);
+        }
         let written = self.node.write_within(Reach::Region, commands);
         drop(spawn(async move {
             let told: Vec<_> = written.await.into_iter().map(Told).collect();
@@ -43,7 +46,11 @@ impl Door {
         }));
     }
 
-    fn read(&self, query: Query, reply: Reply) {
+    fn read(&self, from: NodeId, (key, projection): (Key, Projection), reply: Reply) {
+        if let Some(region) = AbroadRoster::region_of(from) {
+            self.node.note_use(region, &key);
+        }
+        let query = Query::GetAtHome { key, projection };
         let read = self.node.read(vec![Read { shard: None, query }]);
         drop(spawn(async move {
             let answer = read.await.pop().unwrap_or(Err(Unavailable::Loading));
@@ -59,6 +66,11 @@ impl Door {
                 Err(error) => reply.refuse(&error.to_string()),
             }
         }));
+    }
+
+    fn settled(&self, origins: Vec<u64>, reply: Reply) {
+        let node = self.node.clone();
+        drop(spawn(async move { reply.send(&[&encode(&node.settled(origins).await)]) }));
     }
 
     fn sweep(&self, sweep: Sweep, reply: Reply) {
@@ -79,11 +91,10 @@ impl Service for Door {
     fn handle(&self, from: NodeId, number: u8, body: Bytes, reply: Reply) {
         let Some((body, reply)) = self.control.handle(from, number, body, reply) else { return };
         match number {
-            calls::WRITE => take(&body, reply, |commands, reply| self.write(commands, reply)),
-            calls::READ => take(&body, reply, |(key, projection), reply| {
-                self.read(Query::GetAtHome { key, projection }, reply);
-            }),
+            calls::WRITE => take(&body, reply, |commands, reply| self.write(from, commands, reply)),
+            calls::READ => take(&body, reply, |asked, reply| self.read(from, asked, reply)),
             calls::SWEEP => take(&body, reply, |sweep, reply| self.sweep(sweep, reply)),
+            calls::SETTLED => take(&body, reply, |origins, reply| self.settled(origins, reply)),
             calls::FOLLOW => take(&body, reply, |follow, reply| self.sources.follow(from, follow, reply)),
             calls::COPY => take(&body, reply, |copy, reply| self.sources.copy(copy, reply)),
             calls::HELD => take(&body, reply, |wanted, reply| self.sources.held(wanted, reply)),

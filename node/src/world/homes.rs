@@ -98,6 +98,15 @@ impl Abroad for Homes {
         })
     }
 
+    fn settled(&self, region: RegionId, origins: Vec<u64>) -> BoxFuture<'static, Vec<(u64, u64)>> {
+        let (rpc, contacts) = (self.rpc.clone(), self.contacts.clone());
+        Box::pin(async move {
+            // Any node will do: it asks the others.
+            let told = ask((&rpc, &contacts), (region, Slot::default()), (calls::SETTLED, &encode(&origins))).await;
+            told.unwrap_or_default()
+        })
+    }
+
     fn regions(&self) -> Vec<RegionId> {
         self.contacts.others()
     }

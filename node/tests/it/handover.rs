@@ -40,6 +40,7 @@ fn others_act_for_a_region_that_stops_and_it_acknowledges_nothing_stale_when_it_
     an_heir_acts_within_the_lease_and_a_moment(&world);
     what_was_written_before_is_there(&world);
     what_goes_on_acknowledges_nothing_stale(&world);
+    what_lost_is_shown_in_every_region(&world);
 }
 
 /// What the node with this Redis port says of region `name`.
@@ -70,6 +71,12 @@ fn log_in(world: &World<'_>) {
 
 fn an_heir_acts_within_the_lease_and_a_moment(world: &World<'_>) {
     until("eu holds what na has written", || world.redis_at(eu(1), "DBSIZE") == ":20");
+    // Written and acknowledged while na has its lease still, and heard of by nobody else.
+    for pair in ["na-eu", "na-apac"] {
+        let cut = world.dev(&["wan", "cut", pair]);
+        assert_eq!(cut.code, 0, "{cut:?}");
+    }
+    assert_eq!(world.redis_at(na(0), "SET sess:4 unheard EX 3600"), "+OK");
     let stopped = world.dev(&["stop", "na"]);
     assert!(stopped.code == 0 && stopped.out.contains("na-2 is frozen"), "{stopped:?}");
     let lost = Instant::now();
@@ -103,12 +110,14 @@ fn what_was_written_before_is_there(world: &World<'_>) {
     }
     assert_eq!(world.redis_at(apac(0), "SET sess:1 third EX 3600"), "+OK");
     assert_eq!(world.redis_at(eu(2), "GET sess:1"), "third");
+    assert_eq!(world.redis_at(apac(1), "SET sess:4 meanwhile EX 3600"), "+OK");
     assert_eq!(world.redis_at(eu(1), "DEL sess:2"), ":1", "logged out while its home is away");
     assert_eq!(world.redis_at(apac(2), "SET new:1 fresh EX 3600"), "+OK", "a new visitor");
 }
 
 fn what_goes_on_acknowledges_nothing_stale(world: &World<'_>) {
     assert_eq!(world.dev(&["cont", "na"]).code, 0);
+    assert_eq!(world.dev(&["wan", "heal"]).code, 0);
     // From the first moment on: an answer is as the others have it, or none.
     let answers = |port, command: &str, right: &str| {
         let answer = world.redis_at(port, command);
@@ -125,4 +134,37 @@ fn what_goes_on_acknowledges_nothing_stale(world: &World<'_>) {
     assert_eq!(world.redis_at(eu(0), "GET sess:3"), "fourth");
     assert_eq!(world.redis_at(na(0), "GET sess:3"), "fourth");
     until("it is known to be back", || region(world, eu(0), "na")["phase"] == "returning");
+}
+
+/// What `region conflicts` says at the node with this Redis port.
+fn conflicts(world: &World<'_>, port: u16, more: &[&str]) -> String {
+    let node = format!("127.0.0.1:{}", world.base_port + port + 1);
+    let said = world.run(&[&["region", "conflicts", "--node", &node], more].concat());
+    assert_eq!(said.code, 0, "{said:?}");
+    said.out
+}
+
+fn what_lost_is_shown_in_every_region(world: &World<'_>) {
+    until("what na wrote is settled", || region(world, eu(0), "na")["orphans"]["journaled"] == 1);
+    for port in [na(2), eu(1), apac(0)] {
+        until("the journal says so", || conflicts(world, port, &["--show-ids"]).contains("sess:4"));
+        let told: Value = serde_json::from_str(&conflicts(world, port, &["-o", "json", "--show-ids"])).expect("JSON");
+        let told = told.as_array().expect("a list");
+        assert_eq!(told.len(), 1, "{told:?}");
+        let entry = &told[0];
+        assert_eq!(
+            (&entry["session"], &entry["home"], &entry["kept"]),
+            (&"sess:4".into(), &"na".into(), &"theirs".into())
+        );
+        assert_eq!(entry["differs"], serde_json::json!(["value"]), "{entry}");
+        let values = (&entry["mine"]["fields"][""], &entry["theirs"]["fields"][""]);
+        assert_eq!(values, (&"unheard".into(), &"meanwhile".into()));
+        let lines = conflicts(world, port, &["--namespace", "default"]);
+        assert!(lines.contains('#') && !lines.contains("sess:4") && lines.contains("what the others had"), "{lines}");
+        assert_eq!(conflicts(world, port, &["--user", "nobody"]), "No conflicts.\n");
+        assert_eq!(conflicts(world, port, &["--user", "nobody", "-o", "json"]), "[]\n");
+    }
+    let status = world.run(&["region", "status"]);
+    assert!(status.out.contains("1 conflict lies in the journal"), "{status:?}");
+    assert_eq!(world.redis_at(na(1), "GET sess:4"), "meanwhile");
 }

@@ -18,6 +18,7 @@ fn a_session_is_the_same_in_both_regions() {
 
     what_one_region_writes_the_other_reads(&world);
     what_is_destroyed_in_one_region_is_gone_in_both(&world);
+    a_session_moves_by_command(&world);
     a_killed_leader_at_home_is_waited_for(&world);
     a_lost_region_takes_its_own_sessions_with_it_and_no_others(&world);
     a_namespace_is_cleared_in_both_regions(&world);
@@ -63,6 +64,27 @@ fn what_is_destroyed_in_one_region_is_gone_in_both(world: &World<'_>) {
     });
 }
 
+fn a_session_moves_by_command(world: &World<'_>) {
+    let moved = |id: &str, to: &str| world.run(&["session", "move", id, "--to", to]);
+    for node in 0..3 {
+        // Written a moment ago through any node of either region, and by nobody since.
+        assert_eq!(world.redis_at(na(node), "SET sess:7 here EX 3600"), "+OK");
+        assert_eq!(world.redis_at(eu(node), "SET sess:7 there EX 3600"), "+OK");
+    }
+    let there = moved("sess:7", "eu");
+    assert!(there.code == 0 && there.out.contains("at home in eu now"), "{there:?}");
+    assert_eq!(world.redis_at(na(1), "GET sess:7"), "there");
+    assert_eq!(world.redis_at(na(0), "SET sess:7 moved EX 3600"), "+OK");
+    assert!((0..3).all(|node| world.redis_at(eu(node), "GET sess:7") == "moved"), "its home");
+    assert!((0..3).all(|node| world.redis_at(na(node), "GET sess:7") == "moved"), "who wrote it");
+    let again = moved("sess:7", "eu");
+    assert!(again.code == 0 && again.out.contains("already"), "{again:?}");
+    let unknown = moved("sess:7", "mars");
+    assert!(unknown.code == 1 && unknown.err.contains("it has na, eu"), "{unknown:?}");
+    let none = moved("sess:0", "eu");
+    assert!(none.code == 1 && none.err.contains("no session with this id lives"), "{none:?}");
+}
+
 fn a_killed_leader_at_home_is_waited_for(world: &World<'_>) {
     let (mut acknowledged, mut failed) = (0, 0);
     assert_eq!(world.redis_at(na(0), "SET count 0"), "+OK");
@@ -91,6 +113,7 @@ fn a_lost_region_takes_its_own_sessions_with_it_and_no_others(world: &World<'_>)
     }
     assert_eq!(world.redis_at(eu(1), "GET sess:eu"), "mine");
     assert_eq!(world.redis_at(eu(1), "SET sess:eu still EX 3600"), "+OK");
+    assert_eq!(world.redis_at(eu(2), "SET sess:7 still EX 3600"), "+OK", "it has moved");
     let refused = world.redis_at(eu(2), "SET sess:5 no EX 3600");
     assert!(refused.starts_with("-CLUSTERDOWN region 0 keeps the session"), "{refused}");
     let node = format!("127.0.0.1:{}", world.base_port + 102);
@@ -101,6 +124,7 @@ fn a_lost_region_takes_its_own_sessions_with_it_and_no_others(world: &World<'_>)
     }
     until("the region is back", || world.redis_at(eu(2), "GET sess:5") == "second");
     assert_eq!(world.redis_at(na(0), "GET sess:eu"), "still");
+    until("na has heard", || world.redis_at(na(0), "GET sess:7") == "still");
 }
 
 fn a_namespace_is_cleared_in_both_regions(world: &World<'_>) {

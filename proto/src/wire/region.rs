@@ -71,6 +71,7 @@ wire_struct!(Policy {
     ack_regions,
     reads,
     wait_fresh_ms,
+    travel,
 });
 wire_enum!(Reason { 0 => Busy, 1 => Idle, 2 => Steady, 3 => Settling, 4 => Least });
 wire_struct!(Situation { nodes, replicas, busy_permille, settled });

@@ -2,7 +2,7 @@
 //!
 //! Each region is a [`World`](super::world::World) of its own with real nodes; their streams, contacts and calls between regions are
 //! the real ones too. `workload` says which sessions there are, `client` asks for them in every region, `faults` part regions and
-//! lose them whole, `history` writes down what clients were told, `settling` waits until all copies are equal, `reference` replays
+//! lose them whole, `travels` gives sessions other homes, `history` writes down what clients were told, `settling` waits until all copies are equal, `reference` replays
 //! what every region ordered, and `oracles` judge. Start at [`play`].
 
 mod client;
@@ -11,6 +11,7 @@ mod history;
 mod oracles;
 mod reference;
 mod settling;
+mod travels;
 mod workload;
 
 use super::{
@@ -118,6 +119,11 @@ pub async fn play(plan: &Plan) -> Report {
     let clients: Vec<Client> =
         clients.map(|(number, home)| Client::new(regions.clone(), number, home, &mut rng)).collect();
     let clients: Vec<_> = clients.into_iter().map(|client| raft::spawn(client.run(ending.clone()))).collect();
+    if plan.travels() {
+        // Drawn from the seed alone: what others draw stays as it is.
+        let own = StdRng::seed_from_u64(!plan.seed);
+        drop(raft::spawn(travels::run(regions.clone(), own, ending.clone())));
+    }
     if begun {
         faults::run(&regions, &mut rng).await;
     }

@@ -30,6 +30,11 @@ impl Change {
         (self.record.incarnation, self.record.version)
     }
 
+    /// Whether it gave the session away: the last that the region ordered of it.
+    pub fn releases(&self) -> bool {
+        usize::from(self.record.home.0) != self.region
+    }
+
     /// Whether the session lives after it.
     pub fn lives(&self) -> bool {
         self.record.life == Life::Live
@@ -99,6 +104,7 @@ impl Reference {
             let (request, key) = (command.request, command.key.clone());
             self.sweeps += u64::from(matches!(command.op, Op::Swept { known } if known != Swept::default()));
             let absorbs = matches!(command.op, Op::Absorb { .. });
+            let releases = matches!(command.op, Op::Release { .. });
             let mut effects = Vec::new();
             let outcome = state.apply(stamp, command, &mut effects);
             if absorbs {
@@ -106,7 +112,7 @@ impl Reference {
                 *if outcome == Outcome::Nothing { left } else { taken } += 1;
                 continue;
             }
-            for effect in effects.into_iter().filter(|effect| effect.record.home == id) {
+            for effect in effects.into_iter().filter(|effect| effect.record.home == id || releases) {
                 self.histories.entry(effect.key).or_default().push(Change { region, record: effect.record });
             }
             if request.origin != 0 {

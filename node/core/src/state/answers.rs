@@ -89,6 +89,12 @@ impl Memory {
         self.slots.contains_key(&slot)
     }
 
+    /// Those who may ask again for an answer for a session of the slot.
+    pub(super) fn askers(&self, slot: Slot) -> impl Iterator<Item = u64> {
+        let has = move |origin: &Origin| origin.answers.values().any(|answer| answer.slot == slot);
+        self.known.origins.iter().filter(move |(_, origin)| has(origin)).map(|(number, _)| *number)
+    }
+
     pub(super) fn known(&self) -> &Answers {
         &self.known
     }

@@ -8,6 +8,7 @@ use super::{Event, State, turn::Turn};
 use crate::{
     ids::{Key, NEVER, NamespaceId, RegionId, Stamp},
     mint::id_after,
+    orphans::prevails,
     session::{Body, Fields, Incarnation, Kind, Life, Owner, Record, Used, Version},
 };
 use sha2::{Digest, Sha256};
@@ -100,6 +101,12 @@ impl Conflict {
         hash.update(key.id());
         let hash: [u8; 32] = hash.finalize().into();
         Key::new(JOURNAL, &id_after(&hash[..ENTRY_HASH_BYTES], key.slot())).ok()
+    }
+
+    /// Whether what that region had is how the session went on: the others' value lost then.
+    pub fn is_mine_kept(&self) -> bool {
+        let said = |side: &Side| (side.incarnation, side.life, side.version);
+        self.theirs.as_ref().is_some_and(|theirs| prevails(said(&self.mine), said(theirs)))
     }
 
     fn fields(&self) -> Fields {

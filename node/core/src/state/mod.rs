@@ -233,6 +233,12 @@ impl State {
         left.take(max).map(|(key, departure)| (key.clone(), departure.clone())).collect()
     }
 
+    /// The origins that may ask again for an answer for a session of the slot, as far as this shard was told: see
+    /// [`crate::Refusal::Busy`].
+    pub fn askers(&self, slot: Slot) -> Vec<u64> {
+        self.answers.askers(slot).collect()
+    }
+
     /// Living sessions of a namespace and their size, those past their deadline but not yet expired included.
     pub fn usage(&self, namespace: NamespaceId) -> Usage {
         self.index.usage(namespace)

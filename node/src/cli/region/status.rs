@@ -20,6 +20,7 @@ pub fn regions(status: &Regions) -> String {
     ];
     let rows = status.regions.iter().map(|region| row(status, region));
     let details: String = status.regions.iter().map(details).chain(contradictions(status)).collect();
+    let details = format!("{details}{}", conflicts(status.conflicts));
     let details = if details.is_empty() { details } else { format!("\n{details}") };
     format!("{}\n{}{details}", headline(status), table(&columns, rows))
 }
@@ -28,8 +29,17 @@ fn contradictions(status: &Regions) -> impl Iterator<Item = String> {
     status.contradictions.iter().map(|contradiction| format!("{}: {contradiction}\n", status.here))
 }
 
+fn conflicts(count: Option<u64>) -> String {
+    match count {
+        None | Some(0) => String::new(),
+        Some(1) => "1 conflict lies in the journal: `sojourn region conflicts` shows it\n".to_owned(),
+        Some(count) => format!("{count} conflicts lie in the journal: `sojourn region conflicts` shows them\n"),
+    }
+}
+
 fn headline(status: &Regions) -> String {
-    let Regions { here, version, failover, lease_ms, control, problem, contradictions: _, regions: _ } = status;
+    let Regions { here, version, failover, lease_ms, control, problem, contradictions: _, conflicts: _, regions: _ } =
+        status;
     if let Some(problem) = problem {
         return format!("The world does not take region {here} in: {problem}\n");
     }
@@ -208,7 +218,8 @@ apac    serving      4  apac        not yet  now     apac/1
 
     #[test]
     fn each_region_has_a_line_and_what_is_decided_is_said_below() {
-        let text = regions(&Regions::new("eu", RegionId(1), Some(&view(true))));
+        let known = Regions::new("eu", RegionId(1), Some(&view(true)));
+        let text = regions(&Regions { conflicts: Some(2), ..known });
         let expected = "\
 Control group: no leader answers, nothing can change; this is what region eu last heard; losses are met by leases of 10s
 
@@ -218,6 +229,7 @@ eu      serving      3  eu          not yet  -      eu/1    answers
 apac    serving      4  apac        not yet  -      apac/1
 
 na: who writes is decided anew, because a person gave it up; answered: nobody
+2 conflicts lie in the journal: `sojourn region conflicts` shows them
 ";
         assert_eq!(text, expected);
     }

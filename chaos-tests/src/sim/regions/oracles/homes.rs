@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
     for (key, history) in &evidence.reference.histories {
         let mut homes: BTreeMap<(Incarnation, u32), usize> = BTreeMap::new();
-        for change in history {
+        findings.coverage.add("changes of homes", history.iter().filter(|change| change.releases()).count() as u64);
+        for change in history.iter().filter(|change| !change.releases()) {
             let record = &change.record;
             let held = (record.incarnation, record.version.home_epoch);
             let home = *homes.entry(held).or_insert(change.region);

@@ -4,7 +4,7 @@
 use super::{
     super::{
         history::{Asked, Moment},
-        reference::Rank,
+        reference::{Change, Rank},
     },
     Evidence, Findings, Nature,
 };
@@ -51,7 +51,9 @@ pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
         let Asked::Read { key, answer: Some(answer) } = &call.asked else { continue };
         let Some(known) = known.get(key) else { continue };
         let history = evidence.reference.histories.get(key);
-        let home = history.and_then(|history| history.first()).map(|change| change.region);
+        // Where a session that has travelled was at home when it was read is not known.
+        let stayed = history.filter(|history| !history.iter().any(Change::releases));
+        let home = stayed.and_then(|history| history.first()).map(|change| change.region);
         let binding = known.iter().filter(|known| {
             let before = known.since.tick < call.invoked.tick;
             let old = known.since.at + STALE_MAX + SLACK < call.invoked.at;

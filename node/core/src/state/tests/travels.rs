@@ -145,10 +145,13 @@ fn a_session_does_not_go_while_an_answer_may_be_asked_for_again() {
     let records: Vec<_> = state.records(None).map(|(key, record)| (key.clone(), (**record).clone())).collect();
     let mut again = State::restore(state.meta(), records);
     assert_eq!(run(&mut again, T, "s", release()), Outcome::Refused(Refusal::Busy));
-    // Whoever asks next says what it has heard.
-    let (key, op) = (key("other"), Op::Destroy);
-    let request = Request { origin: 9, sequence: 2, settled: 2 };
-    state.apply(T, Command { request, key, rules: rules(), touched: None, op }, &mut Vec::new());
+    assert_eq!((state.askers(key("s").slot()), state.askers(key("other").slot())), (vec![9], vec![]));
+    // Whoever asks next says what it has heard; so does a copy of an old request, to which nothing else happens.
+    let request = Request { origin: 9, sequence: 0, settled: 2 };
+    let late = Command { request, key: key("s"), rules: rules(), touched: None, op: Op::Destroy };
+    assert_eq!(state.apply(T, late, &mut Vec::new()), Outcome::Refused(Refusal::Gone));
+    assert_eq!(value(&state, T, "s").as_deref(), Some("1"));
+    assert!(state.askers(key("s").slot()).is_empty());
     assert_eq!(run(&mut state, T, "s", Op::Release { to: RegionId(0) }), Outcome::Nothing, "it is there");
     let Outcome::Written { version, .. } = run(&mut state, T, "s", release()) else { panic!("it goes") };
     assert_eq!((version.epoch, version.home_epoch), (1, 1));

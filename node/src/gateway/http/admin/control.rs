@@ -5,7 +5,7 @@ use super::{
         Node,
         api::{Done, DrainRegion, FailBack, FailOver, LossPolicy, Regions},
     },
-    Refused,
+    Refused, conflicts,
 };
 use crate::world::control::{Agreement, Control, NotAgreed};
 use axum::{
@@ -15,9 +15,12 @@ use axum::{
 };
 use sojourn_core::{
     RegionId,
-    control::{Cause, ControlCommand, ControlState, FailoverMode},
+    control::{Cause, ControlCommand, ControlState, FailoverMode, Region},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// How long the shards may take to say how many conflicts they know: who asks how the regions are must not wait for them.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 type Answer<T> = Result<Json<T>, Refused>;
@@ -30,8 +33,10 @@ pub async fn status(State(node): State<Node>) -> Json<Regions> {
     let region = node.backend.region();
     let contradictions =
         view.iter().filter_map(|view| view.state.as_ref()).flat_map(|world| region.contradictions(world));
+    let contradictions = contradictions.map(|it| it.to_string()).collect();
     let regions = Regions::new(&region.name, region.region, view.as_ref());
-    Json(Regions { contradictions: contradictions.map(|it| it.to_string()).collect(), ..regions })
+    let conflicts = conflicts::count(&node, COUNT_TIMEOUT).await;
+    Json(Regions { contradictions, conflicts, ..regions })
 }
 
 pub async fn fail_over(State(node): State<Node>, body: Body<FailOver>) -> Answer<Done> {
@@ -73,12 +78,16 @@ pub async fn set_policy(State(node): State<Node>, body: Body<LossPolicy>) -> Ans
 /// Has something agreed on that concerns the region called `name`.
 async fn agree(node: &Node, name: &str, command: impl FnOnce(RegionId) -> ControlCommand) -> Answer<Done> {
     let (control, state) = world(node)?;
-    let region = state.regions.values().find(|region| region.name == name).ok_or_else(|| {
+    propose(control, &state, command(named(&state, name)?.id)).await
+}
+
+/// The region called `name`.
+pub(super) fn named<'a>(state: &'a ControlState, name: &str) -> Result<&'a Region, Refused> {
+    state.regions.values().find(|region| region.name == name).ok_or_else(|| {
         let names: Vec<&str> = state.regions.values().map(|region| region.name.as_str()).collect();
         let error = format!("no region {name} in this world: it has {}", names.join(", "));
         Refused::new(StatusCode::NOT_FOUND, &error, "`sojourn region status` shows them")
-    })?;
-    propose(control, &state, command(region.id)).await
+    })
 }
 
 async fn propose(control: &Control, known: &ControlState, command: ControlCommand) -> Answer<Done> {
@@ -88,9 +97,9 @@ async fn propose(control: &Control, known: &ControlState, command: ControlComman
     Ok(Json(Done { done: true }))
 }
 
-fn world(node: &Node) -> Result<(&Control, Arc<ControlState>), Refused> {
+pub(super) fn world(node: &Node) -> Result<(&Control, Arc<ControlState>), Refused> {
     let control = node.control.as_ref().ok_or_else(|| {
-        let error = "this world has one region: there is no other to act for it";
+        let error = "this world has one region: there is no other";
         Refused::new(StatusCode::CONFLICT, error, "list the others in `world.regions` of every node")
     })?;
     let state = control.watch().borrow().clone().ok_or(NotAgreed::NotFounded)?;

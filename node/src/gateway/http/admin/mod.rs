@@ -1,6 +1,7 @@
 //! The administration in JSON under `/v1`: each handler decodes, calls the region, encodes.
 
 mod cluster;
+mod conflicts;
 mod control;
 mod guard;
 mod namespaces;
@@ -8,6 +9,7 @@ mod rebalance;
 mod refused;
 mod regions;
 mod sessions;
+mod travel;
 
 pub(super) use refused::{Refused, unknown_path};
 
@@ -26,6 +28,7 @@ pub(super) fn routes(options: HttpOptions) -> Router<Node> {
         .route("/members/remove", post(cluster::remove))
         .route("/groups/transfer", post(cluster::transfer))
         .route("/regions", get(control::status))
+        .route("/regions/conflicts", post(conflicts::list))
         .route("/regions/failover", post(control::fail_over))
         .route("/regions/failback", post(control::fail_back))
         .route("/regions/drain", post(control::drain))
@@ -37,6 +40,7 @@ pub(super) fn routes(options: HttpOptions) -> Router<Node> {
         .route("/sessions/list", post(sessions::list))
         .route("/sessions/count", post(sessions::count))
         .route("/sessions/ttl", post(sessions::ttl))
+        .route("/sessions/move", post(travel::move_session))
         .route("/sessions/destroy", post(sessions::destroy))
         .route("/namespaces", get(namespaces::list).post(namespaces::create))
         .route("/namespaces/{name}", get(namespaces::show).patch(namespaces::set).delete(namespaces::forget))

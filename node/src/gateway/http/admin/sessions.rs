@@ -25,7 +25,7 @@ use sojourn_core::{
 };
 use std::collections::BTreeSet;
 
-type Body<T> = Result<Json<T>, JsonRejection>;
+pub(super) type Body<T> = Result<Json<T>, JsonRejection>;
 
 /// Sessions of a page, if the caller does not say, and at most.
 const LIMIT: u64 = 100;
@@ -115,29 +115,29 @@ fn filter(node: &Node, which: Which) -> Filter {
 }
 
 /// The shards that hold slots.
-fn shards(node: &Node) -> BTreeSet<ShardId> {
+pub(super) fn shards(node: &Node) -> BTreeSet<ShardId> {
     node.backend.topology().slots().shards().iter().copied().collect()
 }
 
-fn begin(shard: ShardId) -> Place {
+pub(super) fn begin(shard: ShardId) -> Place {
     here(shard, Cursor::default())
 }
 
-fn here(shard: ShardId, cursor: Cursor) -> Place {
+pub(super) fn here(shard: ShardId, cursor: Cursor) -> Place {
     let Cursor { deadline, slot, hash } = cursor;
     Place { shard: shard.0, deadline, slot, hash }
 }
 
-fn cursor(place: Place) -> Option<Cursor> {
+pub(super) fn cursor(place: Place) -> Option<Cursor> {
     let Place { shard: _, deadline, slot, hash } = place;
     Some(Cursor { deadline, slot, hash })
 }
 
-fn stand_in(mint_key: &MintKey, namespace: NamespaceId, id: &[u8]) -> String {
+pub(super) fn stand_in(mint_key: &MintKey, namespace: NamespaceId, id: &[u8]) -> String {
     format!("#{:016x}", mint_key.stand_in(namespace, id))
 }
 
-async fn read(node: &Node, shard: Option<ShardId>, query: Query) -> Result<Answer, Refused> {
+pub(super) async fn read(node: &Node, shard: Option<ShardId>, query: Query) -> Result<Answer, Refused> {
     let answer = node.backend.read(vec![Read { shard, query }]).await.pop();
     answer.ok_or_else(other_version)?.map_err(Refused::from)
 }
@@ -147,8 +147,7 @@ async fn write(node: &Node, namespace: &Namespace, id: &[u8], what: &str, op: Op
     let key = Key::new(namespace.id, id)?;
     let mint_key = &node.backend.topology().region.mint_key;
     let minted = matches!(mint_key.provenance(namespace.id, id), Provenance::Minted(_));
-    let session = stand_in(mint_key, namespace.id, id);
-    tracing::info!(target: "audit", namespace = namespace.name, session, "a session is {what}");
+    audit(node, namespace, id, what);
     let rules = namespace.policy.rules(minted);
     let command = Command { request: Request::default(), key, rules, touched: None, op };
     match node.backend.write(vec![command]).await.pop().ok_or_else(other_version)?? {
@@ -157,7 +156,12 @@ async fn write(node: &Node, namespace: &Namespace, id: &[u8], what: &str, op: Op
     }
 }
 
-fn other_version() -> Refused {
+pub(super) fn audit(node: &Node, namespace: &Namespace, id: &[u8], what: &str) {
+    let session = stand_in(&node.backend.topology().region.mint_key, namespace.id, id);
+    tracing::info!(target: "audit", namespace = namespace.name, session, "a session is {what}");
+}
+
+pub(super) fn other_version() -> Refused {
     Refused::new(
         StatusCode::BAD_GATEWAY,
         "a node of another version answered with something else",

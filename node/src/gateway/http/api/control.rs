@@ -29,6 +29,9 @@ pub struct Regions {
     /// Namespaces that are not in the region that answers as they are in the world, and what to do about each.
     #[serde(default)]
     pub contradictions: Vec<String>,
+    /// How many conflicts lie in the journal; none if not all shards say so in time.
+    #[serde(default)]
+    pub conflicts: Option<u64>,
     /// The regions, by number.
     pub regions: Vec<RegionStatus>,
 }
@@ -201,6 +204,7 @@ impl Regions {
             control: figures.map(|figures| ControlGroup::new(state, figures)),
             problem: view.and_then(|view| view.complaint.clone()),
             contradictions: Vec::new(),
+            conflicts: None,
             regions: alone.into_iter().chain(regions).collect(),
         }
     }

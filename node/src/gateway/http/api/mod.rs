@@ -4,6 +4,7 @@
 //! `_bytes`. Ids and values that are no printable text are written as [`crate::notation::escape`] does.
 
 mod cluster;
+mod conflict;
 mod control;
 mod namespace;
 mod rebalance;
@@ -11,13 +12,16 @@ mod region;
 mod session;
 
 pub use cluster::{AddMember, Added, Addresses, Drain, Group, Log, Member, Remove, Replica, Status, Transfer};
+pub use conflict::{Conflict, Conflicts, ListConflicts, Side};
 pub use control::{
     Acts, ControlGroup, Cut, DrainRegion, FailBack, FailOver, LossPolicy, Orphans, RegionStatus, Regions, Voter,
 };
 pub use namespace::{Change, Create, Created, Namespace, Namespaces};
 pub use rebalance::{Advice, Coming, Lead, Move, Rebalance, SetRebalancing, WhatIf};
 pub use region::{Candidate, Degrees, GeoDatabase, Route, RouteOf};
-pub use session::{Counted, Destroyed, Find, Found, List, Page, Place, Session, SetTtl, Which};
+pub use session::{
+    Counted, Destroyed, Find, Found, List, MoveSession, MovedSession, Page, Place, Session, SetTtl, Which,
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -33,6 +33,26 @@ pub struct Destroyed {
     pub destroyed: u64,
 }
 
+/// `POST /v1/sessions/move`: gives a session another home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoveSession {
+    /// The namespace's name.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// The id.
+    pub id: String,
+    /// The region's name.
+    pub to: String,
+}
+
+/// What `move` answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovedSession {
+    /// Whether it was moved; otherwise it was at home there already.
+    pub moved: bool,
+}
+
 /// `POST /v1/sessions/ttl`: moves the idle deadline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -190,14 +210,14 @@ impl Session {
     }
 }
 
-fn field(kind: Kind, value: &[u8]) -> String {
+pub(super) fn field(kind: Kind, value: &[u8]) -> String {
     match (kind, value.try_into()) {
         (Kind::SortedSet, Ok(bits)) => f64::from_be_bytes(bits).to_string(),
         (Kind::SortedSet | Kind::String | Kind::Hash | Kind::Set, _) => escape(value),
     }
 }
 
-fn kind_name(kind: Kind) -> &'static str {
+pub(super) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::String => "string",
         Kind::Hash => "hash",
