@@ -12,7 +12,7 @@ use crate::{
         resp::RespOptions,
     },
     log::{Log, LogFailure, LogOptions},
-    peers::{AbroadEnquiry, Identity, PeersServer, Roster, Rpc, RpcOptions, TcpEnquiry, TcpNetwork},
+    peers::{Calling, Identity, PeersServer, Roster, Rpc, RpcOptions, TcpEnquiry, TcpNetwork},
     raft::GroupOptions,
     region::{
         NodeOptions, RegionNode,
@@ -20,6 +20,7 @@ use crate::{
         entrance::{self, Foyer, Question},
         identity::{DataDirectory, Expected, NodeIdentity},
     },
+    security::certificates::Certificates,
     shard::ProposerOptions,
     telemetry::{Abroad, Metrics, notify},
     world::{
@@ -136,12 +137,14 @@ impl Running {
         let log_options =
             LogOptions { log_bytes_max: config.log_bytes_max, ..LogOptions::new(config.data_dir.join("log")) };
         let log = Log::open(&env, log_options, Arc::new(stop_at_once)).await?;
-        let (neighbours, way_out) = (&config.abroad.neighbours, &config.abroad.way_out);
+        let certificates = config.tls.as_ref().map(|files| Certificates::open(&env, files)).transpose()?;
+        let neighbours = &config.abroad.neighbours;
+        let calling = Calling { out: config.abroad.way_out.clone(), certificates: certificates.clone() };
         let gate = (!neighbours.is_empty()).then(|| {
-            let gate = Gate::new(&env, neighbours.clone(), way_out.clone());
+            let gate = Gate::new(&env, neighbours.clone(), calling.clone());
             gate.comparing_every(config.abroad.digest_interval).sweeping_every(config.abroad.sweep_interval)
         });
-        let door = (listeners.peers, gate.as_ref());
+        let door = (listeners.peers, gate.as_ref(), certificates);
         let entered = enter(&env, &config, &directory, &log, door, stopped, &endpoint).await?;
         let Entered { identity, rpc, peers } = entered;
         endpoint.waits_for(READING.to_owned());
@@ -159,7 +162,7 @@ impl Running {
         let control = gate.as_ref().zip(contacts.as_ref());
         let control = control.map(|(gate, contacts)| gate.control(node.clone(), contacts, founding));
         if let (Some(gate), Some(contacts), Some(control)) = (gate, contacts.clone(), control.clone()) {
-            tokio::spawn(world::join(gate, node.clone(), contacts, control, Arc::new(AbroadEnquiry(way_out.clone()))));
+            tokio::spawn(world::join(gate, node.clone(), contacts, control, Arc::new(TcpEnquiry(calling))));
         }
         let (name, number) = (config.name_of(Some(identity.node)), identity.node.0);
         let expected = (config.world, config.abroad.secret.as_ref().map(WorldSecret::mint_key));
@@ -267,10 +270,12 @@ async fn enter(
     config: &NodeConfig,
     directory: &DataDirectory,
     log: &Log,
-    (peers, gate): (TcpListener, Option<&Gate>),
+    (peers, gate, certificates): (TcpListener, Option<&Gate>, Option<Arc<Certificates>>),
     stopped: watch::Receiver<bool>,
     endpoint: &Endpoint,
 ) -> anyhow::Result<Entered> {
+    let calling = Calling { certificates: certificates.clone(), ..Calling::default() };
+    let enquiry = TcpEnquiry(calling.clone());
     let region_name = config.region_given.then(|| config.region.1.clone());
     let expected = Expected { world: config.world, region_name: region_name.clone(), node: config.id };
     let known = directory.read(&expected)?;
@@ -282,7 +287,7 @@ async fn enter(
             endpoint.waits_for(format!("{address} has not let it join yet"));
             let (name, addresses) = (config.name_of(None), config.addresses_of(None));
             let question = Question::Join { region: region_name, name, addresses, disk };
-            Some(entrance::join(&TcpEnquiry, address, question, disk).await?)
+            Some(entrance::join(&enquiry, address, question, disk).await?)
         }
         (Some(_), _) | (None, None) => None,
     };
@@ -293,11 +298,11 @@ async fn enter(
     members.iter().for_each(|member| roster.expect(member.id, member.addresses.peers.clone()));
     let region_name = settled.as_ref().map_or(&config.region.1, |identity| &identity.region_name).clone();
     let caller = Identity { region: region_name, node, disk };
-    let network = Arc::new(TcpNetwork::new(caller.clone(), roster.clone()));
+    let network = Arc::new(TcpNetwork::new(caller.clone(), roster.clone(), calling));
     let rpc = Rpc::new(env.clone(), network, RpcOptions::default());
     rpc.serve(Arc::new(Foyer));
     // Nodes ask each other while they start.
-    let peers_server = PeersServer::new(caller, roster.clone(), rpc.receiver());
+    let peers_server = PeersServer::new(caller, roster.clone(), rpc.receiver()).with_certificates(certificates);
     let peers_server = match gate {
         Some(gate) => peers_server.with_abroad(gate.roster(), gate.receiver()),
         None => peers_server,
@@ -309,7 +314,7 @@ async fn enter(
             let region = (config.region.0, config.region.1.as_str());
             let founders = &config.founders;
             endpoint.waits_for(founders_wanted(founders));
-            let (identity, members) = entrance::enter_as_founder(&TcpEnquiry, founders, region, node, disk).await?;
+            let (identity, members) = entrance::enter_as_founder(&enquiry, founders, region, node, disk).await?;
             members.iter().for_each(|member| roster.expect(member.id, member.addresses.peers.clone()));
             identity
         }

@@ -3,6 +3,7 @@
 //! Each subcommand is a file: its arguments, what it asks, how the answer looks. Exit codes: 0 done, 1 failed, 2 not
 //! understood.
 
+mod certs;
 mod client;
 mod cluster;
 mod dev;
@@ -35,6 +36,7 @@ enum Command {
     Session(session::SessionArgs),
     Namespace(namespace::NamespaceArgs),
     Region(region::RegionArgs),
+    Certs(certs::CertsArgs),
 }
 
 /// Parses the arguments of this process and does what they say.
@@ -45,6 +47,7 @@ pub fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Dev(args) => dev::run(args),
         Command::Serve(args) => serve::run(&args),
+        Command::Certs(args) => certs::run(&args),
         Command::Cluster(args) => ask(cluster::run(args)),
         Command::Session(args) => ask(session::run(args)),
         Command::Namespace(args) => ask(namespace::run(args)),

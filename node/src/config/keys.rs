@@ -85,6 +85,14 @@ pub const KEYS: &[Key] = &[
         "how often it is found out which ended sessions all regions know of, so that they may be forgotten, at least 1s",
     ),
     key(
+        "tls.certificate",
+        None,
+        "this node's certificate in PEM, for the name node.sojourn: with it nodes speak TLS with each other and take nobody \
+         without; said on all nodes of a world, or on none; read anew when it changes",
+    ),
+    key("tls.key", None, "its private key in PEM"),
+    key("tls.authority", None, "the certificate of the authority that certifies all nodes of the world, in PEM"),
+    key(
         "geo.database",
         None,
         "a MaxMind DB file that says where addresses are, read anew when it changes; built in otherwise",

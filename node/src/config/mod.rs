@@ -10,7 +10,10 @@ pub use geo::GeoConfig;
 pub use keys::{KEYS, Key, environment_name, flag_name};
 pub use world::{WorldConfig, WorldSecret};
 
-use crate::telemetry::{LogFormat, LogOptions};
+use crate::{
+    security::certificates::Files,
+    telemetry::{LogFormat, LogOptions},
+};
 use sojourn_core::{
     NodeId, RegionId,
     region::{Addresses, Member},
@@ -63,6 +66,8 @@ pub struct NodeConfig {
     pub log: LogOptions,
     /// The other regions.
     pub abroad: WorldConfig,
+    /// What nodes show each other; none where they believe each other.
+    pub tls: Option<Files>,
     /// Whether to listen beyond the loopback without TLS.
     pub insecure: bool,
 }
@@ -224,6 +229,7 @@ impl NodeConfig {
             memory_bytes_max: source.optional("limits.memory_bytes_max", "use a whole number of bytes")?,
             log: LogOptions { format: source.log_format()?, level: source.text("log.level").unwrap_or_default() },
             abroad: source.abroad()?,
+            tls: source.tls()?,
             insecure: source.flag("insecure")?,
         };
         config.check()?;
@@ -284,6 +290,21 @@ impl NodeConfig {
 struct Source<'a>(&'a [&'a Texts]);
 
 impl Source<'_> {
+    /// What nodes show each other: all three files, or none.
+    fn tls(&self) -> Result<Option<Files>, ConfigError> {
+        let keys = ["tls.certificate", "tls.key", "tls.authority"];
+        let texts = keys.map(|key| self.text(key));
+        if texts.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let file = |at: usize| {
+            let mend = "say all of `tls.certificate`, `tls.key` and `tls.authority`, or none".to_owned();
+            let missing = ConfigError::BadValue { key: keys[at], value: String::new(), mend };
+            texts[at].as_ref().map(PathBuf::from).ok_or(missing)
+        };
+        Ok(Some(Files { certificate: file(0)?, key: file(1)?, authority: file(2)? }))
+    }
+
     fn text(&self, key: &'static str) -> Option<String> {
         let given = self.0.iter().find_map(|texts| texts.get(key).cloned());
         let default = || KEYS.iter().find(|known| known.name == key).and_then(|known| known.default.map(str::to_owned));

@@ -3,13 +3,17 @@
 //! The caller says who it is, of which world, with which disk, and what for. The called node welcomes it or says why not. Nodes
 //! that do not know the region yet ask it one question the same way.
 
-use super::{Lane, WayOut, abroad::AbroadIdentity};
+use super::{
+    Lane,
+    abroad::AbroadIdentity,
+    secure::{Calling, Connection, explained},
+};
 use bytes::Buf;
 use serde::{Deserialize, Serialize};
 use sojourn_core::NodeId;
 use std::{io, time::Duration};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -68,15 +72,15 @@ pub(super) enum Welcome {
 
 /// Connects, says who and what for, and hears whether that is welcome.
 pub(super) async fn greet(
-    (out, address): (&WayOut, &str),
+    (calling, address): (&Calling, &str),
     purpose: Purpose,
     timeout: Duration,
-) -> io::Result<(TcpStream, Welcome)> {
+) -> io::Result<(Connection, Welcome)> {
     let greeting = async {
-        let mut stream = out.connect(address).await?;
-        tune(&stream)?;
+        let mut stream = calling.connect(address, tune).await?;
         say(&mut stream, &Greeting { format: FRAME_FORMAT, purpose }).await?;
-        let welcome = hear(&mut stream).await?;
+        // Only now is it known whether the other side takes this one's certificate.
+        let welcome = hear(&mut stream).await.map_err(explained)?;
         Ok((stream, welcome))
     };
     tokio::time::timeout(timeout, greeting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -95,22 +99,23 @@ pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// What both sides begin with, so that a stranger's protocol is told from ours.
-const MAGIC: &[u8; 8] = b"sojourn\n";
+pub(super) const MAGIC: &[u8; 8] = b"sojourn\n";
 
 /// `magic | length u32 | postcard`.
-pub(super) async fn say<T: Serialize>(stream: &mut TcpStream, words: &T) -> io::Result<()> {
+pub(super) async fn say<T: Serialize>(stream: &mut (impl AsyncWrite + Unpin), words: &T) -> io::Result<()> {
     let body = postcard::to_stdvec(words).map_err(io::Error::other)?;
     let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-    stream.write_all(&[MAGIC, &length.to_le_bytes()[..], &body].concat()).await
+    stream.write_all(&[MAGIC, &length.to_le_bytes()[..], &body].concat()).await?;
+    stream.flush().await
 }
 
-pub(super) async fn hear<T: for<'de> Deserialize<'de>>(stream: &mut TcpStream) -> io::Result<T> {
+pub(super) async fn hear<T: for<'de> Deserialize<'de>>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
     let mut head = [0; MAGIC.len() + 4];
     stream.read_exact(&mut head).await?;
     let (magic, mut length) = head.split_at(MAGIC.len());
     let length = length.get_u32_le() as usize;
     if magic != MAGIC || length > GREETING_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the other side is no Sojourn node"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the other side is no Sojourn node of this version"));
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;

@@ -4,9 +4,10 @@
 //! caller reads.
 
 use super::{
-    Enquiry, FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, NoAnswer, Receiver, Roster, WayOut,
+    Calling, Enquiry, FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, NoAnswer, Receiver, Roster,
     abroad::{AbroadRoster, Traffic},
     greeting::{Identity, Purpose, Welcome, greet},
+    secure::Connection,
 };
 use bytes::{Buf, Bytes};
 use futures::future::BoxFuture;
@@ -14,7 +15,6 @@ use sojourn_core::{NodeId, region::RegionState};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     sync::mpsc,
 };
 
@@ -30,12 +30,13 @@ const RETRY_MAX: Duration = Duration::from_millis(500);
 pub struct TcpNetwork {
     identity: Identity,
     roster: Arc<Roster>,
+    calling: Calling,
 }
 
 impl TcpNetwork {
-    /// A network that finds peers in `roster`.
-    pub fn new(identity: Identity, roster: Arc<Roster>) -> Self {
-        Self { identity, roster }
+    /// A network that finds peers in `roster` and opens connections as `calling` says.
+    pub fn new(identity: Identity, roster: Arc<Roster>, calling: Calling) -> Self {
+        Self { identity, roster, calling }
     }
 }
 
@@ -43,12 +44,13 @@ impl Network for TcpNetwork {
     fn open(&self, peer: NodeId, lane: Lane, receiver: Arc<dyn Receiver>) -> mpsc::Sender<Bytes> {
         let (sender, frames) = mpsc::channel(FRAMES_IN_FLIGHT_MAX);
         let directory = Directory::Region(self.identity.clone(), self.roster.clone());
-        tokio::spawn(Way { directory, peer, lane, receiver }.run(frames));
+        let calling = self.calling.clone();
+        tokio::spawn(Way { directory, calling, peer, lane, receiver }.run(frames));
         sender
     }
 
     fn ask(&self, peer: NodeId, question: Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer>> {
-        TcpEnquiry.ask(self.roster.address(peer).unwrap_or_default(), question)
+        TcpEnquiry(self.calling.clone()).ask(self.roster.address(peer).unwrap_or_default(), question)
     }
 
     fn learn(&self, region: &RegionState) {
@@ -59,26 +61,27 @@ impl Network for TcpNetwork {
 /// The network to the nodes of other regions, whose numbers are those of [`AbroadRoster`].
 pub struct AbroadNetwork {
     roster: Arc<AbroadRoster>,
-    out: WayOut,
+    calling: Calling,
 }
 
 impl AbroadNetwork {
-    /// A network that finds nodes in `roster`.
-    pub fn new(roster: Arc<AbroadRoster>, out: WayOut) -> Self {
-        Self { roster, out }
+    /// A network that finds nodes in `roster` and opens connections as `calling` says.
+    pub fn new(roster: Arc<AbroadRoster>, calling: Calling) -> Self {
+        Self { roster, calling }
     }
 }
 
 impl Network for AbroadNetwork {
     fn open(&self, peer: NodeId, lane: Lane, receiver: Arc<dyn Receiver>) -> mpsc::Sender<Bytes> {
         let (sender, frames) = mpsc::channel(FRAMES_IN_FLIGHT_MAX);
-        let directory = Directory::World(self.roster.clone(), self.out.clone());
-        tokio::spawn(Way { directory, peer, lane, receiver }.run(frames));
+        let directory = Directory::World(self.roster.clone());
+        let calling = self.calling.clone();
+        tokio::spawn(Way { directory, calling, peer, lane, receiver }.run(frames));
         sender
     }
 
     fn ask(&self, peer: NodeId, question: Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer>> {
-        AbroadEnquiry(self.out.clone()).ask(self.roster.address(peer).unwrap_or_default(), question)
+        TcpEnquiry(self.calling.clone()).ask(self.roster.address(peer).unwrap_or_default(), question)
     }
 }
 
@@ -87,22 +90,22 @@ enum Directory {
     /// Those of the same region.
     Region(Identity, Arc<Roster>),
     /// Those of others.
-    World(Arc<AbroadRoster>, WayOut),
+    World(Arc<AbroadRoster>),
 }
 
 impl Directory {
     fn address(&self, peer: NodeId) -> Option<String> {
         match self {
             Self::Region(_, roster) => roster.address(peer),
-            Self::World(roster, _) => roster.address(peer),
+            Self::World(roster) => roster.address(peer),
         }
     }
 
-    /// How connections are opened, and how long that may take.
-    fn way_out(&self) -> (&WayOut, Duration) {
+    /// How long it may take to open a connection.
+    fn timeout(&self) -> Duration {
         match self {
-            Self::Region(..) => (&WayOut::Direct, CONNECT_TIMEOUT),
-            Self::World(_, out) => (out, CONNECT_ABROAD_TIMEOUT),
+            Self::Region(..) => CONNECT_TIMEOUT,
+            Self::World(_) => CONNECT_ABROAD_TIMEOUT,
         }
     }
 
@@ -113,7 +116,7 @@ impl Directory {
                 let Identity { region, node, disk } = identity.clone();
                 Some(Purpose::Frames { lane, world: roster.world(), region, node: node.0, disk })
             }
-            Self::World(roster, _) => roster.identity().map(|identity| Purpose::Abroad { lane, identity }),
+            Self::World(roster) => roster.identity().map(|identity| Purpose::Abroad { lane, identity }),
         }
     }
 }
@@ -121,6 +124,7 @@ impl Directory {
 /// One direction to one peer on one lane, connected again and again.
 struct Way {
     directory: Directory,
+    calling: Calling,
     peer: NodeId,
     lane: Lane,
     receiver: Arc<dyn Receiver>,
@@ -128,17 +132,23 @@ struct Way {
 
 impl Way {
     async fn run(self, mut frames: mpsc::Receiver<Bytes>) {
-        let mut retry = RETRY_MIN;
+        let (mut retry, mut refused) = (RETRY_MIN, None);
         loop {
             match self.connect().await {
                 Ok(connected) => {
-                    retry = RETRY_MIN;
+                    (retry, refused) = (RETRY_MIN, None);
                     if !self.carry(connected, &mut frames).await {
                         return;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    tracing::error!(peer = self.peer.0, reason = %error, "a peer refused this node");
+                    let reason = Some(error.to_string());
+                    // Once for each reason, not with every try.
+                    if reason != refused {
+                        let address = self.directory.address(self.peer).unwrap_or_default();
+                        tracing::error!(peer = self.peer.0, address, reason = %error, "a peer and this node do not talk");
+                        refused = reason;
+                    }
                 }
                 Err(error) => tracing::debug!(peer = self.peer.0, %error, "cannot connect to a peer yet"),
             }
@@ -150,12 +160,11 @@ impl Way {
         }
     }
 
-    async fn connect(&self) -> io::Result<TcpStream> {
+    async fn connect(&self) -> io::Result<Connection> {
         let unknown = || io::Error::new(io::ErrorKind::NotFound, "its address is not known");
         let address = self.directory.address(self.peer).ok_or_else(unknown)?;
         let purpose = self.directory.purpose(self.lane).ok_or_else(unknown)?;
-        let (out, timeout) = self.directory.way_out();
-        match greet((out, &address), purpose, timeout).await? {
+        match greet((&self.calling, &address), purpose, self.directory.timeout()).await? {
             (stream, Welcome::Frames) => Ok(stream),
             (_, Welcome::Refused(reason)) => Err(io::Error::new(io::ErrorKind::PermissionDenied, reason)),
             (_, Welcome::Answer(_)) => Err(io::Error::other("the peer answered a question that was not asked")),
@@ -163,8 +172,8 @@ impl Way {
     }
 
     /// Carries frames until the connection breaks; `false` once nobody sends any more.
-    async fn carry(&self, mut stream: TcpStream, frames: &mut mpsc::Receiver<Bytes>) -> bool {
-        let (mut back, mut out) = stream.split();
+    async fn carry(&self, stream: Connection, frames: &mut mpsc::Receiver<Bytes>) -> bool {
+        let (mut back, mut out) = tokio::io::split(stream);
         let mut nothing = [0];
         loop {
             let frame = tokio::select! {
@@ -178,10 +187,10 @@ impl Way {
             let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
             let mut whole = Buf::chain(&length[..], body);
             let sent_bytes = whole.remaining() as u64;
-            if out.write_all_buf(&mut whole).await.is_err() {
+            if out.write_all_buf(&mut whole).await.is_err() || out.flush().await.is_err() {
                 return true;
             }
-            if let Directory::World(roster, _) = &self.directory {
+            if let Directory::World(roster) = &self.directory {
                 roster.count(self.peer, Traffic { sent_bytes, received_bytes: 0 });
             }
         }
@@ -201,22 +210,14 @@ impl Way {
 }
 
 /// Asks nodes by their address, over a connection for each question.
-pub struct TcpEnquiry;
+#[derive(Clone, Debug, Default)]
+pub struct TcpEnquiry(pub Calling);
 
 impl Enquiry for TcpEnquiry {
     fn ask(&self, address: String, question: Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer>> {
-        AbroadEnquiry(WayOut::Direct).ask(address, question)
-    }
-}
-
-/// Asks nodes of other regions likewise.
-pub struct AbroadEnquiry(pub WayOut);
-
-impl Enquiry for AbroadEnquiry {
-    fn ask(&self, address: String, question: Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer>> {
-        let out = self.0.clone();
+        let calling = self.0.clone();
         Box::pin(async move {
-            let reason = match greet((&out, &address), Purpose::Question(question.into()), ASK_TIMEOUT).await {
+            let reason = match greet((&calling, &address), Purpose::Question(question.into()), ASK_TIMEOUT).await {
                 Ok((_, Welcome::Answer(answer))) => return Ok(answer.into()),
                 Ok((_, Welcome::Refused(reason))) => reason,
                 Ok((_, Welcome::Frames)) => "it did not understand the question".to_owned(),

@@ -11,17 +11,19 @@ mod link;
 mod proxy;
 mod roster;
 mod rpc;
+mod secure;
 mod server;
 pub mod simulated;
 mod throttle;
 
 pub use abroad::{AbroadIdentity, AbroadRoster, AbroadStranger, Traffic};
 pub use greeting::{FRAME_FORMAT, Identity};
-pub use link::{AbroadEnquiry, AbroadNetwork, TcpEnquiry, TcpNetwork};
+pub use link::{AbroadNetwork, TcpEnquiry, TcpNetwork};
 pub use proxy::WayOut;
 pub(crate) use proxy::read_head;
 pub use roster::{Roster, Stranger};
 pub use rpc::{CallError, Reply, Rpc, RpcOptions, Service};
+pub use secure::Calling;
 pub use server::PeersServer;
 pub use throttle::Throttle;
 

@@ -3,8 +3,10 @@
 use super::{
     Inbound, Lane, Receiver, Roster,
     abroad::AbroadRoster,
-    greeting::{FRAME_FORMAT, Greeting, Identity, Purpose, Welcome, hear, say, tune},
+    greeting::{FRAME_FORMAT, Greeting, Identity, MAGIC, Purpose, Welcome, hear, say, tune},
+    secure::{Connection, explained},
 };
+use crate::security::certificates::Certificates;
 use bytes::{Buf, Bytes, BytesMut};
 use sojourn_core::NodeId;
 use std::{io, sync::Arc, time::Duration};
@@ -27,6 +29,10 @@ const CONNECTIONS_MAX: usize = 1_024;
 const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
+/// What a node is told that calls without TLS.
+const WANTS_TLS: &str = "nodes of this world speak TLS with each other: set `tls.certificate`, `tls.key` and `tls.authority` \
+                         on the caller too";
+
 /// Takes the frames that other nodes send.
 #[derive(Clone)]
 pub struct PeersServer {
@@ -34,18 +40,25 @@ pub struct PeersServer {
     roster: Arc<Roster>,
     receiver: Arc<dyn Receiver>,
     abroad: Option<(Arc<AbroadRoster>, Arc<dyn Receiver>)>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl PeersServer {
     /// A server that gives frames to `receiver`.
     pub fn new(identity: Identity, roster: Arc<Roster>, receiver: Arc<dyn Receiver>) -> Self {
-        Self { identity, roster, receiver, abroad: None }
+        Self { identity, roster, receiver, abroad: None, certificates: None }
     }
 
     /// Takes nodes of other regions too, and gives their frames to `receiver`.
     #[must_use]
     pub fn with_abroad(self, roster: Arc<AbroadRoster>, receiver: Arc<dyn Receiver>) -> Self {
         Self { abroad: Some((roster, receiver)), ..self }
+    }
+
+    /// Takes nobody who does not show a certificate that is good here, if there are some.
+    #[must_use]
+    pub fn with_certificates(self, certificates: Option<Arc<Certificates>>) -> Self {
+        Self { certificates, ..self }
     }
 
     /// Serves other nodes on `listener` until `shutdown` completes; then closes their connections.
@@ -69,13 +82,17 @@ impl PeersServer {
         }
     }
 
-    async fn connection(self, mut stream: TcpStream) {
+    async fn connection(self, stream: TcpStream) {
         let greeting = async {
             tune(&stream)?;
-            hear::<Greeting>(&mut stream).await
+            let mut stream = self.secured(stream).await?;
+            let greeting = hear::<Greeting>(&mut stream).await?;
+            Ok::<_, io::Error>((stream, greeting))
         };
-        let Ok(Ok(Greeting { format, purpose })) = tokio::time::timeout(GREETING_TIMEOUT, greeting).await else {
-            return;
+        let (mut stream, Greeting { format, purpose }) = match tokio::time::timeout(GREETING_TIMEOUT, greeting).await {
+            Ok(Ok(greeted)) => greeted,
+            Ok(Err(error)) => return tracing::debug!(%error, "a caller was not let in"),
+            Err(_late) => return,
         };
         let (from, receiver) = match self.check(format, purpose) {
             Ok(Checked::Frames(from, receiver)) => (from, receiver),
@@ -98,6 +115,21 @@ impl PeersServer {
         {
             tracing::debug!(peer = from.0.0, %error, "a peer's connection broke");
         }
+    }
+
+    /// The connection as nodes of this world have it among themselves.
+    async fn secured(&self, mut stream: TcpStream) -> io::Result<Connection> {
+        let Some(certificates) = &self.certificates else { return Ok(Connection::Plain(stream)) };
+        let mut first = [0];
+        stream.peek(&mut first).await?;
+        if first[0] == MAGIC[0] {
+            // It would not understand a refusal of TLS. Heard to its end, or the system would drop what it is told.
+            hear::<Greeting>(&mut stream).await?;
+            say(&mut stream, &Welcome::Refused(WANTS_TLS.to_owned())).await?;
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it speaks without TLS"));
+        }
+        let accepted = certificates.called().accept(stream).await.map_err(explained)?;
+        Ok(Connection::Secured(Box::new(accepted.into())))
     }
 
     /// Who calls, if it may.
@@ -128,7 +160,7 @@ impl PeersServer {
     }
 }
 
-async fn take_frames(receiver: &dyn Receiver, (from, lane): (NodeId, Lane), mut stream: TcpStream) -> io::Result<()> {
+async fn take_frames(receiver: &dyn Receiver, (from, lane): (NodeId, Lane), mut stream: Connection) -> io::Result<()> {
     let mut input = BytesMut::new();
     loop {
         while let Some(bytes) = take_frame(&mut input)? {

@@ -1,3 +1,4 @@
 //! Who may come in.
 
+pub mod certificates;
 pub mod password;

@@ -27,8 +27,8 @@ pub use sources::StreamBounds;
 use crate::{
     env::Env,
     peers::{
-        AbroadIdentity, AbroadNetwork, AbroadRoster, Enquiry, Inbound, Network, Receiver, Rpc, RpcOptions, Traffic,
-        WayOut,
+        AbroadIdentity, AbroadNetwork, AbroadRoster, Calling, Enquiry, Inbound, Network, Receiver, Rpc, RpcOptions,
+        Traffic,
     },
     region::RegionNode,
 };
@@ -70,9 +70,9 @@ pub const COMPARE_EVERY: Duration = Duration::from_secs(60);
 pub const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 impl Gate {
-    /// The gate to these regions; `out` opens connections to them.
-    pub fn new(env: &Env, neighbours: BTreeMap<RegionId, Neighbour>, out: WayOut) -> Self {
-        let network = |roster| Arc::new(AbroadNetwork::new(roster, out)) as Arc<dyn Network>;
+    /// The gate to these regions; `calling` opens connections to them.
+    pub fn new(env: &Env, neighbours: BTreeMap<RegionId, Neighbour>, calling: Calling) -> Self {
+        let network = |roster| Arc::new(AbroadNetwork::new(roster, calling)) as Arc<dyn Network>;
         Self::over(env, neighbours, StreamBounds::default(), network)
     }
 
