@@ -6,12 +6,14 @@
 
 mod clock;
 mod disk;
+mod news;
 mod plants;
 mod real;
 pub mod simulated;
 
 pub use clock::{Clock, SlewedClock};
 pub use disk::{Disk, DiskFile, DiskLock, FileMark, SyncFuture};
+pub use news::{Heard, News, Silent};
 pub use plants::Plants;
 pub use real::{RealClock, RealDisk, RealEnv, machine_memory_bytes, memory_bytes, raise_open_files};
 

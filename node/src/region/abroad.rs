@@ -13,7 +13,7 @@ use super::{
     sweep::{Sweep, Swept},
 };
 use crate::{
-    env::Plants,
+    env::{Heard, Plants},
     raft::RunningGroup,
     shard::{Bundle, NotProposed},
 };
@@ -26,10 +26,7 @@ use sojourn_core::{
     policy::{Policy, Reads},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How often a write follows a session that changes its home meanwhile.
 const HOPS_MAX: u32 = 3;
@@ -107,7 +104,7 @@ pub struct Ways {
     pub(super) agreed: Arc<RunningGroup<Agreed>>,
     pub(super) abroad: Arc<dyn Abroad>,
     /// What the world agrees on, as this node knows it.
-    pub(super) world: watch::Receiver<Option<Arc<ControlState>>>,
+    pub(super) world: Heard<Option<Arc<ControlState>>>,
     /// Sessions that have travelled and were seen where they went.
     pub(super) arrivals: Arrivals,
     /// Simulation only.

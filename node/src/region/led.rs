@@ -9,7 +9,7 @@ use super::{
     shards::Shard,
 };
 use crate::{
-    env::Env,
+    env::{Env, Heard},
     shard::{Bundle, Leases, NotProposed, Sessions},
 };
 use sojourn_core::{
@@ -20,7 +20,6 @@ use sojourn_core::{
     stream::Absorbed,
 };
 use std::sync::{Arc, atomic::AtomicU64};
-use tokio::sync::watch;
 
 /// How often a node has found out which tombstones are known everywhere, as long as it runs.
 #[derive(Default)]
@@ -84,7 +83,7 @@ impl Led {
 
 impl RegionNode {
     /// Reaches the other regions through `abroad` from now on, those that act as `world` says.
-    pub fn open(&self, abroad: Arc<dyn Abroad>, world: watch::Receiver<Option<Arc<ControlState>>>) {
+    pub fn open(&self, abroad: Arc<dyn Abroad>, world: Heard<Option<Arc<ControlState>>>) {
         let Inner { env, options, system, ways, .. } = &*self.inner;
         // Opened once.
         let (here, agreed, plants) = (options.region, system.clone(), env.plants);

@@ -1,17 +1,17 @@
 //! What the rest of a node asks of the control group, whoever keeps it.
 
+use crate::env::Heard;
 use futures::future::BoxFuture;
 use sojourn_core::{
     RegionId,
     control::{ControlCommand, ControlOutcome, ControlRefusal, ControlState, Grant},
 };
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// What the world agrees on, as a node reaches it.
 pub trait Agreement: Send + Sync + 'static {
     /// The latest state that this node knows; changes wake. None before the control group was founded or was heard.
-    fn watch(&self) -> watch::Receiver<Option<Arc<ControlState>>>;
+    fn watch(&self) -> Heard<Option<Arc<ControlState>>>;
 
     /// Has a change agreed on, by whichever region leads the control group. Retried inside for a few seconds, so what was done
     /// at the first try may be refused at the second: whoever must know looks at the state.

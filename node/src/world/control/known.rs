@@ -2,7 +2,10 @@
 //! with what it knew; the version decides which of two is later, whoever told it.
 
 use super::Inner;
-use crate::{engine::blocking, env::Env};
+use crate::{
+    engine::blocking,
+    env::{self, Env, News},
+};
 use parking_lot::Mutex;
 use sojourn_core::{RegionId, control::ControlState};
 use sojourn_proto::wire::{FORMAT_VERSION, Wire, decode_all};
@@ -12,7 +15,7 @@ use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 /// What is told: nothing before there is something.
 pub(super) type Latest = Option<Arc<ControlState>>;
@@ -29,7 +32,7 @@ pub(super) struct Known {
     /// Whatever was heard.
     heard: Arc<Heard>,
     /// The same from when on this region is in it: before, nothing in it is about this region.
-    told: watch::Sender<Latest>,
+    told: News<Latest>,
 }
 
 /// What was heard, and who waits for more: a queue of its own, as tokio's watch channel wakes those who wait in an order that no
@@ -69,7 +72,7 @@ impl Heard {
 impl Known {
     /// Nothing, of a world in which this node is of region `here`.
     pub fn new(here: RegionId) -> Self {
-        Self { here, heard: Arc::default(), told: watch::Sender::new(None) }
+        Self { here, heard: Arc::default(), told: News::new(None) }
     }
 
     /// Whatever was heard.
@@ -88,7 +91,7 @@ impl Known {
     }
 
     /// Told of what concerns this region.
-    pub fn watch(&self) -> watch::Receiver<Latest> {
+    pub fn watch(&self) -> env::Heard<Latest> {
         self.told.subscribe()
     }
 

@@ -22,6 +22,7 @@ pub use calls::Figures;
 
 use super::Contacts;
 use crate::{
+    env::Heard,
     peers::{AbroadRoster, Reply, Rpc},
     raft::{Inbox, spawn},
     region::{
@@ -51,7 +52,6 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::watch;
 
 /// How long a change may take to be agreed on.
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -205,7 +205,7 @@ impl Control {
 const HEAR_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Agreement for Control {
-    fn watch(&self) -> watch::Receiver<Option<Arc<ControlState>>> {
+    fn watch(&self) -> Heard<Option<Arc<ControlState>>> {
         self.inner.known.watch()
     }
 

@@ -16,13 +16,12 @@ mod settle;
 mod tests;
 
 use super::{contacts::Contacts, control::Agreement};
-use crate::{peers::Rpc, region::RegionNode};
+use crate::{env::Heard, peers::Rpc, region::RegionNode};
 use driver::Driver;
 pub(super) use driver::command;
 use renewals::run_renewals;
 use sojourn_core::control::ControlState;
 use std::sync::{Arc, Weak};
-use tokio::sync::watch;
 
 /// Starts all that a node does about changes of hands, until `contacts` are dropped.
 pub(super) fn start(node: &RegionNode, contacts: &Arc<Contacts>, rpc: &Rpc, agreement: &Arc<dyn Agreement>) {
@@ -37,7 +36,7 @@ pub(super) fn start(node: &RegionNode, contacts: &Arc<Contacts>, rpc: &Rpc, agre
 }
 
 /// Keeps in mind which regions take new sessions.
-async fn run_openings(contacts: Weak<Contacts>, mut world: watch::Receiver<Option<Arc<ControlState>>>) {
+async fn run_openings(contacts: Weak<Contacts>, mut world: Heard<Option<Arc<ControlState>>>) {
     loop {
         let known = world.borrow_and_update().clone();
         let Some(contacts) = contacts.upgrade() else { return };
