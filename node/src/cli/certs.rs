@@ -127,7 +127,8 @@ fn params(name: &str, days: u32) -> CertificateParams {
 
 /// Replaces a file whole, so that a node that reads it meanwhile sees the old one or the new one.
 fn write(file: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
-    let new = file.with_added_extension("new");
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
     let written = (|| {
         let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
         out.write_all(text.as_bytes())?;

@@ -112,7 +112,7 @@ fn certified(authority: &Authority) -> Option<Arc<Certificates>> {
 
 #[tokio::test]
 async fn frames_go_over_tls_between_nodes_of_one_authority() {
-    let authority = Authority::new();
+    let authority = Authority::draw();
     let (address, mut heard) = secured_server(Roster::new(0), certified(&authority)).await;
     let (ears, mut own) = mpsc::unbounded_channel();
     let way = secured_caller("na", &address, certified(&authority)).open(NodeId(1), Lane::Bulk, Arc::new(Ears(ears)));
@@ -128,7 +128,7 @@ async fn frames_go_over_tls_between_nodes_of_one_authority() {
 
 #[tokio::test]
 async fn whoever_shows_no_certificate_of_the_authority_is_told_why_it_is_refused() {
-    let (authority, other) = (Authority::new(), Authority::new());
+    let (authority, other) = (Authority::draw(), Authority::draw());
     let (address, mut heard) = secured_server(Roster::new(0), certified(&authority)).await;
     let (plain_address, _) = server(Roster::new(0)).await;
     let question = Bytes::from_static(b"who");

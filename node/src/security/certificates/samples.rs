@@ -26,8 +26,8 @@ impl Default for Says {
 }
 
 impl Authority {
-    /// One of its own.
-    pub fn new() -> Self {
+    /// One with a key of its own.
+    pub fn draw() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority"))

@@ -13,7 +13,7 @@ fn refused(files: &Files) -> String {
 
 #[tokio::test]
 async fn a_certificate_that_no_other_node_takes_is_named_with_the_mend() {
-    let (directory, authority) = (tempfile::tempdir().expect("a directory"), Authority::new());
+    let (directory, authority) = (tempfile::tempdir().expect("a directory"), Authority::draw());
     let place = directory.path();
     let good = authority.certify(place, &Says::default());
     assert!(Certificates::open(&RealEnv::current(), &good).is_ok());
@@ -38,7 +38,7 @@ async fn a_certificate_that_no_other_node_takes_is_named_with_the_mend() {
 
 #[tokio::test]
 async fn a_new_certificate_is_read_without_a_restart_and_a_bad_one_is_not_used() {
-    let (directory, authority) = (tempfile::tempdir().expect("a directory"), Authority::new());
+    let (directory, authority) = (tempfile::tempdir().expect("a directory"), Authority::draw());
     let files = authority.certify(directory.path(), &Says::default());
     let certificates = Certificates::open(&RealEnv::current(), &files).expect("good files");
     let config = |certificates: &Certificates| Arc::as_ptr(certificates.called().config());
