@@ -98,6 +98,8 @@ impl<T> Heard<T> {
 mod tests {
     use super::*;
 
+    const SOON: std::time::Duration = std::time::Duration::from_secs(10);
+
     #[tokio::test]
     async fn those_who_wait_hear_in_the_order_in_which_they_came_and_that_it_is_over() {
         let news = News::new(0);
@@ -117,7 +119,8 @@ mod tests {
         tokio::task::yield_now().await;
         drop(news);
         for ended in waiting {
-            assert_eq!(ended.await.expect("no panic"), Err(Silent));
+            let heard = tokio::time::timeout(SOON, ended).await.expect("in time");
+            assert_eq!(heard.expect("no panic"), Err(Silent));
         }
         assert_eq!(*order.lock(), (0..20).collect::<Vec<_>>());
     }

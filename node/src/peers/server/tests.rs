@@ -120,7 +120,8 @@ async fn frames_go_over_tls_between_nodes_of_one_authority() {
         way.send(Bytes::from(number.to_le_bytes().repeat(10_000))).await.expect("a way");
     }
     for number in 0..100u32 {
-        let Some(Inbound::Frame { from, lane, bytes }) = heard.recv().await else { panic!("a frame") };
+        let came = tokio::time::timeout(GREETING_TIMEOUT * 5, heard.recv()).await.expect("in time");
+        let Some(Inbound::Frame { from, lane, bytes }) = came else { panic!("a frame") };
         assert_eq!((from, lane, &bytes[..4]), (NodeId(2), Lane::Bulk, &number.to_le_bytes()[..]));
     }
     assert!(own.try_recv().is_err(), "nothing was lost");
