@@ -5,13 +5,29 @@
 //! one schedule.
 
 use super::{
-    simulated::{simulated_u64, spawn},
+    simulated::{is_simulated, simulated_u64, spawn},
     watch::Watch,
 };
-use openraft_rt::{AsyncRuntime, OptionalSend};
+use openraft_rt::{AsyncRuntime, Instant, OptionalSend};
 use openraft_rt_tokio::{TokioInstant, TokioMpsc, TokioMutex, TokioOneshot, TokioRuntime};
 use rand_openraft::{RngExt, SeedableRng, rngs::SmallRng};
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::OnceLock, time::Duration};
+
+/// Groups look at their clocks fifty times a second. All groups of a node do so together, since each time a thread has to wake
+/// costs more than what it finds.
+const WAKE_EVERY: Duration = Duration::from_millis(20);
+
+/// From where on that is counted.
+static BEGUN: OnceLock<TokioInstant> = OnceLock::new();
+
+/// The deadline, or the next time at which the groups of this node wake after it.
+fn together(deadline: TokioInstant) -> TokioInstant {
+    let begun = *BEGUN.get_or_init(TokioInstant::now);
+    let every_us = WAKE_EVERY.as_micros();
+    let late_us = (deadline - begun).as_micros() % every_us;
+    let wait_us = if late_us == 0 { 0 } else { every_us - late_us };
+    deadline + Duration::from_micros(u64::try_from(wait_us).unwrap_or_default())
+}
 
 /// The runtime of all Raft groups.
 #[derive(Debug)]
@@ -43,7 +59,8 @@ impl AsyncRuntime for Runtime {
     }
 
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        TokioRuntime::sleep_until(deadline)
+        // What is simulated is one process, and its nodes are not to do everything at once.
+        TokioRuntime::sleep_until(if is_simulated() { deadline } else { together(deadline) })
     }
 
     fn timeout<R, F: Future<Output = R> + OptionalSend>(duration: Duration, future: F) -> Self::Timeout<R, F> {
@@ -72,5 +89,21 @@ impl AsyncRuntime for Runtime {
         F: Future<Output = T>,
     {
         self.0.block_on(future)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_of_one_span_are_met_together_and_none_early() {
+        let begun = *BEGUN.get_or_init(TokioInstant::now);
+        for wait_us in [1, 19_999, 20_000, 20_001, 1_234_567] {
+            let deadline = begun + Duration::from_micros(wait_us);
+            let met = together(deadline);
+            assert!(met >= deadline && met - deadline < WAKE_EVERY);
+            assert_eq!((met - begun).as_micros() % WAKE_EVERY.as_micros(), 0);
+        }
     }
 }

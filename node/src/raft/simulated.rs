@@ -30,6 +30,11 @@ pub fn simulated_u64() -> Option<u64> {
     SEEDED.with(|rng| rng.borrow_mut().as_mut().map(RngExt::random))
 }
 
+/// Whether this thread simulates.
+pub(super) fn is_simulated() -> bool {
+    SEEDED.with(|rng| rng.borrow().is_some())
+}
+
 /// Told what a simulated node does that its callers do not see.
 pub trait Observer: Send + Sync + 'static {
     /// A replica applied an entry.
