@@ -26,6 +26,8 @@ pub struct Observed {
     /// When it last saw each region join, adopt leases or change its phase, as a leader or not; since when it has been looking,
     /// where it saw none.
     pub changed_ms: BTreeMap<RegionId, u64>,
+    /// When it last saw each home change hands, as a leader or not; none where it never did.
+    pub passed_ms: BTreeMap<RegionId, u64>,
 }
 
 /// How patient a control leader is.
@@ -33,7 +35,7 @@ pub struct Observed {
 pub struct Patience {
     /// A region that has answered within this time is there.
     pub silence_ms_max: u64,
-    /// After its phase has changed a region is left alone for so long, so that a flapping one is not passed to and fro.
+    /// After its home has changed hands a region is left alone for so long, so that a flapping one is not passed to and fro.
     pub hold_down_ms: u64,
 }
 
@@ -47,6 +49,10 @@ impl Observed {
     fn since_change_ms(&self, region: RegionId) -> u64 {
         let looks_since_ms = self.grants.since_ms();
         self.now_ms.saturating_sub(self.changed_ms.get(&region).copied().unwrap_or(looks_since_ms))
+    }
+
+    fn since_passed_ms(&self, home: RegionId) -> u64 {
+        self.passed_ms.get(&home).map_or(u64::MAX, |passed_ms| self.now_ms.saturating_sub(*passed_ms))
     }
 
     fn is_there(&self, region: RegionId, patience: &Patience) -> bool {
@@ -91,7 +97,9 @@ fn is_lost(state: &ControlState, region: &Region, observed: &Observed, patience:
         && acts_for.clone().all(lapsed)
         && state.is_automatic(region.id)
         && 2 * there.count() > state.regions.len()
-        && observed.since_change_ms(region.id) >= patience.hold_down_ms
+        // One that came, or that begins to write under leases, has asked for none yet.
+        && observed.since_change_ms(region.id) >= assumed_ms(region.lease_ms_max)
+        && observed.since_passed_ms(region.id) >= patience.hold_down_ms
 }
 
 fn plan_step(state: &ControlState, home: &Region, observed: &Observed, patience: &Patience) -> Option<Step> {

@@ -6,7 +6,8 @@
 //! the one takes off for drift and the other adds makes the law: a lease is over for its holder before it is for its grantor.
 //!
 //! A control leader grants only while a quorum confirms that it leads. So whatever was granted before its time was asked for
-//! before its time, and [`Grants::quiet_ms`] needs no memory of other leaders.
+//! before its time, and [`Grants::quiet_ms`] needs no memory of other leaders; at best their quorum remembers when it confirmed
+//! one of them last ([`Grants::counting_from`]).
 
 use crate::ids::RegionId;
 use std::collections::BTreeMap;
@@ -79,6 +80,8 @@ impl Lease {
 pub struct Grants {
     /// When it began to lead.
     since_ms: u64,
+    /// After which nobody granted any before it.
+    before_ms: u64,
     /// When it last granted one, by home and holder.
     latest_ms: BTreeMap<(RegionId, RegionId), u64>,
 }
@@ -86,7 +89,12 @@ pub struct Grants {
 impl Grants {
     /// Those of somebody who leads since `since_ms` and has granted nothing yet.
     pub fn new(since_ms: u64) -> Self {
-        Self { since_ms, latest_ms: BTreeMap::new() }
+        Self { since_ms, before_ms: since_ms, latest_ms: BTreeMap::new() }
+    }
+
+    /// Nobody before this leader was confirmed after `before_ms`, so none of those leases was asked for later.
+    pub fn counting_from(&mut self, before_ms: u64) {
+        self.before_ms = self.before_ms.min(before_ms);
     }
 
     /// When the leader began to lead.
@@ -100,9 +108,10 @@ impl Grants {
         *latest_ms = now_ms.max(*latest_ms);
     }
 
-    /// When a shard of `holder` was last granted a lease for `home`; when this leader began, if not since.
+    /// When a shard of `holder` was last granted a lease for `home`; until when earlier leaders may have granted some, if this one
+    /// has not.
     pub fn latest_ms(&self, home: RegionId, holder: RegionId) -> u64 {
-        self.latest_ms.get(&(home, holder)).map_or(self.since_ms, |latest_ms| self.since_ms.max(*latest_ms))
+        self.latest_ms.get(&(home, holder)).map_or(self.before_ms, |latest_ms| self.before_ms.max(*latest_ms))
     }
 
     /// For how long, at `now_ms`, nobody can have been granted a lease for `home` to `holder`, by this leader or another.

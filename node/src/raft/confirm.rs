@@ -31,11 +31,11 @@ const HEDGE_DELAY: Duration = Duration::from_millis(20);
 pub(super) struct Late(Mutex<BTreeSet<NodeId>>);
 
 /// A lead that others can confirm.
-struct Lead {
-    vote: Vote,
-    others: Vec<NodeId>,
+pub(super) struct Lead {
+    pub vote: Vote,
+    pub others: Vec<NodeId>,
     /// How many of the others make a quorum with this node.
-    needed: usize,
+    pub needed: usize,
 }
 
 impl<M: Machine> RunningGroup<M> {
@@ -45,6 +45,7 @@ impl<M: Machine> RunningGroup<M> {
     /// # Errors
     /// The group has stopped.
     pub async fn confirm_read(&self) -> io::Result<bool> {
+        self.note_own_lead();
         if self.is_confirmed_by_votes().await {
             return Ok(true);
         }
@@ -53,6 +54,15 @@ impl<M: Machine> RunningGroup<M> {
             Ok(_) => Ok(true),
             Err(RaftError::APIError(_)) => Ok(false),
             Err(RaftError::Fatal(error)) => Err(io::Error::other(error)),
+        }
+    }
+
+    /// This replica helps itself, too.
+    fn note_own_lead(&self) {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.state == ServerState::Leader {
+            self.support.note(metrics.vote.leader_id());
         }
     }
 
@@ -100,7 +110,7 @@ impl<M: Machine> RunningGroup<M> {
     }
 
     /// The lead of this node, if its machine has applied an entry of it and its own log knows of no later vote.
-    fn lead(&self) -> Option<Lead> {
+    pub(super) fn lead(&self) -> Option<Lead> {
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow_watched();
         let voters = match metrics.membership_config.membership().get_joint_config().as_slice() {

@@ -9,6 +9,7 @@ use super::{
     machine::{Adapter, Machine},
     network::Links,
     snapshot::Snapshot,
+    support::Support,
     types::{Applied, LeaderId, Proposal, Types, Vote, malformed, payload_bytes},
 };
 use crate::{
@@ -137,6 +138,7 @@ pub struct RunningGroup<M: Machine> {
     pub(super) keeper: Arc<Keeper<M>>,
     pub(super) rpc: Rpc,
     pub(super) late: Late,
+    pub(super) support: Support,
     incoming: Mutex<Incoming>,
     pub(super) log: Log,
     pub(super) group: GroupId,
@@ -154,6 +156,7 @@ impl<M: Machine> RunningGroup<M> {
     pub async fn start(parts: GroupParts, machine: Arc<M>, inbox: &Inbox) -> io::Result<Arc<Self>> {
         let GroupParts { node, group, log, rpc, env, engine, snapshots, options } = parts;
         let incoming = Mutex::new(Incoming::new(env.clone(), snapshots.clone()));
+        let support = Support::new(env.clock.clone());
         let keeper = KeeperParts { env, engine, group, log: log.clone(), snapshots, options: options.keeper() };
         let keeper = Arc::new(Keeper::open(keeper, machine).await?);
         check_whole(group, keeper.applied().index(), &log)?;
@@ -169,6 +172,7 @@ impl<M: Machine> RunningGroup<M> {
             keeper,
             rpc,
             late,
+            support,
             incoming,
             log,
             group,
@@ -335,6 +339,8 @@ pub trait Group: Send + Sync + 'static {
     fn has_room(&self, request: &AppendEntriesRequest<Types>) -> bool;
     /// Whether the log holds a vote for this leader, and so none for a later one.
     fn votes_for(&self, leader: &LeaderId) -> bool;
+    /// Whom this replica has helped to lead, and when.
+    fn support(&self) -> &Support;
     /// Takes a sender's appends in order.
     fn stream_append(
         &self,
@@ -370,6 +376,10 @@ impl<M: Machine> Group for RunningGroup<M> {
 
     fn votes_for(&self, leader: &LeaderId) -> bool {
         self.votes_for(leader)
+    }
+
+    fn support(&self) -> &Support {
+        &self.support
     }
 
     fn stream_append(

@@ -7,7 +7,7 @@ use super::{
     Group,
     network::{decode, decode_append, service},
     snapshot::{PieceAnswer, PieceHead, Snapshot},
-    types::{Types, Vote},
+    types::{LeaderId, Types, Vote},
 };
 use crate::{log::GroupId, peers::Reply};
 use bytes::{Buf, Bytes};
@@ -60,7 +60,7 @@ impl Inbox {
 
     /// Takes a call. Returns the reply back if the call is not Raft's.
     pub fn handle(&self, from: NodeId, number: u8, mut body: Bytes, reply: Reply) -> Option<(Bytes, Reply)> {
-        if !(service::APPEND..=service::CONFIRM).contains(&number) {
+        if !(service::APPEND..=service::SUPPORT).contains(&number) {
             return Some((body, reply));
         }
         if body.len() < 4 {
@@ -75,7 +75,17 @@ impl Inbox {
         match number {
             service::APPEND => self.append(from, id, group, body, reply),
             service::CONFIRM => match decode::<Vote>(&body) {
-                Ok(vote) => reply.send(&[&[u8::from(group.votes_for(vote.leader_id()))]]),
+                Ok(vote) => {
+                    group.support().note(vote.leader_id());
+                    reply.send(&[&[u8::from(group.votes_for(vote.leader_id()))]]);
+                }
+                Err(error) => reply.refuse(&error.to_string()),
+            },
+            service::SUPPORT => match decode::<Vote>(&body) {
+                Ok(vote) => match quiet_ms(&*group, vote.leader_id()) {
+                    Some(quiet_ms) => reply.send(&[&quiet_ms.to_le_bytes()]),
+                    None => reply.refuse("this replica does not vote for that leader"),
+                },
                 Err(error) => reply.refuse(&error.to_string()),
             },
             _slow => drop(super::spawn(answer(group, number, body, reply))),
@@ -91,6 +101,7 @@ impl Inbox {
         if !group.has_room(&request) {
             return reply.refuse("no room in the log");
         }
+        group.support().note(request.vote.leader_id());
         let mut appends = self.appends.lock();
         let queue = appends.entry((from, id)).or_insert_with(|| {
             let (sender, receiver) = mpsc::unbounded_channel();
@@ -102,6 +113,12 @@ impl Inbox {
             append.reply.refuse("the group is stopping");
         }
     }
+}
+
+/// For how long a replica that votes for `leader` has helped none before it. Its vote comes first: from then on it helps none.
+fn quiet_ms(group: &dyn Group, leader: &LeaderId) -> Option<u64> {
+    let quiet = group.votes_for(leader).then(|| group.support().quiet(leader)).flatten()?;
+    Some(u64::try_from(quiet.as_millis()).unwrap_or(u64::MAX))
 }
 
 type Results = BoxStream<'static, Result<StreamAppendResult<Types>, Fatal<Types>>>;

@@ -19,6 +19,7 @@ mod outgoing;
 mod runtime;
 mod simulated;
 mod snapshot;
+mod support;
 #[cfg(test)]
 mod tests;
 mod types;

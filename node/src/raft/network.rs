@@ -38,6 +38,8 @@ pub mod service {
     pub const SNAPSHOT: u8 = 5;
     /// Whether a replica still votes for a leader.
     pub const CONFIRM: u8 = 6;
+    /// For how long one that votes for a leader has helped none before it: milliseconds in eight bytes.
+    pub const SUPPORT: u8 = 7;
 }
 
 /// Appends under way to one follower of one group.

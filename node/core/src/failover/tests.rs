@@ -46,7 +46,8 @@ fn observed(state: &ControlState, silent: &[RegionId], now_ms: u64) -> Observed 
         grants.note(*region, *region, at_ms);
         heard_ms.insert(*region, at_ms);
     }
-    Observed { now_ms, wall: 1_000_000, grants, heard_ms, changed_ms: BTreeMap::new() }
+    let (changed_ms, passed_ms) = (BTreeMap::new(), BTreeMap::new());
+    Observed { now_ms, wall: 1_000_000, grants, heard_ms, changed_ms, passed_ms }
 }
 
 fn next(state: &ControlState, observed: &Observed) -> Option<ControlCommand> {
@@ -81,12 +82,22 @@ fn nothing_is_done_by_a_leader_that_hears_too_few_or_has_led_too_short() {
 }
 
 #[test]
+fn a_region_that_has_just_joined_has_a_lease_long_to_ask_for_one() {
+    let state = automatic(3, LEASE_MS);
+    let mut joined = observed(&state, &[NA], over_ms());
+    joined.changed_ms.insert(NA, 50_001);
+    assert_eq!(next(&state, &joined), None);
+    joined.changed_ms.insert(NA, 50_000);
+    assert!(next(&state, &joined).is_some());
+}
+
+#[test]
 fn a_region_that_has_just_come_back_is_left_alone_for_a_while() {
     let state = automatic(3, LEASE_MS);
     let mut flapping = observed(&state, &[NA], over_ms());
-    flapping.changed_ms.insert(NA, over_ms() - 29_000);
+    flapping.passed_ms.insert(NA, over_ms() - 29_000);
     assert_eq!(next(&state, &flapping), None);
-    flapping.changed_ms.insert(NA, over_ms() - 30_000);
+    flapping.passed_ms.insert(NA, over_ms() - 30_000);
     assert!(next(&state, &flapping).is_some());
 }
 

@@ -131,3 +131,16 @@ fn a_lease_is_for_one_epoch_and_is_never_shortened_by_an_answer() {
     assert!(next.is_valid(4, 2_500) && !next.is_valid(3, 2_500), "what was granted under an epoch ends with it");
     assert!(!Lease::default().is_valid(0, 0), "nobody begins with one");
 }
+
+#[test]
+fn a_leader_counts_from_when_those_before_it_were_confirmed_last() {
+    let mut grants = Grants::new(1_000);
+    let (home, holder) = (RegionId(0), RegionId(0));
+    assert_eq!(grants.quiet_ms(home, holder, 1_500), 500);
+    grants.counting_from(200);
+    assert_eq!((grants.quiet_ms(home, holder, 1_500), grants.since_ms()), (1_300, 1_000));
+    grants.counting_from(900);
+    assert_eq!(grants.quiet_ms(home, holder, 1_500), 1_300);
+    grants.note(home, holder, 1_400);
+    assert_eq!(grants.quiet_ms(home, holder, 1_500), 100);
+}

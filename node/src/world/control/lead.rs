@@ -10,7 +10,7 @@ use sojourn_core::{
     NodeId, RegionId,
     control::{ControlCommand, ControlOutcome, ControlState},
     failover::{Observed, Patience, plan},
-    lease::Grants,
+    lease::{Grants, assumed_ms},
     placement::{Step, plan_step},
 };
 use std::{
@@ -31,20 +31,22 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// A region that has answered within this time is there: they are asked every two seconds.
 const SILENCE_MS_MAX: u64 = 3_000;
 
-/// A region that came, or was passed on, is left alone for so many leases.
+/// A region whose home changed hands is left alone for so many leases.
 const HOLD_DOWN_LEASES: u64 = 3;
 
 /// What a leader remembers of one term.
 pub(super) struct Led {
     term: u64,
     pub grants: Grants,
+    /// Whether it is known until when earlier leaders may have granted leases.
+    is_counted: bool,
 }
 
 /// What is remembered of `term`, which a new leader begins with at `now_ms`: whatever others granted before, they granted
 /// before it was elected.
 pub(super) fn led_in(led: &mut Option<Led>, term: u64, now_ms: u64) -> &mut Led {
     let kept = led.take().filter(|led| led.term == term);
-    led.insert(kept.unwrap_or_else(|| Led { term, grants: Grants::new(now_ms) }))
+    led.insert(kept.unwrap_or_else(|| Led { term, grants: Grants::new(now_ms), is_counted: false }))
 }
 
 /// Leads when this node has to, until it is gone.
@@ -68,6 +70,7 @@ impl Inner {
             return self.found_world(&group).await;
         }
         self.see_to_voters(&group, &state);
+        self.count_back(&group, &state, term).await;
         let observed = self.observed(&group, &state, term, now_ms);
         let lease_ms = state.failover.lease_ms;
         let hold_down_ms = HOLD_DOWN_LEASES.saturating_mul(lease_ms);
@@ -140,11 +143,37 @@ impl Inner {
         }
     }
 
+    /// Finds out once in each term until when earlier leaders may have granted leases: at the latest until this one was elected,
+    /// but those who voted for it know better.
+    ///
+    /// That holds for the present voters. Who was confirmed by others was before those were replaced one by one, which this
+    /// node has seen.
+    async fn count_back(&self, group: &Group, state: &ControlState, term: u64) {
+        let lease_ms_max = state.regions.values().map(|home| home.lease_ms_max).max().unwrap_or_default();
+        let (now_ms, over_ms) = (self.now_ms(), assumed_ms(lease_ms_max));
+        let leads_long = |led: &Led| led.is_counted || now_ms.saturating_sub(led.grants.since_ms()) >= over_ms;
+        let is_known = self.led.lock().as_ref().is_none_or(leads_long);
+        if is_known || now_ms.saturating_sub(self.seen.lock().voters_ms) < over_ms {
+            return;
+        }
+        let Some(quiet) = group.unrivalled().await else { return };
+        let quiet_ms = u64::try_from(quiet.as_millis()).unwrap_or(u64::MAX);
+        let before_ms = self.now_ms().saturating_sub(quiet_ms);
+        if let Some(led) = self.led.lock().as_mut().filter(|led| led.term == term) {
+            led.grants.counting_from(before_ms);
+            led.is_counted = true;
+        }
+    }
+
     fn observed(&self, group: &Group, state: &ControlState, term: u64, now_ms: u64) -> Observed {
         let heard_ms = self.heard_ms(group, state, now_ms);
-        let changed_ms = self.seen.lock().note(state, now_ms);
+        let (changed_ms, passed_ms) = {
+            let mut seen = self.seen.lock();
+            seen.note(state, &group.figures().voters, now_ms);
+            (seen.changed_ms.clone(), seen.passed_ms.clone())
+        };
         let grants = led_in(&mut self.led.lock(), term, now_ms).grants.clone();
-        Observed { now_ms: self.now_ms(), wall: self.node.now_ms(), grants, heard_ms, changed_ms }
+        Observed { now_ms: self.now_ms(), wall: self.node.now_ms(), grants, heard_ms, changed_ms, passed_ms }
     }
 
     /// When each region was heard last: its voter by the group, any node of it by what it asked or answered.

@@ -33,19 +33,31 @@ const CENSUS_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Seen {
     states: BTreeMap<RegionId, (u32, Option<u64>, Discriminant<Phase>)>,
-    changed_ms: BTreeMap<RegionId, u64>,
+    /// When each region changed last, or was seen first.
+    pub changed_ms: BTreeMap<RegionId, u64>,
+    /// When each home changed hands last.
+    pub passed_ms: BTreeMap<RegionId, u64>,
+    voters: BTreeSet<NodeId>,
+    /// When the voters changed last, or were seen first.
+    pub voters_ms: u64,
 }
 
 impl Seen {
-    /// Notes at `now_ms` what has changed; when each region did so last, or was seen first.
-    pub fn note(&mut self, state: &ControlState, now_ms: u64) -> BTreeMap<RegionId, u64> {
+    /// Notes at `now_ms` what has changed.
+    pub fn note(&mut self, state: &ControlState, voters: &BTreeSet<NodeId>, now_ms: u64) {
+        if self.voters != *voters {
+            (self.voters, self.voters_ms) = (voters.clone(), now_ms);
+        }
         for region in state.regions.values() {
             let now = (region.epoch, region.adopted, std::mem::discriminant(&region.phase));
-            if self.states.insert(region.id, now) != Some(now) {
+            let before = self.states.insert(region.id, now);
+            if before != Some(now) {
                 self.changed_ms.insert(region.id, now_ms);
             }
+            if before.is_some_and(|(epoch, _, phase)| (epoch, phase) != (now.0, now.2)) {
+                self.passed_ms.insert(region.id, now_ms);
+            }
         }
-        self.changed_ms.clone()
     }
 }
 
@@ -69,7 +81,7 @@ async fn run_learning(control: Weak<Inner>, group: Weak<Group>) {
     while let Some((inner, group)) = control.upgrade().zip(group.upgrade()) {
         let mut agreed = group.machine().watch();
         let state = agreed.latest();
-        inner.seen.lock().note(&state, inner.now_ms());
+        inner.seen.lock().note(&state, &group.figures().voters, inner.now_ms());
         inner.known.learn(state, inner.mark());
         drop((inner, group));
         let _changed = tokio::time::timeout(LOOK_EVERY, agreed.changed()).await;

@@ -140,7 +140,8 @@ impl World {
         state.apply(ControlCommand::SetNamespace { name: "default".into(), over: None, policy });
         let leader = RegionId(0);
         let grants = Grants::new(0);
-        let observed = Observed { now_ms: 0, wall: 0, grants, heard_ms: BTreeMap::new(), changed_ms: BTreeMap::new() };
+        let (heard_ms, changed_ms, passed_ms) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let observed = Observed { now_ms: 0, wall: 0, grants, heard_ms, changed_ms, passed_ms };
         let actors = (0..regions).map(|region| (RegionId(region), Actor::default())).collect();
         let (in_flight, geo) = (Vec::new(), Vec::new());
         let mut world = Self {
@@ -189,6 +190,7 @@ impl World {
         for (id, region) in &self.state.regions {
             if region.phase != before.regions[id].phase {
                 self.observed.changed_ms.insert(*id, now_ms);
+                self.observed.passed_ms.insert(*id, now_ms);
             }
             let was = before.acting_for(*id, Slot::of(b"s"), NamespaceId(0));
             if let Some(acting) = self.acting(*id).filter(|acting| was != Some(*acting)) {
@@ -297,6 +299,7 @@ impl World {
         self.observed.grants = Grants::new(self.clock_ms(region));
         self.observed.heard_ms.clear();
         self.observed.changed_ms.clear();
+        self.observed.passed_ms.clear();
     }
 
     /// Every region with every home.
