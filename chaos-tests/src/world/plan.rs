@@ -1,11 +1,17 @@
 //! What is measured, how long, and how often.
 
-use crate::process::{RegionOptions, Request, World, WorldOptions, wait_until};
+use crate::process::{Region, RegionOptions, Request, World, WorldOptions, wait_until};
 use anyhow::Context;
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// How long regions may take to agree on leases, once they are up.
 const LEASED_MAX: Duration = Duration::from_secs(30);
+
+/// How long they may take to spread their leads.
+const SETTLED_MAX: Duration = Duration::from_secs(60);
 
 /// One figure of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -87,6 +93,8 @@ pub struct Plan {
     pub revocations: usize,
     /// Sessions that are destroyed in races.
     pub destroys: u64,
+    /// How long all leads have to stay where they are before anything is measured: new regions spread theirs first.
+    pub settled: Duration,
     /// Where data goes.
     pub place: PathBuf,
 }
@@ -107,6 +115,7 @@ impl Plan {
             takeover_max: Duration::from_secs(60),
             revocations: 500,
             destroys: 10_000,
+            settled: Duration::from_secs(4),
             place,
         }
     }
@@ -140,6 +149,7 @@ impl Plan {
             takeover_max: Duration::from_secs(15),
             revocations: 5,
             destroys: 24,
+            settled: Duration::ZERO,
             ..Self::full(place)
         }
     }
@@ -155,8 +165,34 @@ impl Plan {
         let region = RegionOptions { place: self.place.clone(), settings, ..RegionOptions::default() };
         let world = World::start(&WorldOptions { region, delay: self.delay, ..WorldOptions::default() })?;
         wait_leased(&world)?;
+        self.wait_settled(&world)?;
         Ok(world)
     }
+
+    /// Waits until nobody hands a lead over any more.
+    fn wait_settled(&self, world: &World) -> anyhow::Result<()> {
+        let (mut leaders, mut since) = (leaders(world), Instant::now());
+        wait_until("all leads to stay where they are", SETTLED_MAX, || {
+            let now = self::leaders(world);
+            if now != leaders {
+                (leaders, since) = (now, Instant::now());
+            }
+            since.elapsed() >= self.settled
+        })
+        .map(drop)
+    }
+}
+
+/// Who leads what in each region, as its first node tells.
+fn leaders(world: &World) -> Vec<Vec<String>> {
+    let of_region = |region: &Region| {
+        let http = region.nodes().first()?.http;
+        let status = Request::get("/v1/status").send(http).ok()?;
+        let status: serde_json::Value = serde_json::from_str(&status.body).ok()?;
+        let groups = status.get("groups")?.as_array()?;
+        Some(groups.iter().map(|group| group.get("leader").map_or_else(String::new, ToString::to_string)).collect())
+    };
+    world.regions().iter().map(|region| of_region(region).unwrap_or_default()).collect()
 }
 
 /// Waits until all regions write under leases: the first ones are asked for when a world is founded, and writes wait for them.
