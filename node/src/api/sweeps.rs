@@ -34,9 +34,10 @@ impl Api {
         let mut destroyed = 0;
         loop {
             let op = Op::Revoke { user: user.clone(), epoch, count_max: ENDED_PER_APPLY_MAX };
-            destroyed += self.revoke_here(room, &op).await?;
-            let sweep = Sweep { namespace: room.id(), rules: room.rules(true), op };
-            match self.revoke_abroad(&sweep).await {
+            let sweep = Sweep { namespace: room.id(), rules: room.rules(true), op: op.clone() };
+            let (here, abroad) = tokio::join!(self.revoke_here(room, &op), self.revoke_abroad(&sweep));
+            destroyed += here?;
+            match abroad {
                 Ok(more) => {
                     let shards = u32::try_from(self.shards().len()).unwrap_or(u32::MAX);
                     return Ok(Revoked { epoch, destroyed: destroyed + more, shards });
