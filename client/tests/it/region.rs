@@ -239,7 +239,7 @@ impl Region {
                     let (believed, records, elsewhere) = (homes.clone(), Vec::new(), Vec::new());
                     let piece =
                         Piece::Page { asked: u64::MAX, begin, span, homes, replaces: false, records, elsewhere };
-                    led.absorb(Absorbed { source, as_of: 1, believed, piece }).await.expect("taken in");
+                    led.absorb(Absorbed { source, as_of: 1, believed, piece }, true).await.expect("taken in");
                 }
                 if led.sessions().record(&key(id)).is_none() {
                     return mended;

@@ -237,6 +237,13 @@ impl Rpc {
         way
     }
 
+    /// Opens the ways to a node before anything is sent there, and keeps them open: what comes first need not wait for that.
+    pub fn keep_open(&self, to: NodeId) {
+        for lane in Lane::ALL {
+            drop(self.way(to, lane));
+        }
+    }
+
     /// Takes note of where the members are and who may call.
     pub fn learn(&self, region: &RegionState) {
         if region.world == 0 {

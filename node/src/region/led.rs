@@ -61,8 +61,12 @@ impl Led {
         self.held.reads.confirm().await && self.leads()
     }
 
-    /// Takes in what another region changed. Queued before this returns.
-    pub fn absorb(&self, absorbed: Absorbed) -> impl Future<Output = Result<Outcome, NotProposed>> + Send + use<> {
+    /// Takes in what another region changed. Queued before this returns; logged a moment later if nobody there waits for it.
+    pub fn absorb(
+        &self,
+        absorbed: Absorbed,
+        is_awaited: bool,
+    ) -> impl Future<Output = Result<Outcome, NotProposed>> + Send + use<> {
         // The key says only which shard is meant; any will do.
         let command = Key::new(NamespaceId(0), b"absorb").map(|key| Command {
             request: Request::default(),
@@ -71,7 +75,10 @@ impl Led {
             touched: None,
             op: Op::Absorb { absorbed: Box::new(absorbed) },
         });
-        let written = command.map(|command| self.held.proposer.enqueue(Bundle::new(&[command])));
+        let written = command.map(|command| {
+            let bundle = Bundle::new(&[command]);
+            self.held.proposer.enqueue(if is_awaited { bundle } else { bundle.patient() })
+        });
         async move { written.map_err(|_| NotProposed::Stopped)?.await?.pop().ok_or(NotProposed::Stopped) }
     }
 

@@ -20,6 +20,8 @@ pub struct Bundle {
     touches: Option<Arc<[Command]>>,
     /// Whether somebody is told what became of it, who would take that for the state of a session.
     is_told: bool,
+    /// Whether it may wait a moment for others that are to be logged.
+    is_patient: bool,
 }
 
 impl Bundle {
@@ -36,13 +38,20 @@ impl Bundle {
         let keys = keys.into_iter().cloned().collect();
         let touches = commands.iter().all(|command| touch::may_touch(&command.op)).then(|| commands.into());
         let is_told = !commands.iter().all(|command| command.op.is_of_shard());
-        Self { count: u32::try_from(commands.len()).unwrap_or(u32::MAX), bytes, keys, touches, is_told }
+        let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
+        Self { count, bytes, keys, touches, is_told, is_patient: false }
     }
 
     /// The same commands, with what the leader knows of these sessions in front of them too.
     pub fn absorbing(mut self, keys: &[Key]) -> Self {
         self.keys = self.keys.iter().chain(keys).cloned().collect();
         self.touches = None;
+        self
+    }
+
+    /// The same commands, for which nobody waits: they may be logged a moment later, with others.
+    pub fn patient(mut self) -> Self {
+        self.is_patient = true;
         self
     }
 
@@ -79,6 +88,11 @@ impl Bundle {
     /// Whether its outcomes may be told only by who acts for the sessions: not so of what a shard does for itself.
     pub fn needs_lease(&self) -> bool {
         self.is_told
+    }
+
+    /// Whether it may wait a moment for others that are to be logged.
+    pub fn is_patient(&self) -> bool {
+        self.is_patient
     }
 
     /// The commands, if all of them may be nothing but touches.

@@ -3,7 +3,8 @@
 //! While earlier entries are on their way to a quorum, what arrives waits; the next entry takes all of it. So the busier the
 //! shard, the more sessions share one sync. Writers that are answered together come back together a moment later: where
 //! there are many, the next entry waits that moment for them. Without it they part into two crowds that take turns, and
-//! every entry carries half as much for the same price.
+//! every entry carries half as much for the same price. What nobody waits for, such as changes of other regions, waits itself for
+//! what somebody does: an entry costs three nodes far more than what one more command in it does.
 
 use super::{
     Claim, Leases, Reads, Sessions,
@@ -48,6 +49,8 @@ pub struct ProposerOptions {
     pub gather: Duration,
     /// Commands at once from which on it does.
     pub commands_gathered_min: usize,
+    /// How long patient bundles wait for others, if no entry is logged meanwhile.
+    pub patience: Duration,
     /// Commands in one entry, unless one bundle has more.
     pub commands_per_entry_max: usize,
     /// Bytes in one entry, unless one bundle has more.
@@ -66,6 +69,7 @@ impl Default for ProposerOptions {
             bytes_pipelined_min: 128 << 10,
             gather: Duration::from_micros(100),
             commands_gathered_min: 8,
+            patience: Duration::from_millis(10),
             commands_per_entry_max: 1024,
             entry_bytes_max: 1 << 20,
             commands_waiting_max: 65_536,
@@ -285,10 +289,19 @@ struct Held {
     bundles: VecDeque<Waiting>,
     commands: usize,
     bytes: usize,
+    /// Bundles that somebody waits for.
+    urgent: usize,
+    /// When the others are due, if there are any.
+    due: Option<Instant>,
 }
 
 impl Held {
-    fn push(&mut self, waiting: Waiting) {
+    fn push(&mut self, waiting: Waiting, patience: Duration) {
+        if waiting.bundle.is_patient() {
+            self.due.get_or_insert_with(|| Instant::now() + patience);
+        } else {
+            self.urgent += 1;
+        }
         self.commands += waiting.bundle.count() as usize;
         self.bytes += waiting.bundle.bytes().len();
         self.bundles.push_back(waiting);
@@ -298,7 +311,18 @@ impl Held {
         let waiting = self.bundles.pop_front()?;
         self.commands -= waiting.bundle.count() as usize;
         self.bytes -= waiting.bundle.bytes().len();
+        if !waiting.bundle.is_patient() {
+            self.urgent -= 1;
+        }
+        if self.bundles.is_empty() {
+            self.due = None;
+        }
         Some(waiting)
+    }
+
+    /// When something has to be logged at the latest; none if somebody waits for it.
+    fn may_wait_until(&self) -> Option<Instant> {
+        self.due.filter(|_| self.urgent == 0)
     }
 }
 
@@ -324,24 +348,27 @@ impl Run {
         let mut gathering = None;
         loop {
             while let Ok(bundle) = arrivals.try_recv() {
-                held.push(bundle);
+                held.push(bundle, self.options.patience);
             }
             while self.may_propose(&held, in_flight.len(), gathering.as_ref()) {
                 gathering = None;
                 let (bundles, waiters) = self.take_entry(&mut held);
                 in_flight.extend(self.propose(&bundles, waiters).await);
             }
-            let patience = gathering.as_ref().map_or_else(Instant::now, |gathering: &Gathering| gathering.until);
+            let gathered = gathering.as_ref().map(|gathering: &Gathering| gathering.until);
+            // While an entry is under way, its end wakes.
+            let due = held.may_wait_until().filter(|_| in_flight.is_empty());
+            let patience = gathered.into_iter().chain(due).max();
             tokio::select! {
                 biased;
                 Some(answered) = in_flight.next(), if !in_flight.is_empty() => {
                     gathering = self.gather(answered, &held);
                 }
                 arrival = arrivals.recv() => match arrival {
-                    Some(bundle) => held.push(bundle),
+                    Some(bundle) => held.push(bundle, self.options.patience),
                     None => return,
                 },
-                () = sleep_until(patience), if gathering.is_some() => gathering = None,
+                () = sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => gathering = None,
             }
         }
     }
@@ -350,7 +377,8 @@ impl Run {
         let ProposerOptions { entries_in_flight_max, commands_pipelined_min, bytes_pipelined_min, .. } = self.options;
         let is_large = held.commands >= commands_pipelined_min || held.bytes >= bytes_pipelined_min;
         let is_complete = gathering.is_none_or(|gathering| held.commands >= gathering.commands);
-        let is_due = is_large || in_flight == 0 && is_complete;
+        let is_awaited = held.may_wait_until().is_none_or(|due| due <= Instant::now());
+        let is_due = is_large || in_flight == 0 && is_complete && is_awaited;
         !held.bundles.is_empty() && is_due && in_flight < entries_in_flight_max
     }
 

@@ -10,7 +10,7 @@ use sojourn_core::{
     state::Believed, stream::Span,
 };
 use sojourn_proto::{
-    wire::{Wire, WireError, decode_all},
+    wire::{Wire, WireError},
     wire_enum, wire_struct,
 };
 use std::collections::BTreeMap;
@@ -253,67 +253,17 @@ impl<T: Wire> Wire for Told<T> {
     }
 }
 
-/// Bytes from which on a message is worth compressing.
-const PACKED_BYTES_MIN: usize = 512;
-
-/// The longest message, unpacked: what is packed says its own length and need not be believed.
-const UNPACKED_BYTES_MAX: usize = 128 << 20;
-
-const PLAIN: u8 = 0;
-const LZ4: u8 = 1;
-
-/// The bytes of a large message: `how u8 | bytes`.
-pub(super) fn pack<T: Wire>(value: &T) -> Vec<u8> {
-    let mut plain = vec![PLAIN];
-    value.put(&mut plain);
-    if plain.len() < PACKED_BYTES_MIN {
-        return plain;
-    }
-    let packed = lz4_flex::compress_prepend_size(&plain[1..]);
-    if packed.len() + 1 < plain.len() { [&[LZ4], &packed[..]].concat() } else { plain }
-}
-
-/// Reads back what [`pack`] wrote.
-///
-/// # Errors
-/// Bytes that it did not write.
-pub(super) fn unpack<T: Wire>(bytes: &[u8]) -> Result<T, WireError> {
-    match bytes.split_first().ok_or(WireError::Cut)? {
-        (&PLAIN, plain) => decode_all(plain),
-        (&LZ4, packed) => {
-            let length = packed.first_chunk().map_or(usize::MAX, |length| u32::from_le_bytes(*length) as usize);
-            if length > UNPACKED_BYTES_MAX {
-                return Err(WireError::Invalid("a packed message of this length"));
-            }
-            let plain = lz4_flex::decompress_size_prepended(packed);
-            decode_all(&plain.map_err(|_| WireError::Invalid("a packed message"))?)
-        }
-        (tag, _) => Err(WireError::UnknownTag { of: "a packed message", tag: u64::from(*tag) }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn what_was_packed_comes_out_and_a_length_is_not_believed() {
-        for bytes in [0_usize, 10, 100_000] {
-            let value: Box<[u8]> = b"session ".iter().copied().cycle().take(bytes).collect();
-            let packed = pack(&value);
-            assert!(packed.len() <= bytes + 8);
-            assert_eq!(unpack::<Box<[u8]>>(&packed), Ok(value));
-        }
-        assert!(pack(&Box::<[u8]>::from(vec![b'x'; 100_000])).len() < 1_000);
-        assert!(unpack::<Box<[u8]>>(&[LZ4, 255, 255, 255, 255, 1, 2]).is_err());
-    }
+    use sojourn_proto::wire::decode_all;
 
     proptest! {
         #[test]
         fn noise_is_never_a_panic(noise in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _outcome = unpack::<Batch>(&noise);
-            let _outcome = unpack::<Copied>(&noise);
+            let _outcome = decode_all::<Batch>(&noise);
+            let _outcome = decode_all::<Copied>(&noise);
             let _outcome = decode_all::<Follow>(&noise);
         }
     }

@@ -159,11 +159,26 @@ impl Contacts {
         self.roster.learn(region, &whereabouts.nodes);
         self.complaints.lock().remove(&region);
         let mut known = self.known.lock();
-        let earlier = known.insert(region, Arc::new(whereabouts));
-        self.note(&known, &self.closed.lock());
+        let earlier = known.get(&region);
+        // The same as long as nothing changes.
+        if earlier.is_some_and(|earlier| **earlier == whereabouts) {
+            return;
+        }
         if earlier.is_none() {
             tracing::info!(region = region.0, "met another region");
         }
+        known.insert(region, Arc::new(whereabouts));
+        self.note(&known, &self.closed.lock());
+    }
+
+    /// The numbers of all nodes of other regions that are known.
+    pub(super) fn nodes(&self) -> BTreeSet<NodeId> {
+        let known = self.known.lock();
+        let nodes = |(region, known): (&RegionId, &Arc<Whereabouts>)| {
+            let region = *region;
+            known.nodes.keys().map(move |node| AbroadRoster::number(region, *node)).collect::<Vec<_>>()
+        };
+        known.iter().flat_map(nodes).collect()
     }
 
     /// Takes note of which regions act for themselves.

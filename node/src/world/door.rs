@@ -4,6 +4,7 @@ use super::{
     calls::{self, Told},
     control::Doorway,
     follow::Followers,
+    packing,
     sources::Sources,
     tombs::survey,
 };
@@ -62,7 +63,7 @@ impl Door {
         let node = self.node.clone();
         drop(spawn(async move {
             match survey(&node, past).await {
-                Ok(survey) => reply.send(&[&calls::pack(&survey)]),
+                Ok(survey) => reply.send(&[&packing::pack(&survey)]),
                 Err(error) => reply.refuse(&error.to_string()),
             }
         }));

@@ -10,6 +10,7 @@ use super::{
     calls::{self, Batch, Copied, CopyOf, Digests, Follow, Followed, Tick},
     compare,
     contacts::Contacts,
+    packing::{self, Unpacker},
     sources::StreamBounds,
 };
 use crate::{
@@ -28,6 +29,7 @@ use parking_lot::Mutex;
 use sojourn_core::{
     Key, NodeId, Outcome, Refusal, RegionId, ShardId, Slot, SlotTable, State,
     feed::FeedCursor,
+    region::RegionState,
     state::Believed,
     stream::{Absorbed, Copying, Piece, Source, Span},
 };
@@ -119,9 +121,18 @@ pub(super) async fn run_followers(
 ) {
     let mut running: BTreeMap<Task, (AbortHandle, Arc<Copies>)> = BTreeMap::new();
     let mut known: BTreeMap<(ShardId, u64), Arc<Copies>> = BTreeMap::new();
+    let (mut seen, mut open) = (None, BTreeSet::new());
     while let Some(contacts) = contacts.upgrade() {
-        let led = node.led();
-        let region = node.region();
+        let (led, region) = (node.led(), node.region());
+        let others: Vec<_> = contacts.others().into_iter().filter_map(|other| contacts.whereabouts(other)).collect();
+        let sight = Sight::new(&led, &region, &others);
+        if seen.as_ref() == Some(&sight) {
+            drop(contacts);
+            sleep(LOOK_EVERY).await;
+            continue;
+        }
+        seen = Some(sight);
+        open = keep_open(&rpc, &open, contacts.nodes());
         known.retain(|leading, _| led.iter().any(|led| (led.shard, led.term) == *leading));
         let mut wanted: BTreeMap<Task, Follower> = BTreeMap::new();
         for led in led {
@@ -130,8 +141,8 @@ pub(super) async fn run_followers(
                 led.know(copies.clone());
                 copies
             });
-            for other in contacts.others().into_iter().filter_map(|region| contacts.whereabouts(region)) {
-                for (source, slots) in sources(&region.slots, led.shard, &other) {
+            for other in &others {
+                for (source, slots) in sources(&region.slots, led.shard, other) {
                     let follower = Follower {
                         led: led.clone(),
                         source,
@@ -168,6 +179,43 @@ pub(super) async fn run_followers(
         sleep(LOOK_EVERY).await;
     }
 }
+
+/// Opens the ways to nodes that were not known before, since what is asked there first would wait for several ways there and back;
+/// closes those to nodes that are gone. Returns to which they are open.
+fn keep_open(rpc: &Rpc, open: &BTreeSet<NodeId>, nodes: BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+    nodes.difference(open).for_each(|node| rpc.keep_open(*node));
+    open.difference(&nodes).for_each(|node| rpc.forget(*node));
+    nodes
+}
+
+/// What decides which streams there are. The same as long as nothing changes, so that an idle node has nothing to work out.
+#[derive(PartialEq, Eq)]
+struct Sight {
+    led: Vec<(ShardId, u64)>,
+    region: ByAddress<RegionState>,
+    others: Vec<ByAddress<Whereabouts>>,
+}
+
+impl Sight {
+    fn new(led: &[Led], region: &Arc<RegionState>, others: &[Arc<Whereabouts>]) -> Self {
+        Self {
+            led: led.iter().map(|led| (led.shard, led.term)).collect(),
+            region: ByAddress(region.clone()),
+            others: others.iter().cloned().map(ByAddress).collect(),
+        }
+    }
+}
+
+/// The same only if it is the same one.
+struct ByAddress<T>(Arc<T>);
+
+impl<T> PartialEq for ByAddress<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> Eq for ByAddress<T> {}
 
 /// The shards of another region that share slots with one of ours, and which.
 pub(super) fn sources(ours: &SlotTable, shard: ShardId, other: &Whereabouts) -> BTreeMap<Source, Vec<(Slot, Slot)>> {
@@ -219,6 +267,8 @@ enum Ended {
     Call(#[from] CallError),
     #[error("its words make no sense: {0}")]
     Strange(#[from] sojourn_proto::wire::WireError),
+    #[error("no memory for another stream: {0}")]
+    NoMemory(std::io::Error),
     #[error("a batch is missing")]
     Gap,
     #[error("it was over at its source")]
@@ -315,7 +365,7 @@ impl Follower {
             let copy = CopyOf { shard: self.source.shard, begin, span };
             let asked = self.led.sessions().last_stamp();
             let bytes = self.rpc.call(node, Lane::Bulk, calls::COPY, &[&encode(&copy)], CALL_TIMEOUT).await?;
-            let (as_of, until, homes, records, elsewhere) = match calls::unpack(&bytes)? {
+            let (as_of, until, homes, records, elsewhere) = match packing::unpack(&bytes)? {
                 Copied::Page { as_of, until, homes, records, elsewhere } => (as_of, until, homes, records, elsewhere),
                 // The next stream begins another copy.
                 Copied::BeginAnew => return Ok(changed),
@@ -325,7 +375,7 @@ impl Follower {
             let homes = self.believed(homes)?;
             let believed = homes.clone();
             let piece = Piece::Page { asked, begin, span, homes, replaces: false, records, elsewhere };
-            changed += self.absorb(as_of, believed, piece).await?;
+            changed += self.absorb(as_of, believed, piece, true).await?;
             match until {
                 Some(until) => after = Some(until),
                 None => return Ok(changed),
@@ -334,7 +384,13 @@ impl Follower {
     }
 
     /// Takes a piece in; says how many copies it changed.
-    fn absorb(&self, as_of: u64, believed: Believed, piece: Piece) -> BoxFuture<'static, Result<u64, Ended>> {
+    fn absorb(
+        &self,
+        as_of: u64,
+        believed: Believed,
+        piece: Piece,
+        is_awaited: bool,
+    ) -> BoxFuture<'static, Result<u64, Ended>> {
         let absorbed = Absorbed { source: self.source, as_of, believed: believed.clone(), piece };
         if let Some(refusal) = self.led.sessions().audit(|state| state.bars(&absorbed)) {
             return Box::pin(std::future::ready(Err(Ended::Barred(refusal))));
@@ -342,11 +398,11 @@ impl Follower {
         let Absorbed { piece, .. } = absorbed;
         let (piece, rest) = if self.apart { apart(piece) } else { (piece, None) };
         let (led, source) = (self.led.clone(), self.source);
-        let absorbing = led.absorb(Absorbed { source, as_of, believed: believed.clone(), piece });
+        let absorbing = led.absorb(Absorbed { source, as_of, believed: believed.clone(), piece }, is_awaited);
         Box::pin(async move {
             let mut outcome = absorbing.await?;
             if let Some(piece) = rest {
-                outcome = led.absorb(Absorbed { source, as_of, believed, piece }).await?;
+                outcome = led.absorb(Absorbed { source, as_of, believed, piece }, is_awaited).await?;
             }
             match outcome {
                 Outcome::Count(count) => Ok(count.unsigned_abs()),
@@ -393,6 +449,7 @@ impl Follower {
             let tick = Tick { stream: self.stream, taken_bytes, logged_index, ping_ms };
             self.rpc.notify(node, Lane::Fast, calls::TICK, &[&encode(&tick)]);
         };
+        let mut unpacker = Unpacker::new().map_err(Ended::NoMemory)?;
         let mut silent_at = Instant::now() + SILENCE_MAX;
         let pause = compare::pause(self.compare_every);
         // Not all streams at once.
@@ -443,7 +500,7 @@ impl Follower {
                         return Err(Ended::Over);
                     };
                     silent_at = Instant::now() + SILENCE_MAX;
-                    let Batch { after, next, as_of, echo_ms, end_index, is_awaited, acts, records } = calls::unpack(&body)?;
+                    let Batch { after, next, as_of, echo_ms, end_index, is_awaited, acts, records } = unpacker.unpack(&body)?;
                     let acts = self.believed(acts)?;
                     if after != told {
                         return Err(Ended::Gap);
@@ -454,7 +511,8 @@ impl Follower {
                     if records.is_empty() && next.index < logged.index + IDLE_ENTRIES_MAX {
                         taking.push_back(Box::pin(std::future::ready(Ok(taken))));
                     } else {
-                        let absorbing = self.absorb(as_of, acts, Piece::Changes { after: logged, next, records });
+                        let piece = Piece::Changes { after: logged, next, records };
+                        let absorbing = self.absorb(as_of, acts, piece, is_awaited);
                         logged = next;
                         taking.push_back(Box::pin(async move { absorbing.await.map(|_changed| taken) }));
                     }

@@ -18,6 +18,7 @@ mod handover;
 mod homes;
 mod namespaces;
 pub mod origin;
+mod packing;
 mod sources;
 mod tombs;
 

@@ -7,6 +7,7 @@
 use super::{
     calls::{self, Batch, Copied, CopyOf, Digests, DigestsOf, Follow, Followed, Held, HeldOf, Tick},
     compare::{SLOTS_AT_ONCE, runs},
+    packing::{self, Packer},
 };
 use crate::{
     peers::{AbroadRoster, Lane, Reply, Rpc},
@@ -30,7 +31,7 @@ use tokio::{
 };
 
 /// Between two batches of one stream: changes that come meanwhile share one.
-const BATCH_PAUSE: Duration = Duration::from_millis(3);
+const BATCH_PAUSE: Duration = Duration::from_millis(8);
 
 /// A follower that says nothing for so long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -118,6 +119,7 @@ impl Sources {
             let (Some(to), acks) = (AbroadRoster::region_of(from), led.acks().clone()) else {
                 return reply.refuse("only other regions follow");
             };
+            let Ok(packer) = Packer::new() else { return reply.refuse("no memory for another stream") };
             let slots = follow.slots.clone();
             let (heard, told) = (Mutex::default(), Notify::new());
             let stream = Arc::new(Stream { heard, told, to, slots, acks: acks.clone() });
@@ -133,8 +135,8 @@ impl Sources {
             acks.hear(key, to, &stream.slots, cursor.index);
             reply.send(&[&encode(&Followed::Streaming)]);
             let bounds = sources.bounds.batch;
-            let sending =
-                Sending { to: from, follow, led, stream, bounds, cursor, told: cursor, sent_bytes: 0, due: None };
+            let (told, sent_bytes, due) = (cursor, 0, None);
+            let sending = Sending { to: from, follow, led, stream, bounds, cursor, told, sent_bytes, packer, due };
             sending.run(Arc::downgrade(&sources), sources.rpc.clone()).await;
             sources.streams.lock().remove(&key);
             acks.lose(key);
@@ -150,7 +152,7 @@ impl Sources {
                 Some(led) if led.confirm().await => page(&led, &copy, bounds).await,
                 Some(_) | None => Copied::NotLeader,
             };
-            reply.send(&[&calls::pack(&copied)]);
+            reply.send(&[&packing::pack(&copied)]);
         }));
     }
 
@@ -162,7 +164,7 @@ impl Sources {
                 Some(led) if led.confirm().await => held_page(&led, &wanted, bounds).await,
                 Some(_) | None => Held::NotLeader,
             };
-            reply.send(&[&calls::pack(&held)]);
+            reply.send(&[&packing::pack(&held)]);
         }));
     }
 
@@ -174,7 +176,7 @@ impl Sources {
                 Some(led) => digests(&led, &of.slots).await,
                 None => None,
             };
-            reply.send(&[&calls::pack(&digests)]);
+            reply.send(&[&packing::pack(&digests)]);
         }));
     }
 
@@ -261,6 +263,7 @@ struct Sending {
     /// What the follower was told of that.
     told: FeedCursor,
     sent_bytes: u64,
+    packer: Packer,
     /// A ping, and the index up to which everything has to be sent before it is echoed.
     due: Option<(u64, u64)>,
 }
@@ -280,7 +283,7 @@ impl Sending {
             let Some(batch) = self.next_batch(window).await else { return };
             match batch {
                 Some(batch) => {
-                    let bytes = calls::pack(&batch);
+                    let Ok(bytes) = self.packer.pack(&batch) else { return };
                     self.sent_bytes += bytes.len() as u64;
                     rpc.notify(self.to, Lane::Bulk, calls::BATCH, &[&self.follow.stream.to_le_bytes(), &bytes]);
                     sleep(BATCH_PAUSE).await;

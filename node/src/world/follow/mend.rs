@@ -4,6 +4,7 @@ use super::{
     super::{
         calls::{self, Digests, DigestsOf},
         compare::SLOTS_AT_ONCE,
+        packing,
     },
     CALL_TIMEOUT, Ended, Follower,
 };
@@ -23,7 +24,7 @@ impl Follower {
         }
         let of = encode(&DigestsOf { shard: self.source.shard, slots });
         let bytes = self.rpc.call(node, Lane::Bulk, calls::DIGESTS, &[&of], CALL_TIMEOUT).await.ok()?;
-        calls::unpack::<Option<Digests>>(&bytes).ok()?
+        packing::unpack::<Option<Digests>>(&bytes).ok()?
     }
 
     /// Where the copies here differ, if all is in that was changed at the source before it made the digests.

@@ -18,6 +18,7 @@ use crate::{
         contacts::Contacts,
         control::{Agreement, NotAgreed},
         follow::sources,
+        packing,
     },
 };
 use sojourn_core::{
@@ -251,7 +252,7 @@ impl Driver {
         let mut last = Undone::Unknown(source.region);
         for node in contacts.nodes_for(source.region, first) {
             match self.rpc.call(node, Lane::Bulk, calls::HELD, &[&body], PAGE_TIMEOUT).await {
-                Ok(bytes) => match calls::unpack(&bytes)? {
+                Ok(bytes) => match packing::unpack(&bytes)? {
                     Held::Page { records, until } => return Ok((records, until)),
                     Held::NotYet => return Err(Undone::NotYet(source.region)),
                     Held::NotLeader => last = Undone::NotYet(source.region),

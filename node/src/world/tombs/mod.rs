@@ -17,6 +17,7 @@ use super::{
     contacts::Contacts,
     control::Agreement,
     handover::command,
+    packing,
 };
 use crate::{
     peers::{CallError, Lane, Rpc},
@@ -191,7 +192,7 @@ impl Caretaker {
         let mut last = NotSwept::Unknown(region);
         for node in contacts.nodes_for(region, Slot::default()) {
             match self.rpc.call(node, Lane::Bulk, calls::SURVEY, &[&encode(&past)], SURVEY_TIMEOUT).await {
-                Ok(bytes) => return Ok(calls::unpack(&bytes)?),
+                Ok(bytes) => return Ok(packing::unpack(&bytes)?),
                 Err(error) => last = error.into(),
             }
         }
