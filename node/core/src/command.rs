@@ -4,10 +4,12 @@
 //! same.
 
 use crate::{
-    ids::{Key, NamespaceId, RegionId, Stamp},
+    ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     orphans::Orphaned,
     query::{Projection, View},
     session::{Fields, Kind, Owner, Version},
+    slots::SlotStep,
+    state::SlotPage,
     stream::Absorbed,
     tombstones::{Return, Swept},
 };
@@ -503,6 +505,21 @@ pub enum Op {
         /// The version.
         mode_version: u64,
     },
+    /// A step of a slot's move to another shard of the region. Answers `Done`, or [`Refusal::Slot`].
+    Slot {
+        /// Which slot.
+        slot: Slot,
+        /// Which step.
+        step: SlotStep,
+    },
+    /// Takes in what another shard of the region has of slots that arrive here. Answers `Done`, or [`Refusal::Slot`] if one of
+    /// them does not arrive by this move.
+    TakeSlots {
+        /// The move.
+        number: u64,
+        /// What.
+        page: Box<SlotPage>,
+    },
 }
 
 impl Command {
@@ -523,6 +540,8 @@ impl Op {
                 | Self::Assume { .. }
                 | Self::CaughtUp { .. }
                 | Self::Adopt { .. }
+                | Self::Slot { .. }
+                | Self::TakeSlots { .. }
         )
     }
 

@@ -7,7 +7,7 @@
 
 use crate::{
     ids::{Key, Slot},
-    session::{Incarnation, Owner, Record, Version},
+    session::{Incarnation, Life, Owner, Record, Version},
 };
 
 /// What a source has in a slot.
@@ -52,6 +52,31 @@ pub(crate) fn share(key: &Key, record: &Record) -> u64 {
     let Some(Owner { user, revocation_epoch, labels }) = record.owner.as_deref() else { return mixed };
     mixed = mix(mix_bytes(mixed, user), *revocation_epoch);
     labels.iter().fold(mixed, |mixed, (name, value)| mix_bytes(mix_bytes(mixed, name), value))
+}
+
+/// What a record that is kept aside adds to its slot's sum, alive or over, with all that a reader may see of it.
+pub(crate) fn whole(key: &Key, record: &Record) -> u64 {
+    let life = match record.life {
+        Life::Live => [0; 3],
+        Life::Dead { at, collect_at, expired } => [at, collect_at, 1 + u64::from(expired)],
+    };
+    let times = [record.written, record.idle_deadline, u64::from(record.home.0)];
+    life.into_iter().chain(times).fold(share(key, record), mix)
+}
+
+/// Some words as one.
+pub(crate) fn mixed(words: [u64; 4]) -> u64 {
+    words.into_iter().fold(0, mix)
+}
+
+/// A key as one word.
+pub(crate) fn name(key: &Key) -> u64 {
+    mix_bytes(u64::from(key.namespace().0), key.id())
+}
+
+/// Some bytes as one word.
+pub(crate) fn bytes(bytes: &[u8]) -> u64 {
+    mix_bytes(0, bytes)
 }
 
 fn mix_bytes(mixed: u64, bytes: &[u8]) -> u64 {

@@ -214,6 +214,11 @@ impl SlotTable {
         self.shards[usize::from(slot.number())]
     }
 
+    /// How many slots a shard has.
+    pub fn count(&self, shard: ShardId) -> u32 {
+        self.shards.iter().map(|other| u32::from(*other == shard)).sum()
+    }
+
     /// One entry a slot, in order.
     pub fn shards(&self) -> &[ShardId] {
         &self.shards

@@ -1,10 +1,11 @@
 //! What a caller is told of a command, or why it changed nothing.
 
 use crate::{
-    ids::{RegionId, Stamp},
+    ids::{RegionId, ShardId, Stamp},
     orphans::Tally,
     query::View,
     session::{Incarnation, Version},
+    slots::SlotRefusal,
 };
 
 /// What a caller is told.
@@ -110,6 +111,15 @@ pub enum Refusal {
     /// A read for another shard than the one asked, after slots moved.
     #[error("the slot is not held by this shard")]
     NotHere,
+    /// Another shard of the region serves the slot, or will in a moment: whoever asked goes by the slot table anew.
+    #[error("the slot is on its way to another shard, or there")]
+    SlotMoved {
+        /// Where it is likely to be served.
+        to: Option<ShardId>,
+    },
+    /// A step of a slot's move was not taken.
+    #[error(transparent)]
+    Slot(SlotRefusal),
     /// Another region orders the writes of the session.
     #[error("the session's home is region {}", home.0)]
     Elsewhere {

@@ -1,10 +1,12 @@
 //! Reads: what can be asked of a shard without changing it.
 
 use crate::{
-    ids::{Key, NamespaceId, RegionId, Slot, Stamp},
+    ids::{Key, NamespaceId, RegionId, ShardId, Slot, Stamp},
     session::{Fields, Incarnation, Kind, Owner, Version},
+    state::SlotPage,
     token::Token,
 };
+use std::collections::BTreeSet;
 
 /// How much of a session a reader needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +99,9 @@ pub enum Query {
         from: Option<Cursor>,
         /// How many sessions to look at, 1 to [`PAGE_COUNT_MAX`]; all that share a cursor position come in one page.
         count: u64,
+        /// The last slot that whoever asks believes to be served here from `from` on; answered by [`Answer::SlotMoved`] if one of
+        /// them is not.
+        until: Option<Slot>,
     },
     /// How many live sessions there are and their size. Answers `Total`; without a filter at once, and then with those whose
     /// end is not logged yet.
@@ -127,6 +132,22 @@ pub enum Query {
         /// Randomness to choose by.
         seed: u64,
     },
+    /// What the shard has to do with some slots, and what it has of them, for whoever moves them. Answers `Slots`.
+    Slots {
+        /// Which.
+        slots: BTreeSet<Slot>,
+        /// From where on to copy; without it nothing is.
+        copy: Option<SlotsFrom>,
+    },
+}
+
+/// Which part of some slots is to be copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotsFrom {
+    /// What was written at this stamp or later.
+    pub since: Stamp,
+    /// The last key of the page before.
+    pub after: Option<Key>,
 }
 
 /// The most sessions that one page looks at, whatever is asked for.
@@ -203,4 +224,11 @@ pub enum Answer {
     },
     /// A revocation epoch.
     Epoch(u64),
+    /// Another shard of the region serves the slot, or will in a moment: whoever asked goes by the slot table anew.
+    SlotMoved {
+        /// Where it is likely to be served.
+        to: Option<ShardId>,
+    },
+    /// Slots and what there is of them.
+    Slots(Box<SlotPage>),
 }

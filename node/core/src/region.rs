@@ -1,12 +1,14 @@
 //! What a region agrees on beside sessions: its members, its slot table, its namespaces. Kept by the system group.
 
 mod namespaces;
+mod slots;
 
 pub use namespaces::{Adopted, Contradiction};
+pub use slots::{SLOT_MOVES_MAX, SlotMoves, WantedMove};
 
 use crate::{
     control::WorldNamespace,
-    ids::{NamespaceId, NodeId, RegionId, ShardId, SlotTable},
+    ids::{NamespaceId, NodeId, RegionId, ShardId, Slot, SlotTable},
     mint::MintKey,
     placement::{self, GroupName},
     policy::{Namespace, Policy},
@@ -76,6 +78,8 @@ pub struct RegionState {
     pub delegate: Option<Delegate>,
     /// What of the namespaces is the world's; nothing in a world of one region.
     pub adopted: Adopted,
+    /// Slots on their way between shards.
+    pub slot_moves: SlotMoves,
 }
 
 /// The node that votes for its region in the world's control group.
@@ -112,6 +116,7 @@ impl Default for RegionState {
             next_namespace: 1,
             delegate: None,
             adopted: Adopted::default(),
+            slot_moves: SlotMoves::default(),
         }
     }
 }
@@ -228,6 +233,36 @@ pub enum RegionCommand {
         /// Which.
         id: NamespaceId,
     },
+    /// Has slots move to another shard. Answers the number of the move.
+    MoveSlots {
+        /// Who serves them.
+        from: ShardId,
+        /// Who shall.
+        to: ShardId,
+        /// The first slot.
+        first: Slot,
+        /// The last one.
+        last: Slot,
+    },
+    /// Notes that slots are served where they were to go: whoever carries the move out has seen it in that shard's log.
+    ServeSlots {
+        /// Which move.
+        number: u64,
+        /// Which slots.
+        slots: BTreeSet<Slot>,
+    },
+    /// Notes that nothing is left to be done for slots, wherever they are.
+    CloseSlots {
+        /// Which move.
+        number: u64,
+        /// Which slots.
+        slots: BTreeSet<Slot>,
+    },
+    /// Has slots stay that have not moved yet.
+    GiveSlotsUp {
+        /// Which move.
+        number: u64,
+    },
 }
 
 /// What a change of the region answers.
@@ -239,6 +274,8 @@ pub enum RegionOutcome {
     Node(NodeId),
     /// The namespace's number.
     Namespace(NamespaceId),
+    /// The number of a move of slots.
+    SlotMove(u64),
     /// Nothing changed, and why.
     Refused(RegionRefusal),
 }
@@ -284,6 +321,48 @@ pub enum RegionRefusal {
         /// Who has it.
         owner: String,
     },
+    /// A world of several regions.
+    #[error(
+        "slots move only in a region that is alone in its world so far: followers in other regions go by where slots were. \
+         Spread load by leads and replicas instead (`sojourn cluster rebalance`)"
+    )]
+    SlotsOfWorld,
+    /// The region is asked to join a world while slots are on their way.
+    #[error("slots are on their way between shards; the region joins a world once they have arrived")]
+    SlotsOnTheirWay,
+    /// Too many moves wait.
+    #[error("{SLOT_MOVES_MAX} moves of slots wait already; let some end first (`sojourn cluster status` shows them)")]
+    SlotMovesWait,
+    /// No such shard.
+    #[error("no shard {} in this region; `sojourn cluster status` lists them", .0.0)]
+    UnknownShard(ShardId),
+    /// Nothing to move.
+    #[error(
+        "there is nothing to move: name two different shards and a range of slots from low to high, such as 0-4095"
+    )]
+    NoSlots,
+    /// A shard would have none.
+    #[error("a shard keeps one slot at least, and these are the last ones of shard {}", .0.0)]
+    LastSlots(ShardId),
+    /// Another shard has the slot.
+    #[error("slot {slot} is held by shard {}; `sojourn cluster status` shows who holds which", .shard.0)]
+    SlotElsewhere {
+        /// The slot.
+        slot: u16,
+        /// Who has it.
+        shard: ShardId,
+    },
+    /// The slot is on its way.
+    #[error(
+        "slot {slot} is on its way already; wait for that move, or stop it with `sojourn cluster move-slots --stop`"
+    )]
+    SlotMoves {
+        /// The slot.
+        slot: u16,
+    },
+    /// No such move.
+    #[error("no move {0} of slots; `sojourn cluster status` shows those that are under way")]
+    UnknownSlotMove(u64),
     /// The default namespace stays.
     #[error("the default namespace cannot be dropped")]
     DefaultNamespace,
@@ -335,6 +414,9 @@ impl RegionState {
             }
             RegionCommand::Delegate { over, voter, mark } => {
                 self.member(voter)?;
+                if !self.slot_moves.wanted.is_empty() {
+                    return Err(RegionRefusal::SlotsOnTheirWay);
+                }
                 if self.delegate.map(|delegate| delegate.voter) != over {
                     return Err(RegionRefusal::Placement);
                 }
@@ -371,6 +453,16 @@ impl RegionState {
                 self.adopted.dropped.remove(&id);
                 Ok(RegionOutcome::Done)
             }
+            RegionCommand::MoveSlots { from, to, first, last } => self.move_slots((from, to), (first, last)),
+            RegionCommand::ServeSlots { number, slots } => {
+                self.serve_slots(number, &slots);
+                Ok(RegionOutcome::Done)
+            }
+            RegionCommand::CloseSlots { number, slots } => {
+                self.close_slots(number, &slots);
+                Ok(RegionOutcome::Done)
+            }
+            RegionCommand::GiveSlotsUp { number } => self.give_slots_up(number),
         }
     }
 

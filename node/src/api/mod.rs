@@ -76,7 +76,9 @@ impl Api {
             | Answer::Elsewhere(_)
             | Answer::Page { .. }
             | Answer::Total { .. }
-            | Answer::Epoch(_) => Err(Failure::Loading),
+            | Answer::Epoch(_)
+            | Answer::SlotMoved { .. }
+            | Answer::Slots(_) => Err(Failure::Loading),
         }
     }
 

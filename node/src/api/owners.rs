@@ -23,7 +23,9 @@ impl Api {
             | Answer::Seen { .. }
             | Answer::Elsewhere(_)
             | Answer::Page { .. }
-            | Answer::Total { .. } => Err(Failure::Loading),
+            | Answer::Total { .. }
+            | Answer::SlotMoved { .. }
+            | Answer::Slots(_) => Err(Failure::Loading),
         }
     }
 

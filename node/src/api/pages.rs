@@ -12,10 +12,13 @@ use sojourn_proto::{
     sessions::{Failure, answers::Page, calls::List},
     wire::{decode_all, encode},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// The version of page tokens.
 const TOKEN_FORMAT: u8 = 1;
+
+/// Before slots are looked for again that a shard does not serve; whoever lists bounds how long that may go on.
+const SLOTS_PAUSE: Duration = Duration::from_millis(5);
 
 /// A listing on its way.
 pub struct Pages {
@@ -66,13 +69,16 @@ impl Pages {
         let region = self.backend.region();
         if is_by_deadline(&self.filter) {
             // Deadlines are in order within a shard: one shard after the other.
-            let (lines, next) = self.scan(shard, from).await?;
+            let (lines, next) = self.scan(shard, from, None).await?.unwrap_or_default();
             let shard_after = region.slots.shards().iter().filter(|other| **other > shard).min();
             self.next = next.map(|next| (shard, next)).or(shard_after.map(|after| (*after, Cursor::default())));
             return Ok(lines);
         }
         let (shard, last) = run_of(&region.slots, from.slot);
-        let (mut lines, next) = self.scan(shard, from).await?;
+        let Some((mut lines, next)) = self.scan(shard, from, Slot::new(last)).await? else {
+            // The slots are looked for anew.
+            return Ok(Vec::new());
+        };
         // The shard may hold slots after the run; they come when the walk is there.
         lines.retain(|line| Slot::of(&line.id).number() <= last);
         let run_after = (last + 1 < SLOTS).then_some(Cursor { slot: last + 1, ..Cursor::default() });
@@ -80,17 +86,28 @@ impl Pages {
         Ok(lines)
     }
 
-    async fn scan(&self, shard: ShardId, from: Cursor) -> Result<(Vec<Line>, Option<Cursor>), Failure> {
+    /// A page of a shard; none, after a moment, if it does not serve all slots up to `until`.
+    async fn scan(
+        &self,
+        shard: ShardId,
+        from: Cursor,
+        until: Option<Slot>,
+    ) -> Result<Option<(Vec<Line>, Option<Cursor>)>, Failure> {
         let (namespace, filter, count) = (self.namespace, self.filter.clone(), self.page_size);
-        let query = Query::Scan { namespace, filter, from: Some(from), count };
+        let query = Query::Scan { namespace, filter, from: Some(from), count, until };
         let answer = self.backend.read(vec![Read { shard: Some(shard), query }]).await.pop();
         match answer.unwrap_or(Err(Unavailable::Loading))? {
-            Answer::Page { lines, next } => Ok((lines, next)),
+            Answer::Page { lines, next } => Ok(Some((lines, next))),
+            Answer::SlotMoved { .. } => {
+                tokio::time::sleep(SLOTS_PAUSE).await;
+                Ok(None)
+            }
             Answer::Record(_)
             | Answer::Seen { .. }
             | Answer::Elsewhere(_)
             | Answer::Total { .. }
-            | Answer::Epoch(_) => Err(Failure::Loading),
+            | Answer::Epoch(_)
+            | Answer::Slots(_) => Err(Failure::Loading),
         }
     }
 }

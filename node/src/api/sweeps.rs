@@ -49,6 +49,18 @@ impl Api {
 
     /// Revokes in this region, until every shard has acknowledged it; says how many sessions were ended.
     async fn revoke_here(&self, room: &Room<'_>, op: &Op) -> Result<u64, Failure> {
+        let mut destroyed = 0;
+        loop {
+            let changes = self.backend.region().slot_moves.changes;
+            destroyed += self.revoke_in_shards(room, op).await?;
+            // A key says which shard is meant: it may have meant another one meanwhile.
+            if self.backend.region().slot_moves.changes == changes {
+                return Ok(destroyed);
+            }
+        }
+    }
+
+    async fn revoke_in_shards(&self, room: &Room<'_>, op: &Op) -> Result<u64, Failure> {
         let mut pending = self.addresses(room)?;
         let mut destroyed = 0;
         while !pending.is_empty() {
@@ -115,9 +127,13 @@ impl Api {
         let answers = self.read_everywhere(&Query::Count { namespace: room.id(), filter }).await?;
         let sum = answers.into_iter().fold(Total::default(), |sum, answer| match answer {
             Answer::Total { sessions, bytes } => Total { sessions: sum.sessions + sessions, bytes: sum.bytes + bytes },
-            Answer::Record(_) | Answer::Seen { .. } | Answer::Elsewhere(_) | Answer::Page { .. } | Answer::Epoch(_) => {
-                sum
-            }
+            Answer::Record(_)
+            | Answer::Seen { .. }
+            | Answer::Elsewhere(_)
+            | Answer::Page { .. }
+            | Answer::Epoch(_)
+            | Answer::SlotMoved { .. }
+            | Answer::Slots(_) => sum,
         });
         Ok(sum)
     }
@@ -129,10 +145,29 @@ impl Api {
     pub async fn clear(&self, room: &Room<'_>, _call: Nothing) -> Result<Cleared, Failure> {
         let before = self.backend.now_ms().saturating_add(CLOCKS_APART_MS);
         let op = Op::Clear { namespace: room.id(), before, count_max: ENDED_PER_APPLY_MAX };
+        let mut destroyed = 0;
+        loop {
+            let changes = self.backend.region().slot_moves.changes;
+            destroyed += self.clear_shards(room, &op).await?;
+            // What went from one shard to another meanwhile may have been in neither.
+            if self.backend.region().slot_moves.changes == changes {
+                break;
+            }
+        }
+        for region in self.backend.regions_abroad() {
+            let sweep = Sweep { namespace: room.id(), rules: room.rules(false), op: op.clone() };
+            if let Swept::Ended(ended) = self.backend.sweep_abroad(region, sweep).await? {
+                destroyed += ended;
+            }
+        }
+        Ok(Cleared(destroyed))
+    }
+
+    async fn clear_shards(&self, room: &Room<'_>, op: &Op) -> Result<u64, Failure> {
         let mut pending = self.addresses(room)?;
         let mut destroyed = 0;
         while !pending.is_empty() {
-            let outcomes = self.write_to(room, &pending, false, &op).await;
+            let outcomes = self.write_to(room, &pending, false, op).await;
             let mut left = Vec::new();
             for (address, outcome) in pending.into_iter().zip(outcomes) {
                 let ended = count(&outcome?);
@@ -143,13 +178,7 @@ impl Api {
             }
             pending = left;
         }
-        for region in self.backend.regions_abroad() {
-            let sweep = Sweep { namespace: room.id(), rules: room.rules(false), op: op.clone() };
-            if let Swept::Ended(ended) = self.backend.sweep_abroad(region, sweep).await? {
-                destroyed += ended;
-            }
-        }
-        Ok(Cleared(destroyed))
+        Ok(destroyed)
     }
 
     /// A key in each shard.

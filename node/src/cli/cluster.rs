@@ -4,6 +4,7 @@ use super::{
     client::{Client, NodeArgs},
     output::{self, Align, Format, json, table},
     rebalance::{self, RebalanceArgs},
+    slots::{self, MoveSlotsArgs},
     watch::WatchArgs,
 };
 use crate::{
@@ -64,6 +65,8 @@ enum Act {
     },
     /// Show what is moved between nodes and what will be; hold it up, or bound how fast
     Rebalance(RebalanceArgs),
+    /// Move slots from one shard to another while they are used
+    MoveSlots(MoveSlotsArgs),
     /// Say how many nodes the region should have by its load, for autoscalers
     Advice {
         /// How to print it
@@ -120,6 +123,7 @@ pub async fn run(args: ClusterArgs) -> anyhow::Result<()> {
             rebalance::plan(&client, WhatIf { drained: Some(name), joining: None }).await
         }
         Act::Rebalance(args) => rebalance::run(&client, args).await,
+        Act::MoveSlots(args) => slots::run(&client, args).await,
         Act::Advice { output } => rebalance::advise(&client, output).await,
         Act::Drain { name, undo, dry_run: false } => {
             let body = Drain { node: name.clone(), draining: !undo };
@@ -172,6 +176,7 @@ fn groups(status: &Status) -> String {
         ("LEADER", Align::Left),
         ("TERM", Align::Right),
         ("ENTRIES", Align::Right),
+        ("SLOTS", Align::Right),
         ("FOLLOWERS", Align::Left),
     ];
     let rows = status.groups.iter().map(|group| {
@@ -186,10 +191,11 @@ fn groups(status: &Status) -> String {
             group.leader.clone().unwrap_or_else(|| "none".to_owned()),
             group.term.to_string(),
             group.last.map_or_else(|| "-".to_owned(), |last| (last + 1).to_string()),
+            group.slots.map_or_else(|| "-".to_owned(), |slots| slots.to_string()),
             followers.join(", "),
         ]
     });
-    format!("{}\n{}", headline(status), table(&columns, rows))
+    format!("{}{}\n{}", headline(status), slots::moves(&status.slot_moves), table(&columns, rows))
 }
 
 fn headline(status: &Status) -> String {
@@ -299,6 +305,7 @@ mod tests {
             region: "na".to_owned(),
             world: "7".to_owned(),
             advice: None,
+            slot_moves: vec![],
             answered_by: "na-0".to_owned(),
             members: vec![member("na-0", 1, "ready"), member("na-1", 2, "down")],
             groups: vec![Group {
@@ -307,6 +314,7 @@ mod tests {
                 term: 2,
                 last: Some(9),
                 changing: false,
+                slots: Some(4_096),
                 replicas: vec![replica("na-0", 0, 0), replica("na-1", 4, 75_000)],
             }],
         }
@@ -316,7 +324,7 @@ mod tests {
     fn groups_say_who_lags() {
         let text = groups(&status());
         assert!(text.starts_with("Region na: 1 of 2 nodes ready; 1 not ready: sojourn cluster members\n"), "{text}");
-        assert!(text.contains("shard 0  na-0       2       10  na-1 (4 behind, silent for 1m15s)\n"), "{text}");
+        assert!(text.contains("shard 0  na-0       2       10   4096  na-1 (4 behind, silent for 1m15s)\n"), "{text}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod rebalance;
 mod region;
 mod serve;
 mod session;
+mod slots;
 mod watch;
 
 use clap::{Parser, Subcommand};

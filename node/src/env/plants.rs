@@ -30,6 +30,8 @@ pub struct Plants {
     pub touch_past_absolute: bool,
     /// A session that leaves for another shard lives on under its old id.
     pub rename_keeps_both: bool,
+    /// Whoever finds a slot frozen has it thawed, although it may have been adopted already.
+    pub both_owners_after_adopt: bool,
     /// Nobody goes on with a rename between shards that a crash left.
     pub rename_is_not_resumed: bool,
     /// A feed that does not reach back to a cursor says that nothing changed.

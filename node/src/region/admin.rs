@@ -15,7 +15,7 @@ use crate::{
 };
 use futures::future::BoxFuture;
 use sojourn_core::{
-    Key, NodeId, RegionId,
+    Key, NodeId, RegionId, ShardId, Slot,
     placement::GroupName,
     region::{Addresses, RegionCommand, RegionOutcome, RegionRefusal},
 };
@@ -110,6 +110,17 @@ pub trait Admin: Send + Sync + 'static {
         bytes_per_s_max: Option<u64>,
     ) -> BoxFuture<'static, Result<(), AdminError>>;
 
+    /// Has slots move to another shard, one range after the other; says which number the move has. It shows in the status.
+    fn move_slots(
+        &self,
+        from: ShardId,
+        to: ShardId,
+        slots: (Slot, Slot),
+    ) -> BoxFuture<'static, Result<u64, AdminError>>;
+
+    /// Has slots of a move stay that have not moved yet.
+    fn give_slots_up(&self, number: u64) -> BoxFuture<'static, Result<(), AdminError>>;
+
     /// Moves a session to another home, and waits until that orders it.
     fn move_session(&self, key: Key, to: RegionId) -> BoxFuture<'static, Result<Moved, NotMoved>>;
 
@@ -133,9 +144,10 @@ impl Admin for RegionNode {
         Box::pin(async move {
             match inner.agree(RegionCommand::AddMember { name, addresses, disk: None }).await? {
                 RegionOutcome::Node(id) => Ok(id),
-                RegionOutcome::Done | RegionOutcome::Namespace(_) | RegionOutcome::Refused(_) => {
-                    Err(Unavailable::Loading.into())
-                }
+                RegionOutcome::Done
+                | RegionOutcome::Namespace(_)
+                | RegionOutcome::SlotMove(_)
+                | RegionOutcome::Refused(_) => Err(Unavailable::Loading.into()),
             }
         })
     }
@@ -157,6 +169,29 @@ impl Admin for RegionNode {
     ) -> BoxFuture<'static, Result<(), AdminError>> {
         let inner = self.inner.clone();
         Box::pin(async move { inner.agree(RegionCommand::SetRebalancing { paused, bytes_per_s_max }).await.map(drop) })
+    }
+
+    fn move_slots(
+        &self,
+        from: ShardId,
+        to: ShardId,
+        (first, last): (Slot, Slot),
+    ) -> BoxFuture<'static, Result<u64, AdminError>> {
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            match inner.agree(RegionCommand::MoveSlots { from, to, first, last }).await? {
+                RegionOutcome::SlotMove(number) => Ok(number),
+                RegionOutcome::Done
+                | RegionOutcome::Node(_)
+                | RegionOutcome::Namespace(_)
+                | RegionOutcome::Refused(_) => Err(Unavailable::Loading.into()),
+            }
+        })
+    }
+
+    fn give_slots_up(&self, number: u64) -> BoxFuture<'static, Result<(), AdminError>> {
+        let inner = self.inner.clone();
+        Box::pin(async move { inner.agree(RegionCommand::GiveSlotsUp { number }).await.map(drop) })
     }
 
     fn move_session(&self, key: Key, to: RegionId) -> BoxFuture<'static, Result<Moved, NotMoved>> {

@@ -391,7 +391,7 @@ impl super::node::Inner {
         let Some((node, command)) = command else { return Answer::Founded };
         let node = match self.change(command).await {
             Ok(RegionOutcome::Node(node)) => node,
-            Ok(RegionOutcome::Done | RegionOutcome::Namespace(_)) => node,
+            Ok(RegionOutcome::Done | RegionOutcome::Namespace(_) | RegionOutcome::SlotMove(_)) => node,
             Ok(RegionOutcome::Refused(refusal)) => return Answer::Refused { reason: refusal.to_string() },
             Err(error) => return Answer::Later { reason: error.to_string() },
         };

@@ -21,7 +21,7 @@ use futures::{
     stream::{FuturesUnordered, StreamExt},
 };
 use sojourn_core::{
-    Answer, Command, NodeId, Outcome, Query, ShardId, Stamp,
+    Answer, Command, NodeId, Outcome, Query, Refusal, ShardId, Stamp,
     placement::GroupName,
     region::{RegionCommand, RegionOutcome},
     state::JOURNAL,
@@ -261,6 +261,19 @@ impl Inner {
         self.follow(shard, &pace, |lead| self.read_once(shard, lead, &queries)).await
     }
 
+    /// As [`Self::read_shard`], and where the slots are that the shard does not serve.
+    pub async fn read_served(
+        self: &Arc<Self>,
+        shard: ShardId,
+        queries: Vec<Query>,
+    ) -> Result<Vec<Answer>, Unavailable> {
+        let mut answers = self.read_shard(shard, queries.clone()).await?;
+        if answers.iter().any(|answer| matches!(answer, Answer::SlotMoved { .. })) {
+            self.read_astray(shard, &queries, &mut answers).await?;
+        }
+        Ok(answers)
+    }
+
     pub async fn write_shard(
         self: &Arc<Self>,
         shard: ShardId,
@@ -269,7 +282,21 @@ impl Inner {
     ) -> Result<Vec<Outcome>, Unavailable> {
         // Open until this returns: nobody forgets the answers of what may be sent again.
         let _ticket = self.requests.name(shard, &mut commands);
-        let bundle = Bundle::new(&commands);
+        let mut outcomes = self.write_named(shard, reach, &commands).await?;
+        if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Refused(Refusal::SlotMoved { .. }))) {
+            self.write_astray((shard, reach), &commands, &mut outcomes).await?;
+        }
+        Ok(outcomes)
+    }
+
+    /// Has a shard do commands that keep the names that they have, whether it serves their slots or not.
+    pub async fn write_named(
+        self: &Arc<Self>,
+        shard: ShardId,
+        reach: Reach,
+        commands: &[Command],
+    ) -> Result<Vec<Outcome>, Unavailable> {
+        let bundle = Bundle::new(commands);
         let pace = self.paces.of(shard);
         let Some(_room) = pace.room(bundle.count(), bundle.bytes().len()).await else {
             return Err(Unavailable::Overloaded { requests_max: COMMANDS_UNDER_WAY_MAX.into() });

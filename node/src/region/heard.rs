@@ -3,7 +3,7 @@
 use super::node::Inner;
 use sojourn_core::{
     rebalancing::Rebalancing,
-    region::{Member, RegionCommand, RegionState},
+    region::{Member, RegionCommand, RegionState, WantedMove},
 };
 use std::time::Duration;
 
@@ -47,6 +47,23 @@ fn shows(state: &RegionState, command: &RegionCommand) -> bool {
         RegionCommand::DropNamespace { name } => state.namespace(name).is_err(),
         RegionCommand::AdoptNamespaces { version, .. } => state.adopted.version >= *version,
         RegionCommand::ForgetNamespace { id } => !state.adopted.dropped.contains(id),
+        // Whoever wants slots moved is told the number; it may be over before anybody looks.
+        RegionCommand::MoveSlots { from, to, first, last } => {
+            let wanted = || state.slot_moves.wanted.values();
+            let is_this = |wanted: &WantedMove| wanted.from == *from && wanted.to == *to && wanted.left.contains(last);
+            state.slots.shard(*first) == *to || wanted().any(is_this)
+        }
+        RegionCommand::ServeSlots { number, slots } => {
+            let wanted = state.slot_moves.wanted.get(number);
+            wanted.is_none_or(|wanted| slots.iter().all(|slot| state.slots.shard(*slot) == wanted.to))
+        }
+        RegionCommand::CloseSlots { number, slots } => {
+            let wanted = state.slot_moves.wanted.get(number);
+            wanted.is_none_or(|wanted| wanted.left.is_disjoint(slots))
+        }
+        RegionCommand::GiveSlotsUp { number } => {
+            state.slot_moves.wanted.get(number).is_none_or(|wanted| wanted.given_up)
+        }
     }
 }
 

@@ -116,7 +116,7 @@ impl Inner {
         match self.change_once(&command).await {
             Ok(RegionOutcome::Refused(refusal)) => self.end(Ended::Refused(refusal)),
             // What was not done shows at the next look.
-            Ok(RegionOutcome::Done | RegionOutcome::Node(_) | RegionOutcome::Namespace(_)) | Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
 

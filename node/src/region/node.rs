@@ -17,6 +17,7 @@ use super::{
     pace::Paces,
     requests::Requests,
     shards::Shards,
+    slots::run_slots,
     space::run_space,
     status::NodeStatus,
     uses::Leaving,
@@ -219,6 +220,7 @@ impl RegionNode {
         drop(spawn(run_members(Arc::downgrade(&inner))));
         drop(spawn(run_expiry(Arc::downgrade(&inner))));
         drop(spawn(run_moves(Arc::downgrade(&inner))));
+        drop(spawn(run_slots(Arc::downgrade(&inner))));
         drop(spawn(run_space(Arc::downgrade(&inner))));
         drop(spawn(run_load(Arc::downgrade(&inner))));
         Ok(Self { inner })

@@ -2,10 +2,10 @@
 
 use super::{admin::AdminError, status::RegionStatus};
 use sojourn_core::{
-    NodeId, ShardId,
+    NodeId, ShardId, Slot,
     placement::GroupName,
     rebalancing::{Forecast, foresee},
-    region::{Addresses, Member, RegionCommand, RegionOutcome},
+    region::{Addresses, Member, RegionCommand, RegionOutcome, RegionState},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -63,4 +63,29 @@ pub(super) fn foresee_with(mut status: RegionStatus, what_if: WhatIf) -> Result<
     let leads = forecast.leaders.iter().filter(|(shard, to)| now(**shard) != Some(**to));
     let leads = leads.map(|(shard, to)| (*shard, (now(*shard), *to))).collect();
     Ok(Rebalance { status, coming, forecast, leads })
+}
+
+/// How many slots each shard has, and would have once these have moved, too.
+///
+/// # Errors
+/// What the region would refuse.
+pub fn foresee_slots(
+    region: &RegionState,
+    from: ShardId,
+    to: ShardId,
+    (first, last): (Slot, Slot),
+) -> Result<BTreeMap<ShardId, (u32, u32)>, AdminError> {
+    let mut then = region.clone();
+    if let RegionOutcome::Refused(refusal) = then.apply(RegionCommand::MoveSlots { from, to, first, last }) {
+        return Err(refusal.into());
+    }
+    let moves: Vec<_> = then.slot_moves.wanted.iter().map(|(number, wanted)| (*number, wanted.left.clone())).collect();
+    for (number, slots) in moves {
+        then.apply(RegionCommand::ServeSlots { number, slots });
+    }
+    let shards = region.placement.keys().filter_map(|group| match group {
+        GroupName::System => None,
+        GroupName::Shard(shard) => Some(*shard),
+    });
+    Ok(shards.map(|shard| (shard, (region.slots.count(shard), then.slots.count(shard)))).collect())
 }

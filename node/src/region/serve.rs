@@ -54,16 +54,18 @@ impl Backend for RegionNode {
                         region.slots.shard(key.slot())
                     }
                     Query::CountSlot { slot, .. } => region.slots.shard(*slot),
-                    Query::Scan { .. } | Query::Count { .. } | Query::RevocationEpoch { .. } | Query::Random { .. } => {
-                        ShardId(0)
-                    }
+                    Query::Scan { .. }
+                    | Query::Count { .. }
+                    | Query::RevocationEpoch { .. }
+                    | Query::Random { .. }
+                    | Query::Slots { .. } => ShardId(0),
                 });
                 (shard, query)
             });
             let items = items.collect();
             scatter(items, |shard, queries| {
                 let inner = inner.clone();
-                Box::pin(async move { inner.read_shard(shard, queries).await })
+                Box::pin(async move { inner.read_served(shard, queries).await })
             })
             .await
         })

@@ -57,7 +57,17 @@ impl RegionNode {
             }
         };
         let (mut ended, mut left): (u64, Vec<Key>) = (0, shards.into_values().collect());
-        while !left.is_empty() {
+        let mut changes = self.region().slot_moves.changes;
+        loop {
+            if left.is_empty() {
+                let now = self.region().slot_moves.changes;
+                if now == changes {
+                    break;
+                }
+                // A key says which shard is meant: it may have meant another one meanwhile.
+                changes = now;
+                left = self.shard_keys(namespace).into_values().collect();
+            }
             let request = Request::default();
             let command = |key: &Key| Command { request, key: key.clone(), rules, touched: None, op: op.clone() };
             let outcomes = self.write_within(Reach::Region, left.iter().map(command).collect()).await;

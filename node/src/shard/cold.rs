@@ -5,7 +5,7 @@ use crate::engine::Part;
 use sojourn_core::{
     Answer, Command, Fields, Key, NamespaceId, Query, Record, Stamp, State, query::Filter, state::ColdSession,
 };
-use std::io;
+use std::{io, sync::Arc};
 use tokio::sync::RwLock;
 
 /// A shard's part of the engine, and the lock that keeps it from being replaced while it is read.
@@ -44,6 +44,9 @@ impl Sessions {
         {
             return Ok((self.count(now, *namespace, filter).await, None));
         }
+        if let Query::Slots { .. } = query {
+            return Ok((self.slots(now, query).await?, None));
+        }
         loop {
             let cold = {
                 let known = self.touches.known();
@@ -69,6 +72,18 @@ impl Sessions {
                 return Ok(answer);
             }
         }
+    }
+
+    /// What there is of slots that are on their way, with all fields.
+    async fn slots(&self, now: Stamp, query: &Query) -> io::Result<Answer> {
+        let answer = self.state.read().query(now, &|_, _| None, query).0;
+        let Answer::Slots(mut page) = answer else { return Ok(answer) };
+        for (key, record) in std::mem::take(&mut page.records) {
+            let record =
+                if record.is_cold() { self.whole(&key).await?.map(Arc::unwrap_or_clone) } else { Some(record) };
+            page.records.extend(record.map(|record| (key, record)));
+        }
+        Ok(Answer::Slots(page))
     }
 
     /// Counts page by page, so that writes need not wait for all of it.

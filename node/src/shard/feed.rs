@@ -58,7 +58,7 @@ impl Sessions {
     /// The record under `key` as it is, with its fields.
     pub(super) async fn whole(&self, key: &Key) -> io::Result<Option<Arc<Record>>> {
         loop {
-            let Some(record) = self.record(key) else { return Ok(None) };
+            let Some(record) = self.state.read().record_or_aside(key).cloned() else { return Ok(None) };
             if !record.is_cold() {
                 return Ok(Some(record));
             }

@@ -16,8 +16,9 @@ use crate::{
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use sojourn_core::{
-    Command, Effect, Key, NamespaceId, Record, RegionId, ShardId, Stamp, State,
+    Command, Effect, Key, NamespaceId, Op, Record, RegionId, ShardId, Stamp, State,
     feed::{Feed, FeedId},
+    slots::SlotStep,
     state::{Answers, Departure, Usage},
     stream::{Progress, Source},
 };
@@ -157,6 +158,8 @@ impl Machine for Sessions {
     fn apply(&self, index: u64, (stamp, commands): Self::Entry) -> Result<Applied, Self::Entry> {
         let stamp = self.local_stamp().unwrap_or(stamp);
         let mut effects = Vec::with_capacity(commands.len());
+        let joins = |command: &Command| matches!(command.op, Op::Slot { step: SlotStep::Adopt { .. }, .. });
+        let joined = commands.iter().any(joins);
         let outcomes = {
             let mut state = self.state.write();
             if !state.cold_for_commands(&commands).is_empty() {
@@ -169,6 +172,9 @@ impl Machine for Sessions {
             self.shelf.make_room(&mut state);
             outcomes
         };
+        if joined {
+            self.touches.join(self.last_stamp());
+        }
         self.tell(index, effects);
         Ok(Applied::Sessions(outcomes))
     }

@@ -68,6 +68,13 @@ impl Touches {
         }
     }
 
+    /// Takes note of sessions that came from another shard, whose leader may have known more of them than it had logged: as
+    /// after a change of leader, nobody's end comes before that would have been logged.
+    pub fn join(&self, now: Stamp) {
+        let mut held = self.held.write();
+        held.since = held.since.max(now.saturating_add(CLOCKS_APART_MS));
+    }
+
     /// What is known now, for as long as the guard lives.
     pub fn known(&self) -> Known<'_> {
         Known { held: self.held.read(), intervals: &self.intervals }

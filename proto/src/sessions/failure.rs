@@ -155,7 +155,11 @@ impl Failure {
                 Refusal::Exists | Refusal::Busy => Code::AlreadyExists,
                 Refusal::Missing | Refusal::Gone => Code::NotFound,
                 Refusal::Conflict { .. } => Code::Aborted,
-                Refusal::NotHere | Refusal::Elsewhere { .. } | Refusal::Fenced { .. } => Code::Unavailable,
+                Refusal::NotHere
+                | Refusal::Elsewhere { .. }
+                | Refusal::Fenced { .. }
+                | Refusal::SlotMoved { .. }
+                | Refusal::Slot(_) => Code::Unavailable,
                 Refusal::CrossSlot => Code::InvalidArgument,
                 Refusal::TooLarge { .. } => Code::ResourceExhausted,
                 Refusal::WrongKind
@@ -216,9 +220,11 @@ impl Failure {
                 Refusal::Revoked { epoch } => v1::ErrorDetail { revocation_epoch: *epoch, ..plain(Reason::Revoked) },
                 Refusal::Destroyed => plain(Reason::Destroyed),
                 Refusal::CrossSlot => plain(Reason::CrossSlot),
-                Refusal::NotHere | Refusal::Elsewhere { .. } | Refusal::Fenced { .. } => {
-                    later(Reason::NoLeader, OVERLOADED_RETRY_MS)
-                }
+                Refusal::NotHere
+                | Refusal::Elsewhere { .. }
+                | Refusal::Fenced { .. }
+                | Refusal::SlotMoved { .. }
+                | Refusal::Slot(_) => later(Reason::NoLeader, OVERLOADED_RETRY_MS),
             },
         }
     }

@@ -127,6 +127,7 @@ wire_box!(
     sojourn_core::control::ControlState,
     sojourn_core::control::WorldPolicy,
     sojourn_core::policy::Namespace,
+    sojourn_core::state::SlotPage,
     sojourn_core::stream::Absorbed
 );
 

@@ -71,6 +71,8 @@ wire_enum!(Op {
     43 => Settle { home, epoch, how, orphans },
     44 => Release { to },
     45 => Swept { known },
+    46 => Slot { slot, step },
+    47 => TakeSlots { number, page },
 });
 
 wire_struct!(Orphaned { key, mine, base });
@@ -119,4 +121,6 @@ wire_enum!(Refusal {
     16 => NotHere,
     17 => Elsewhere { home },
     18 => Fenced { home, epoch },
+    19 => SlotMoved { to },
+    20 => Slot[refusal],
 });

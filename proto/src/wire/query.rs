@@ -27,13 +27,14 @@ wire_struct!(Token { incarnation, version, ended });
 
 wire_enum!(Query {
     0 => Get { key, projection },
-    1 => Scan { namespace, filter, from, count },
+    1 => Scan { namespace, filter, from, count, until },
     2 => Count { namespace, filter },
     3 => CountSlot { slot, namespace },
     4 => RevocationEpoch { namespace, user },
     5 => Random { namespace, seed },
     6 => GetAtHome { key, projection },
     7 => GetSince { key, projection, token },
+    8 => Slots { slots, copy },
 });
 
 wire_enum!(Answer {
@@ -43,4 +44,6 @@ wire_enum!(Answer {
     3 => Epoch[epoch],
     4 => Seen { view, token, age_ms },
     5 => Elsewhere[home],
+    6 => SlotMoved { to },
+    7 => Slots[page],
 });

@@ -9,7 +9,10 @@ use sojourn_core::{
     placement::GroupName,
     policy::{AfterDestroy, FieldsFormat, Namespace, Policy, Reads},
     rebalancing::Rebalancing,
-    region::{Addresses, Adopted, Delegate, Member, RegionCommand, RegionOutcome, RegionRefusal, RegionState},
+    region::{
+        Addresses, Adopted, Delegate, Member, RegionCommand, RegionOutcome, RegionRefusal, RegionState, SlotMoves,
+        WantedMove,
+    },
 };
 
 impl Wire for SlotTable {
@@ -93,8 +96,11 @@ wire_struct!(RegionState {
     next_node,
     next_namespace,
     delegate,
-    adopted
+    adopted,
+    slot_moves
 });
+wire_struct!(SlotMoves { last, changes, wanted });
+wire_struct!(WantedMove { from, to, slots, left, given_up });
 wire_struct!(Adopted { version, versions, dropped });
 wire_struct!(Delegate { voter, mark });
 
@@ -113,9 +119,13 @@ wire_enum!(RegionCommand {
     11 => SetRebalancing { paused, bytes_per_s_max },
     12 => AdoptNamespaces { version, namespaces },
     13 => ForgetNamespace { id },
+    14 => MoveSlots { from, to, first, last },
+    15 => ServeSlots { number, slots },
+    16 => CloseSlots { number, slots },
+    17 => GiveSlotsUp { number },
 });
 
-wire_enum!(RegionOutcome { 0 => Done, 1 => Node[node], 2 => Namespace[namespace], 3 => Refused[refusal] });
+wire_enum!(RegionOutcome { 0 => Done, 1 => Node[node], 2 => Namespace[namespace], 3 => Refused[refusal], 4 => SlotMove[number] });
 
 wire_enum!(RegionRefusal {
     0 => Founded { name },
@@ -128,4 +138,13 @@ wire_enum!(RegionRefusal {
     7 => DefaultNamespace,
     8 => DiskChanged[node],
     9 => Placement,
+    10 => SlotsOfWorld,
+    11 => SlotsOnTheirWay,
+    12 => SlotMovesWait,
+    13 => UnknownShard[shard],
+    14 => NoSlots,
+    15 => SlotElsewhere { slot, shard },
+    16 => SlotMoves { slot },
+    17 => UnknownSlotMove[number],
+    18 => LastSlots[shard],
 });

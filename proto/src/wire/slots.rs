@@ -1,7 +1,11 @@
 //! Slots on their way between shards.
 
 use crate::{wire_enum, wire_struct};
-use sojourn_core::slots::{Contents, Hold, SlotMove, SlotRefusal, SlotStep};
+use sojourn_core::{
+    query::SlotsFrom,
+    slots::{Contents, Hold, SlotMove, SlotRefusal, SlotStep},
+    state::{Belongings, SlotAnswer, SlotPage},
+};
 
 wire_struct!(SlotMove { number, from, to });
 wire_struct!(Contents { digest, sequence, stamp });
@@ -22,3 +26,7 @@ wire_enum!(SlotStep {
     6 => Abandon { number },
 });
 wire_enum!(SlotRefusal { 0 => OutOfPlace, 1 => Settled { settled }, 2 => Differs });
+wire_struct!(SlotAnswer { origin, settled, sequence, outcome });
+wire_struct!(Belongings { sequence, stamp, answers, departures, arrivals, revocations });
+wire_struct!(SlotPage { holds, as_of, after, until, records, others, belongings });
+wire_struct!(SlotsFrom { since, after });

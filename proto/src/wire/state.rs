@@ -10,7 +10,7 @@ wire_struct!(Remembered { slot, given_ms, outcome });
 wire_struct!(Origin { settled, heard_ms, answers });
 wire_struct!(Answers { origins, swept, clock_ms });
 wire_struct!(Departure { to, replace, rules, version, since, view });
-wire_struct!(Arrival { version, arrived });
+wire_struct!(Arrival { version, arrived, slot });
 wire_struct!(Moves { departures, arrivals, closed });
 wire_struct!(Right { epoch, acts, former, missing_since });
 wire_struct!(Swept { epoch, through });
@@ -27,4 +27,6 @@ wire_struct!(Meta {
     answers,
     moves,
     followed,
+    holds,
+    belongings,
 });

@@ -121,7 +121,7 @@ fn commands_and_outcomes_survive_and_cuts_are_noticed() {
         Outcome::Score(0.1),
     ]));
     let filter = Filter { label: Some((bytes("role"), bytes("admin"))), ..Filter::default() };
-    holds(&Query::Scan { namespace: NamespaceId(1), filter, from: None, count: 10 });
+    holds(&Query::Scan { namespace: NamespaceId(1), filter, from: None, count: 10, until: None });
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What was answered to whom, for as long as it may be asked again.
 
+use super::SlotAnswer;
 use crate::{
     command::{Outcome, Refusal, Request},
     ids::{Slot, Stamp},
@@ -132,6 +133,34 @@ impl Memory {
         *self.slots.entry(slot).or_default() += 1;
         if let Some(replaced) = origin.answers.insert(request.sequence, answer) {
             leave(&mut self.bytes, &mut self.slots, &replaced);
+        }
+    }
+
+    /// Takes the answers for sessions of a slot out, because it goes to another shard.
+    pub(super) fn take_slot(&mut self, slot: Slot) -> Vec<SlotAnswer> {
+        let mut taken = Vec::new();
+        if !self.slots.contains_key(&slot) {
+            return taken;
+        }
+        for (&number, origin) in &mut self.known.origins {
+            let theirs = origin.answers.iter().filter(|(_, answer)| answer.slot == slot);
+            for sequence in theirs.map(|(sequence, _)| *sequence).collect::<Vec<_>>() {
+                let Some(answer) = origin.answers.remove(&sequence) else { continue };
+                leave(&mut self.bytes, &mut self.slots, &answer);
+                taken.push(SlotAnswer { origin: number, settled: origin.settled, sequence, outcome: answer.outcome });
+            }
+        }
+        taken
+    }
+
+    /// Remembers what was answered for sessions of a slot in another shard, as if it had been now.
+    pub(super) fn put_slot(&mut self, slot: Slot, answers: Vec<SlotAnswer>) {
+        for SlotAnswer { origin, settled, sequence, outcome } in answers {
+            let request = Request { origin, sequence, settled };
+            // What is settled here or there is not asked for again.
+            if let Recall::New = self.recall(request) {
+                self.remember(request, slot, &outcome);
+            }
         }
     }
 

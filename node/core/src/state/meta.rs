@@ -1,9 +1,10 @@
 //! Everything of a shard but its records: the way out and in for snapshots.
 
-use super::{Answers, Moves, Right, State, answers::Memory, index::Index, warmth::Warmth};
+use super::{Answers, Belongings, Moves, Right, State, answers::Memory, index::Index, slots::Slots, warmth::Warmth};
 use crate::{
     ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     session::Record,
+    slots::Hold,
     stream::{Progress, Source},
     tombstones::Swept,
 };
@@ -34,6 +35,10 @@ pub struct Meta {
     pub moves: Moves,
     /// How far other regions' shards were followed.
     pub followed: BTreeMap<Source, Progress>,
+    /// What it has to do with slots that were ever moved.
+    pub holds: BTreeMap<Slot, Hold>,
+    /// What belongs to slots that are kept aside.
+    pub belongings: BTreeMap<Slot, Belongings>,
 }
 
 impl State {
@@ -51,6 +56,8 @@ impl State {
             answers: self.answers.known().clone(),
             moves: self.moves.clone(),
             followed: self.followed.clone(),
+            holds: self.slots.holds.clone(),
+            belongings: self.slots.belongings.clone(),
         }
     }
 
@@ -68,10 +75,14 @@ impl State {
             answers,
             moves,
             followed,
+            holds,
+            belongings,
         } = meta;
-        let records: BTreeMap<Key, Arc<Record>> =
+        let mut records: BTreeMap<Key, Arc<Record>> =
             records.into_iter().map(|(key, record)| (key, Arc::new(record))).collect();
-        let (index, warmth) = (Index::of(&records), Warmth::of(records.values()));
+        let warmth = Warmth::of(records.values());
+        let slots = Slots::restore(holds, belongings, &mut records);
+        let index = Index::of(&records);
         let answers = Memory::of(answers);
         let (leftovers, collected, unsaved, plants) = Default::default();
         let mut state = Self {
@@ -88,6 +99,7 @@ impl State {
             answers,
             moves,
             followed,
+            slots,
             index,
             collected,
             unsaved,

@@ -22,6 +22,7 @@ mod returns;
 mod rights;
 mod sessions;
 mod sets;
+mod slots;
 mod sorted;
 mod streams;
 mod strings;
@@ -42,6 +43,7 @@ pub use meta::Meta;
 pub use moves::{Arrival, Departure, Moves};
 pub use returns::{ORPHANS_BYTES_PER_APPLY_MAX, ORPHANS_PER_APPLY_MAX};
 pub use rights::{Believed, Right};
+pub use slots::{Belongings, SlotAnswer, SlotPage};
 pub use sorted::{decode_score, encode_score, ordered, rank_range};
 pub use tombs::{COLLECTED_PER_APPLY_MAX, Tombs};
 pub use unsaved::{Change, Changes};
@@ -58,6 +60,7 @@ use crate::{
 use answers::{Memory, Recall};
 use deadlines::Entry;
 use index::{Index, List};
+use slots::Slots;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -152,6 +155,8 @@ pub struct State {
     moves: Moves,
     /// How far this shard has followed those of other regions.
     followed: BTreeMap<Source, Progress>,
+    /// What became of those of its slots that were ever moved.
+    slots: Slots,
     /// Derived from `records`, always.
     index: Index,
     /// Whose tombstones the last entry collected; not replicated, as all that follows.
@@ -185,6 +190,10 @@ impl State {
             Recall::Known(outcome) => return outcome,
             Recall::Settled => return Outcome::Refused(Refusal::Gone),
             Recall::New => {}
+        }
+        // Not remembered: whoever asks again, here or where the slot is by then, is answered anew.
+        if let Some(refusal) = self.not_served(&key, &op) {
+            return Outcome::Refused(refusal);
         }
         let mut turn = Turn { state: self, stamp, rules, effects };
         if let Some(deadline) = touched {

@@ -8,7 +8,7 @@
 use super::{ANSWER_MS_MAX, Event, turn::Turn};
 use crate::{
     command::{MoveStep, Outcome, Refusal, Rules},
-    ids::{Key, Stamp},
+    ids::{Key, Slot, Stamp},
     query::{Projection, View},
     session::{Body, Incarnation, Life, Record, Version},
 };
@@ -41,6 +41,8 @@ pub struct Arrival {
     pub version: Version,
     /// Whether the new id is its own from then on.
     pub arrived: bool,
+    /// The slot of the new id, with which the note moves.
+    pub slot: Slot,
 }
 
 /// The moves that a shard has a part in.
@@ -104,7 +106,7 @@ impl Turn<'_> {
         let refused = !lives && self.rules.refuse_after_destroy && self.state.records.contains_key(key);
         let arrived = !refused && (replace || !lives);
         self.home()?;
-        self.state.moves.arrivals.insert(from, Arrival { version, arrived });
+        self.state.moves.arrivals.insert(from, Arrival { version, arrived, slot: key.slot() });
         if arrived {
             let record = self.revived(key, view);
             // It may have ended on the way.

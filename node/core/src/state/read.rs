@@ -3,11 +3,18 @@
 use super::{State, Usage};
 use crate::{
     command::Refusal,
-    ids::{Key, NamespaceId, Stamp},
-    query::{Answer, Filter, Projection, Query, View},
+    feed::FeedBounds,
+    ids::{Key, NamespaceId, Slot, Stamp},
+    query::{Answer, Filter, Projection, Query, SlotsFrom, View},
     session::{Body, Fields, Life, Record},
     token::Token,
 };
+
+/// Records and names of records on one page of slots: it is read at once.
+const SLOT_ENTRIES_MAX: usize = 4_096;
+
+/// Their bytes, about; one record there is in any case.
+const SLOT_PAGE_BYTES: u64 = 256 << 10;
 
 impl View {
     /// What `projection` shows of a record whose idle deadline is known to be `idle_deadline`.
@@ -51,6 +58,9 @@ impl State {
     /// Answers a read at `now`. `touched` says what the leader knows of idle deadlines beyond the log. Also names the session
     /// that was hidden for its deadline although no expiry is logged yet, for the leader to log it first.
     pub fn query(&self, now: Stamp, touched: Touched<'_>, query: &Query) -> (Answer, Option<Key>) {
+        if let Some(moved) = self.moved(query) {
+            return (moved, None);
+        }
         let answer = match query {
             Query::Get { key, projection } => return self.get(now, touched, key, projection),
             Query::GetAtHome { key, projection } => match self.home_elsewhere(key) {
@@ -60,7 +70,7 @@ impl State {
             Query::GetSince { key, projection, token } => {
                 return self.get_since(now, touched, (key, projection), *token);
             }
-            Query::Scan { namespace, filter, from, count } => {
+            Query::Scan { namespace, filter, from, count, until: _ } => {
                 self.scan(now, touched, *namespace, filter, *from, *count)
             }
             Query::Count { namespace, filter } => self.count(now, touched, *namespace, filter),
@@ -71,8 +81,38 @@ impl State {
             }
             Query::RevocationEpoch { namespace, user } => Answer::Epoch(self.revocation_epoch(*namespace, user)),
             Query::Random { namespace, seed } => self.random(now, touched, *namespace, *seed),
+            Query::Slots { slots, copy } => {
+                let nothing = SlotsFrom { since: Stamp::MAX, after: None };
+                let (SlotsFrom { since, after }, entries_max) = match copy {
+                    Some(copy) => (copy, SLOT_ENTRIES_MAX),
+                    None => (&nothing, 0),
+                };
+                let bounds = FeedBounds { entries_max, bytes_max: SLOT_PAGE_BYTES };
+                Answer::Slots(Box::new(self.slot_page(slots, *since, after.as_ref(), bounds)))
+            }
         };
         (answer, None)
+    }
+
+    /// That another shard serves what is asked for, if one does.
+    fn moved(&self, query: &Query) -> Option<Answer> {
+        if self.holds().is_empty() {
+            return None;
+        }
+        let slot = match query {
+            Query::Get { key, .. } | Query::GetAtHome { key, .. } | Query::GetSince { key, .. } => key.slot(),
+            Query::CountSlot { slot, .. } => *slot,
+            Query::Scan { from, until: Some(until), .. } => {
+                let first = Slot::new(from.unwrap_or_default().slot)?;
+                return (!self.serves_all(first, *until)).then_some(Answer::SlotMoved { to: None });
+            }
+            Query::Scan { until: None, .. }
+            | Query::Count { .. }
+            | Query::RevocationEpoch { .. }
+            | Query::Random { .. }
+            | Query::Slots { .. } => return None,
+        };
+        (!self.serves(slot)).then(|| Answer::SlotMoved { to: self.served_by(slot) })
     }
 
     fn get(&self, now: Stamp, touched: Touched<'_>, key: &Key, projection: &Projection) -> (Answer, Option<Key>) {

@@ -27,20 +27,7 @@ impl State {
     /// Why this shard may not carry an operation out: because another one orders a session that it would change, tombstones
     /// included (as long as one stands, one region decides whether the id lives again), or would order one that it makes.
     pub fn elsewhere(&self, key: &Key, op: &Op) -> Option<Refusal> {
-        // What is done for whole namespaces is done in every region; the rest concerns the shard.
-        let everywhere = matches!(
-            op,
-            Op::Revoke { .. }
-                | Op::Clear { .. }
-                | Op::Absorb { .. }
-                | Op::Promise { .. }
-                | Op::Assume { .. }
-                | Op::CaughtUp { .. }
-                | Op::Adopt { .. }
-                | Op::Settle { .. }
-                | Op::Swept { .. }
-        );
-        if everywhere || self.is_alone() {
+        if concerns_no_session(op) || self.is_alone() {
             return None;
         }
         let mut keys = vec![key];
@@ -188,6 +175,25 @@ impl State {
         let theirs = self.records(after).filter(|(_, record)| !self.orders(record));
         theirs.map(|(key, _)| key).nth(count).cloned()
     }
+}
+
+/// Whether the key of an operation only says which shard is meant: what is done for whole namespaces is done in every region and
+/// shard, the rest concerns the shard.
+pub(super) fn concerns_no_session(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Revoke { .. }
+            | Op::Clear { .. }
+            | Op::Absorb { .. }
+            | Op::Promise { .. }
+            | Op::Assume { .. }
+            | Op::CaughtUp { .. }
+            | Op::Adopt { .. }
+            | Op::Settle { .. }
+            | Op::Swept { .. }
+            | Op::Slot { .. }
+            | Op::TakeSlots { .. }
+    )
 }
 
 /// Whether a slot of `slots` is that of the key.

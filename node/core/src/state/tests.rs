@@ -6,6 +6,7 @@ mod engine;
 mod merging;
 mod moves;
 mod rights;
+mod slots;
 mod streams;
 mod tombs;
 mod travels;
@@ -322,7 +323,7 @@ fn a_scan_sees_everything_once_page_by_page() {
     }
     let (mut from, mut seen) = (None, Vec::new());
     loop {
-        let query = Query::Scan { namespace: NAMESPACE, filter: Default::default(), from, count: 7 };
+        let query = Query::Scan { namespace: NAMESPACE, filter: Default::default(), from, count: 7, until: None };
         let (Answer::Page { lines, next }, _) = state.query(T, &|_, _| None, &query) else { panic!("a page") };
         seen.extend(lines.into_iter().map(|line| line.id));
         from = next;

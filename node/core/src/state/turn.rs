@@ -72,6 +72,8 @@ impl Turn<'_> {
             Op::Release { to } => self.release(key, to),
             Op::Swept { known } => Ok(self.swept(known)),
             Op::Adopt { mode_version } => Ok(self.adopt(mode_version)),
+            Op::Slot { slot, step } => self.slot_step(slot, step),
+            Op::TakeSlots { number, page } => self.take_slots(number, *page),
         }
     }
 

@@ -119,7 +119,8 @@ impl State {
 
     /// Whether a session is cold and the one that was found so.
     pub fn is_still(&self, session: &ColdSession) -> bool {
-        self.cold(&session.key).as_ref() == Some(session)
+        let record = self.record_or_aside(&session.key);
+        record.and_then(|record| cold_as(&session.key, record)).as_ref() == Some(session)
     }
 
     /// The cold sessions whose fields `commands` need.
@@ -147,7 +148,8 @@ impl State {
             | Query::Count { .. }
             | Query::CountSlot { .. }
             | Query::RevocationEpoch { .. }
-            | Query::Random { .. } => None,
+            | Query::Random { .. }
+            | Query::Slots { .. } => None,
         });
         let cold: BTreeMap<&Key, ColdSession> = keys.filter_map(|key| Some((key, self.cold(key)?))).collect();
         cold.into_values().collect()
@@ -167,9 +169,14 @@ impl State {
     }
 
     fn cold(&self, key: &Key) -> Option<ColdSession> {
-        let record = self.records.get(key).filter(|record| record.is_cold())?;
-        Some(ColdSession { key: key.clone(), incarnation: record.incarnation, version: record.version })
+        // What is kept aside is not asked for.
+        self.records.get(key).and_then(|record| cold_as(key, record))
     }
+}
+
+fn cold_as(key: &Key, record: &Record) -> Option<ColdSession> {
+    let Record { incarnation, version, .. } = *record;
+    record.is_cold().then(|| ColdSession { key: key.clone(), incarnation, version })
 }
 
 /// Whether an operation looks at the fields of the session that it is on.
@@ -193,7 +200,9 @@ fn needs_fields(op: &Op) -> bool {
         // Of the sessions that it names: see above.
         | Op::Settle { .. }
         | Op::Release { .. }
-        | Op::Swept { .. } => false,
+        | Op::Swept { .. }
+        | Op::Slot { .. }
+        | Op::TakeSlots { .. } => false,
         Op::Set { get, .. } => *get,
         Op::Move { step } => matches!(step, MoveStep::Depart { .. }),
         Op::Read { projection } => *projection != Projection::Summary,

@@ -124,7 +124,9 @@ impl From<Refusal> for Error {
             Refusal::NotFinite => Self::new("ERR increment would produce NaN or Infinity"),
             Refusal::CrossSlot => CROSS_SLOT,
             Refusal::NotHere => Self::new("TRYAGAIN the slot is moving to another shard; try again shortly"),
-            Refusal::Elsewhere { .. } | Refusal::Fenced { .. } => format!("TRYAGAIN {refusal}").into(),
+            Refusal::Elsewhere { .. } | Refusal::Fenced { .. } | Refusal::SlotMoved { .. } | Refusal::Slot(_) => {
+                format!("TRYAGAIN {refusal}").into()
+            }
             Refusal::TooLarge { bytes, bytes_max, ref largest } => too_large(bytes, bytes_max, largest),
             Refusal::Conflict { .. } | Refusal::Revoked { .. } | Refusal::Destroyed => format!("ERR {refusal}").into(),
         }

@@ -7,6 +7,7 @@ mod leads;
 mod leases;
 mod memory;
 mod rebalance;
+mod slots;
 
 use super::{
     NodeOptions, RegionNode,

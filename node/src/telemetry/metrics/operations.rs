@@ -70,6 +70,7 @@ pub fn kind_of_query(query: &Query) -> Kind {
         Query::Get { .. } | Query::GetAtHome { .. } | Query::GetSince { .. } | Query::RevocationEpoch { .. } => "get",
         Query::Scan { .. } | Query::Random { .. } => "list",
         Query::Count { .. } | Query::CountSlot { .. } => "count",
+        Query::Slots { .. } => "rights",
     })
 }
 
@@ -105,7 +106,9 @@ pub fn kind_of_op(op: &Op) -> Kind {
         | Op::Adopt { .. }
         | Op::Settle { .. }
         | Op::Release { .. }
-        | Op::Swept { .. } => "rights",
+        | Op::Swept { .. }
+        | Op::Slot { .. }
+        | Op::TakeSlots { .. } => "rights",
     })
 }
 

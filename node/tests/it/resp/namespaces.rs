@@ -167,7 +167,7 @@ async fn ids(region: &Region, filter: Filter) -> Vec<String> {
     let shards: Vec<_> = node.topology().shards.keys().copied().collect();
     let query = |shard| Read {
         shard: Some(shard),
-        query: Query::Scan { namespace, filter: filter.clone(), from: None, count: 100 },
+        query: Query::Scan { namespace, filter: filter.clone(), from: None, count: 100, until: None },
     };
     let mut ids = Vec::new();
     for answer in node.read(shards.into_iter().map(query).collect()).await {

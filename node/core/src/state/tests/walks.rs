@@ -23,7 +23,7 @@ fn three_hundred() -> State {
 }
 
 fn page(state: &State, filter: &Filter, from: Option<Cursor>, count: u64) -> (Vec<Box<[u8]>>, Option<Cursor>) {
-    let query = Query::Scan { namespace: NAMESPACE, filter: filter.clone(), from, count };
+    let query = Query::Scan { namespace: NAMESPACE, filter: filter.clone(), from, count, until: None };
     match state.query(T, &|_, _| None, &query).0 {
         Answer::Page { lines, next } => (lines.into_iter().map(|line| line.id).collect(), next),
         other => panic!("{other:?}"),

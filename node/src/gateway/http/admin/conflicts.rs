@@ -100,7 +100,7 @@ impl Wanted {
 /// Entries of a shard without what is in them, the earliest first: all are kept for the same time.
 async fn lines(node: &Node, place: Place, count: u64) -> Result<(Vec<Line>, Option<Cursor>), Refused> {
     let filter = Filter { expiring_before: Some(NEVER), ..Filter::default() };
-    let query = Query::Scan { namespace: JOURNAL, filter, from: cursor(place), count };
+    let query = Query::Scan { namespace: JOURNAL, filter, from: cursor(place), count, until: None };
     match read(node, Some(ShardId(place.shard)), query).await? {
         Answer::Page { lines, next } => Ok((lines, next)),
         _other => Err(other_version()),

@@ -9,6 +9,7 @@ mod rebalance;
 mod refused;
 mod regions;
 mod sessions;
+mod slots;
 mod travel;
 
 pub(super) use refused::{Refused, unknown_path};
@@ -35,6 +36,9 @@ pub(super) fn routes(options: HttpOptions) -> Router<Node> {
         .route("/regions/policy", post(control::set_policy))
         .route("/rebalance", get(rebalance::show).post(rebalance::set))
         .route("/rebalance/plan", post(rebalance::plan))
+        .route("/slots/move", post(slots::move_slots))
+        .route("/slots/plan", post(slots::plan))
+        .route("/slots/stop", post(slots::stop))
         .route("/regions/route", post(regions::route))
         .route("/sessions/get", post(sessions::get))
         .route("/sessions/list", post(sessions::list))

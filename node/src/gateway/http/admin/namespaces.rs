@@ -39,7 +39,7 @@ pub async fn create(
     let policy = changed(Policy::default(), &settings, password_hash)?;
     match agree(&node, RegionCommand::CreateNamespace { name, policy }).await? {
         RegionOutcome::Namespace(id) => Ok(Json(Created { id: id.0 })),
-        RegionOutcome::Done | RegionOutcome::Node(_) | RegionOutcome::Refused(_) => {
+        RegionOutcome::Done | RegionOutcome::Node(_) | RegionOutcome::SlotMove(_) | RegionOutcome::Refused(_) => {
             Err(crate::region::backend::Unavailable::Loading.into())
         }
     }
@@ -71,6 +71,17 @@ const CLEAR_COUNT: u64 = 1_000;
 
 /// Destroys the sessions of a namespace that is gone.
 async fn clear(node: &Node, namespace: &policy::Namespace) -> Result<(), Refused> {
+    loop {
+        let changes = node.backend.region().slot_moves.changes;
+        clear_shards(node, namespace).await?;
+        // What went from one shard to another meanwhile may have been in neither.
+        if node.backend.region().slot_moves.changes == changes {
+            return Ok(());
+        }
+    }
+}
+
+async fn clear_shards(node: &Node, namespace: &policy::Namespace) -> Result<(), Refused> {
     for (first, _, _) in node.backend.topology().slots().ranges() {
         let Some(key) = Slot::new(first).and_then(|slot| Key::new(namespace.id, &id_in(slot)).ok()) else { continue };
         let op = Op::Clear { namespace: namespace.id, before: NEVER, count_max: CLEAR_COUNT };

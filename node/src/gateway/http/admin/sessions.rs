@@ -91,7 +91,7 @@ pub async fn list(State(node): State<Node>, body: Body<List>) -> Result<Json<Pag
         }
         looked += left;
         let shard = ShardId(place.shard);
-        let query = Query::Scan { namespace, filter: filter.clone(), from: cursor(place), count: left };
+        let query = Query::Scan { namespace, filter: filter.clone(), from: cursor(place), count: left, until: None };
         let Answer::Page { lines, next } = read(&node, Some(shard), query).await? else { return Err(other_version()) };
         let now = node.backend.now_ms();
         page.sessions.extend(lines.iter().map(|line| Session::of(name(&line.id), &line.view, false, now)));

@@ -1,9 +1,12 @@
 //! The region and its members in JSON.
 
-use super::rebalance::{Advice, percent};
+use super::{
+    rebalance::{Advice, percent},
+    slots::SlotMove,
+};
 use crate::region::status::{GroupName, GroupStatus, MemberStatus, RegionStatus};
 use serde::{Deserialize, Serialize};
-use sojourn_core::{NodeId, region};
+use sojourn_core::{NodeId, SlotTable, region};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +21,9 @@ pub struct Status {
     pub members: Vec<Member>,
     /// Its Raft groups.
     pub groups: Vec<Group>,
+    /// Slots on their way between shards, in the order in which they are moved.
+    #[serde(default)]
+    pub slot_moves: Vec<SlotMove>,
     /// How many nodes it should have; none before the first judgement of who leads the system group.
     pub advice: Option<Advice>,
 }
@@ -90,6 +96,9 @@ pub struct Group {
     pub last: Option<u64>,
     /// Whether its membership is changing.
     pub changing: bool,
+    /// How many slots it holds; none of the system group.
+    #[serde(default)]
+    pub slots: Option<u32>,
     /// Its replicas.
     pub replicas: Vec<Replica>,
 }
@@ -180,7 +189,8 @@ impl From<RegionStatus> for Status {
             world: format!("{:x}", region.world),
             answered_by: name(this_node),
             members: members.into_values().map(Member::from).collect(),
-            groups: groups.iter().map(|(group, status)| Group::of(*group, status, &name)).collect(),
+            groups: groups.iter().map(|(group, status)| Group::of(*group, status, &region.slots, &name)).collect(),
+            slot_moves: SlotMove::all(&region.slot_moves),
             advice: advice.map(Advice::from),
         }
     }
@@ -217,7 +227,11 @@ impl From<MemberStatus> for Member {
 }
 
 impl Group {
-    fn of(group: GroupName, status: &GroupStatus, name: &dyn Fn(NodeId) -> String) -> Self {
+    fn of(group: GroupName, status: &GroupStatus, slots: &SlotTable, name: &dyn Fn(NodeId) -> String) -> Self {
+        let slots = match group {
+            GroupName::System => None,
+            GroupName::Shard(shard) => Some(slots.count(shard)),
+        };
         let GroupStatus { leader, term, voters, learners: _, changing, last, replicas } = status;
         let replicas = replicas.iter().map(|(node, replica)| Replica {
             node: name(*node),
@@ -232,6 +246,7 @@ impl Group {
             term: *term,
             last: *last,
             changing: *changing,
+            slots,
             replicas: replicas.collect(),
         }
     }

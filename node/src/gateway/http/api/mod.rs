@@ -10,6 +10,7 @@ mod namespace;
 mod rebalance;
 mod region;
 mod session;
+mod slots;
 
 pub use cluster::{AddMember, Added, Addresses, Drain, Group, Log, Member, Remove, Replica, Status, Transfer};
 pub use conflict::{Conflict, Conflicts, ListConflicts, Side};
@@ -22,6 +23,7 @@ pub use region::{Candidate, Degrees, GeoDatabase, Route, RouteOf};
 pub use session::{
     Counted, Destroyed, Find, Found, List, MoveSession, MovedSession, Page, Place, Session, SetTtl, Which,
 };
+pub use slots::{MoveSlots, ShardSlots, SlotMove, SlotsPlan, SlotsWanted, StopSlots};
 
 use serde::{Deserialize, Serialize};
 

@@ -20,7 +20,7 @@ use sojourn_core::{
     ids::SLOTS,
     query::{Cursor, Filter, Line},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub const COMMANDS: &[Spec] = &[
     command("scan", -2, scan).flags(READONLY).docs(
@@ -55,6 +55,9 @@ const PAGE_COUNT_MAX: u64 = 1_000;
 
 /// Reads of one `SCAN`: it answers with what it has rather than walk many empty shards.
 const READS_MAX: usize = 64;
+
+/// Before slots are looked for again that a shard does not serve.
+const SLOTS_PAUSE: Duration = Duration::from_millis(5);
 
 /// Sessions destroyed by one entry of the log.
 const CLEAR_COUNT: u64 = 1_000;
@@ -139,9 +142,18 @@ async fn page(
             break;
         }
         let (shard, last) = run_of(server.topology().slots(), from.slot);
-        let query = Query::Scan { namespace, filter: filter.clone(), from: Some(from), count: left };
+        let until = Slot::new(last);
+        let query = Query::Scan { namespace, filter: filter.clone(), from: Some(from), count: left, until };
         let answer = server.backend.read(vec![Read { shard: Some(shard), query }]).await.pop();
-        let Some(Answer::Page { lines: found, next: shard_next }) = answer.transpose()? else { return unexpected() };
+        let (found, shard_next) = match answer.transpose()? {
+            Some(Answer::Page { lines, next }) => (lines, next),
+            Some(Answer::SlotMoved { .. }) => {
+                // The slots are looked for anew.
+                tokio::time::sleep(SLOTS_PAUSE).await;
+                continue;
+            }
+            Some(_) | None => return unexpected(),
+        };
         // The shard may hold slots after the run; they come when the walk is there.
         lines.extend(found.into_iter().filter(|line| Slot::of(&line.id).number() <= last));
         next = match shard_next {
@@ -196,6 +208,25 @@ pub async fn clear(server: Arc<Server>, room: Arc<Room>) -> Result<Finish, Error
     // Sessions created from now on stay; the leaders' clocks may be a little apart.
     const CLOCKS_APART_MS: u64 = 1_000;
     let before = server.backend.now_ms() + CLOCKS_APART_MS;
+    loop {
+        let changes = server.backend.region().slot_moves.changes;
+        clear_shards(&server, &room, before).await?;
+        // What went from one shard to another meanwhile may have been in neither.
+        if server.backend.region().slot_moves.changes == changes {
+            break;
+        }
+    }
+    for region in server.backend.regions_abroad() {
+        let op = Op::Clear { namespace: room.id, before, count_max: CLEAR_COUNT };
+        server.backend.sweep_abroad(region, Sweep { namespace: room.id, rules: room.rules, op }).await?;
+    }
+    Ok(Box::new(|_, reply| {
+        reply.ok();
+        Ok(())
+    }))
+}
+
+async fn clear_shards(server: &Server, room: &Room, before: u64) -> Result<(), Error> {
     let topology = server.topology();
     let keys = quota::shards(&topology).into_iter().map(|shard| key_in(topology.slots(), shard, room.id));
     let mut keys: Vec<Key> = keys.flatten().collect();
@@ -215,14 +246,7 @@ pub async fn clear(server: Arc<Server>, room: Arc<Room>) -> Result<Finish, Error
         }
         keys = left;
     }
-    for region in server.backend.regions_abroad() {
-        let op = Op::Clear { namespace: room.id, before, count_max: CLEAR_COUNT };
-        server.backend.sweep_abroad(region, Sweep { namespace: room.id, rules: room.rules, op }).await?;
-    }
-    Ok(Box::new(|_, reply| {
-        reply.ok();
-        Ok(())
-    }))
+    Ok(())
 }
 
 /// Any key that lies in a shard: it only says where to go.

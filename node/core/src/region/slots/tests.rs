@@ -1,0 +1,67 @@
+use super::*;
+use crate::region::RegionCommand;
+
+const FROM: ShardId = ShardId(0);
+const TO: ShardId = ShardId(1);
+
+fn slot(number: u16) -> Slot {
+    Slot::new(number).expect("a slot")
+}
+
+fn set(numbers: &[u16]) -> BTreeSet<Slot> {
+    numbers.iter().map(|number| slot(*number)).collect()
+}
+
+fn region() -> RegionState {
+    let shards = [FROM, TO].map(|shard| (GroupName::Shard(shard), BTreeSet::new()));
+    RegionState { slots: SlotTable::even(2), placement: shards.into(), ..RegionState::default() }
+}
+
+fn wanted(from: ShardId, to: ShardId, first: u16, last: u16) -> RegionCommand {
+    RegionCommand::MoveSlots { from, to, first: slot(first), last: slot(last) }
+}
+
+#[test]
+fn the_table_follows_what_has_moved_and_a_move_is_over_when_nothing_is_left() {
+    let mut region = region();
+    assert_eq!(region.apply(wanted(FROM, TO, 5, 7)), RegionOutcome::SlotMove(1));
+    assert_eq!(region.slots, SlotTable::even(2), "it is only wanted");
+    region.apply(RegionCommand::ServeSlots { number: 1, slots: set(&[5, 6, 99]) });
+    let held = |region: &RegionState| [5, 6, 7, 99].map(|number| region.slots.shard(slot(number)));
+    assert_eq!((held(&region), region.slot_moves.changes), ([TO, TO, FROM, FROM], 1));
+    region.apply(RegionCommand::ServeSlots { number: 1, slots: set(&[5]) });
+    assert_eq!(region.slot_moves.changes, 1, "it was known");
+    region.apply(RegionCommand::CloseSlots { number: 1, slots: set(&[5, 6]) });
+    assert_eq!(region.slot_moves.current().map(|(number, wanted)| (number, wanted.left.clone())), Some((1, set(&[7]))));
+    assert_eq!(region.apply(RegionCommand::GiveSlotsUp { number: 1 }), RegionOutcome::Done);
+    region.apply(RegionCommand::CloseSlots { number: 1, slots: set(&[7]) });
+    assert_eq!(region.slot_moves.current(), None);
+    let late = region.clone();
+    region.apply(RegionCommand::ServeSlots { number: 1, slots: set(&[7]) });
+    assert_eq!(region, late, "what comes late changes nothing");
+    assert_eq!(region.apply(wanted(TO, FROM, 5, 6)), RegionOutcome::SlotMove(2));
+}
+
+#[test]
+fn what_cannot_be_moved_is_refused_with_the_reason() {
+    let mut region = region();
+    region.apply(wanted(FROM, TO, 5, 7));
+    let refusals = [
+        (wanted(FROM, TO, 7, 8), RegionRefusal::SlotMoves { slot: 7 }),
+        (wanted(TO, FROM, 8, 8), RegionRefusal::SlotElsewhere { slot: 8, shard: FROM }),
+        (wanted(FROM, ShardId(9), 8, 8), RegionRefusal::UnknownShard(ShardId(9))),
+        (wanted(FROM, FROM, 8, 8), RegionRefusal::NoSlots),
+        (wanted(FROM, TO, 9, 8), RegionRefusal::NoSlots),
+        (RegionCommand::GiveSlotsUp { number: 9 }, RegionRefusal::UnknownSlotMove(9)),
+    ];
+    for (command, refusal) in refusals {
+        assert_eq!(region.apply(command.clone()), RegionOutcome::Refused(refusal), "{command:?}");
+    }
+    region.apply(wanted(FROM, TO, 8, 8_190));
+    region.apply(wanted(FROM, TO, 0, 3));
+    assert_eq!(region.apply(wanted(FROM, TO, 4, 4)), RegionOutcome::SlotMove(4));
+    let last = region.apply(wanted(FROM, TO, 8_191, 8_191));
+    assert_eq!(last, RegionOutcome::Refused(RegionRefusal::LastSlots(FROM)));
+    region.delegate = Some(crate::region::Delegate { voter: crate::ids::NodeId(1), mark: 1 });
+    assert_eq!(region.apply(wanted(TO, FROM, 9_000, 9_000)), RegionOutcome::Refused(RegionRefusal::SlotsOfWorld));
+}
