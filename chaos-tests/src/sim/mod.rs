@@ -104,7 +104,9 @@ async fn play(plan: &Plan) -> Report {
     let follower = follower::Copies::default();
     let follower = follower.follow(world.clone(), StdRng::seed_from_u64(rng.random()), ending.clone());
     let follower = raft::spawn(follower);
-    let operator = world.plan.operated().then(|| operator::run(world.clone(), StdRng::seed_from_u64(rng.random())));
+    let slots: Vec<_> = cells.iter().flat_map(|cell| &cell.keys).map(|key| key.slot()).collect();
+    let operator =
+        world.plan.operated().then(|| operator::run(world.clone(), StdRng::seed_from_u64(rng.random()), slots));
     let operator = operator.map(raft::spawn);
     faults::run(world.clone(), rng).await;
     world.ledger.note(format_args!("HEAL"));
@@ -119,8 +121,9 @@ async fn play(plan: &Plan) -> Report {
     let mut copies = follower.await.unwrap_or_default();
     let views = settling::views_of_the_settled(&world, &cells, &members, &mut copies).await;
     let holders = world::shards().map(|shard| (shard, world.holders(shard))).collect();
+    let slots = world.slots();
     world.ledger.with(|book| {
-        let (found, coverage) = oracles::audit(&world, book, &cells, oracles::Seen { views, copies, holders });
+        let (found, coverage) = oracles::audit(&world, book, &cells, oracles::Seen { views, copies, holders, slots });
         book.violations.extend(found);
         book.coverage.merge(&coverage);
         world.count_disks(&mut book.coverage);

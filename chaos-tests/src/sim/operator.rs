@@ -3,9 +3,10 @@
 
 use super::world::{Running, Standing, World};
 use rand::{Rng, rngs::StdRng};
-use sojourn_core::{NodeId, region::RegionRefusal};
+use sojourn_core::{NodeId, ShardId, Slot, region::RegionRefusal};
 use sojourn_node::region::{
     admin::{Admin, AdminError},
+    backend::Backend,
     status::GroupName,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -29,10 +30,15 @@ enum Wish {
     RemoveDead(usize),
     /// A node leads something.
     Lead(usize),
+    /// A slot goes to another shard.
+    Slot(Slot),
 }
 
 /// How long an operator waits before a wish is uttered again, in ms.
 const AGAIN_AFTER_MS_MAX: u64 = 300;
+
+/// Slots that an operator moves who does nothing else.
+const SLOTS_MOVED: usize = 16;
 
 /// How often a lead is asked for: it may stay where it is for good reasons.
 const LEAD_TRIES: u32 = 3;
@@ -45,9 +51,9 @@ enum Tried {
 }
 
 /// Utters all wishes; returns when the last is granted, with the members that the region should have then.
-pub async fn run(world: Arc<World>, mut rng: StdRng) -> BTreeSet<NodeId> {
+pub async fn run(world: Arc<World>, mut rng: StdRng, slots: Vec<Slot>) -> BTreeSet<NodeId> {
     let mut members = founders(&world);
-    for wish in wishes(&world, &mut rng) {
+    for wish in wishes(&world, &mut rng, &slots) {
         tokio::time::sleep(Duration::from_millis(rng.random_range(100..900))).await;
         world.ledger.note(format_args!("OPERATOR {wish:?}"));
         let mut tries = 0;
@@ -62,7 +68,7 @@ pub async fn run(world: Arc<World>, mut rng: StdRng) -> BTreeSet<NodeId> {
         match wish {
             Wish::Join => drop(members.insert(world.machines[world.machines.len() - 1].id)),
             Wish::Remove(number) | Wish::RemoveDead(number) => drop(members.remove(&world.machines[number].id)),
-            Wish::Reserve | Wish::Drain(_) | Wish::Undrain(_) | Wish::Kill(_) | Wish::Lead(_) => {}
+            Wish::Reserve | Wish::Drain(_) | Wish::Undrain(_) | Wish::Kill(_) | Wish::Lead(_) | Wish::Slot(_) => {}
         }
     }
     members
@@ -74,8 +80,12 @@ pub fn founders(world: &World) -> BTreeSet<NodeId> {
 }
 
 /// A story that the region has to go along with.
-fn wishes(world: &World, rng: &mut StdRng) -> Vec<Wish> {
+fn wishes(world: &World, rng: &mut StdRng, slots: &[Slot]) -> Vec<Wish> {
     use Wish::{Drain, Join, Kill, Lead, Remove, RemoveDead, Reserve, Undrain};
+    let some_slot = |rng: &mut StdRng| Wish::Slot(slots[rng.random_range(0..slots.len())]);
+    if world.plan.moves_slots() {
+        return (0..SLOTS_MOVED).map(|_| some_slot(rng)).collect();
+    }
     let spare = world.machines.len() - 1;
     let victim = rng.random_range(0..spare);
     let mut wishes = match rng.random_range(0..7) {
@@ -88,6 +98,11 @@ fn wishes(world: &World, rng: &mut StdRng) -> Vec<Wish> {
     };
     if rng.random() {
         wishes.insert(0, Lead(victim));
+    }
+    for _ in 0..rng.random_range(1..=3) {
+        let at = rng.random_range(0..=wishes.len());
+        let wish = some_slot(rng);
+        wishes.insert(at, wish);
     }
     wishes
 }
@@ -108,6 +123,7 @@ impl Wish {
             Self::Kill(_) => "operator: nodes lost",
             Self::RemoveDead(_) => "operator: lost nodes removed",
             Self::Lead(_) => "operator: leads transferred",
+            Self::Slot(_) => "operator: slots moved",
         }
     }
 }
@@ -121,7 +137,13 @@ async fn grant(world: &Arc<World>, wish: Wish, rng: &mut StdRng) -> Tried {
             world.end(number, super::world::End::Power);
             Tried::Done
         }
-        Wish::Reserve | Wish::Drain(_) | Wish::Undrain(_) | Wish::Remove(_) | Wish::RemoveDead(_) | Wish::Lead(_) => {
+        Wish::Reserve
+        | Wish::Drain(_)
+        | Wish::Undrain(_)
+        | Wish::Remove(_)
+        | Wish::RemoveDead(_)
+        | Wish::Lead(_)
+        | Wish::Slot(_) => {
             let number = rng.random_range(0..world.machines.len());
             let Some(running) = world.running(number) else { return Tried::Again(format!("node {number} is down")) };
             ask(world, running, wish, rng).await
@@ -157,7 +179,7 @@ async fn ask(world: &World, running: Running, wish: Wish, rng: &mut StdRng) -> T
     let id = |number: usize| world.machines[number].id;
     let group = match rng.random_range(0..=super::world::SHARDS) {
         0 => GroupName::System,
-        shard => GroupName::Shard(sojourn_core::ShardId(shard - 1)),
+        shard => GroupName::Shard(ShardId(shard - 1)),
     };
     let node = running.node.clone();
     let asked = match wish {
@@ -170,6 +192,12 @@ async fn ask(world: &World, running: Running, wish: Wish, rng: &mut StdRng) -> T
         Wish::Remove(number) => running.life.spawn(node.remove_node(id(number), false)),
         Wish::RemoveDead(number) => running.life.spawn(node.remove_node(id(number), true)),
         Wish::Lead(number) => running.life.spawn(node.transfer_leader(group, id(number))),
+        Wish::Slot(slot) => {
+            let from = node.region().slots.shard(slot);
+            let to = ShardId((from.0 + rng.random_range(1..super::world::SHARDS)) % super::world::SHARDS);
+            let moved = node.move_slots(from, to, (slot, slot));
+            running.life.spawn(async move { moved.await.map(drop) })
+        }
         Wish::Join | Wish::Kill(_) => return Tried::Done,
     };
     drop(running);
@@ -180,6 +208,8 @@ async fn ask(world: &World, running: Running, wish: Wish, rng: &mut StdRng) -> T
             let gone = world.region().is_some_and(|region| region.has_removed(node));
             if gone { Tried::Done } else { Tried::Again("whoever was asked does not know the node".to_owned()) }
         }
+        // An earlier try was granted, or an earlier wish.
+        Ok(Err(AdminError::Refused(RegionRefusal::SlotMoves { .. }))) => Tried::Done,
         Ok(Err(error)) => Tried::Again(error.to_string()),
         Err(_) => Tried::Again("the node died meanwhile".to_owned()),
     }

@@ -31,7 +31,12 @@ impl Plan {
 
     /// Whether an operator changes who is in the region while all goes on.
     pub fn operated(&self) -> bool {
-        self.regions == 1 && self.seed.is_multiple_of(3)
+        self.regions == 1 && (self.seed.is_multiple_of(3) || self.moves_slots())
+    }
+
+    /// Whether the operator does nothing but move slots.
+    pub fn moves_slots(&self) -> bool {
+        self.stress == Some("both-owners-after-adopt")
     }
 
     /// Whether regions are apart for so long that they take each other for lost.
@@ -54,6 +59,7 @@ impl Plan {
             Some("applied-apart-from-data" | "purge-ahead-of-engine") => &[SlowDisk, SlowDisk, Crash, Kill],
             Some("expiry-by-local-clock") => &[ClockJump, Crash],
             Some("read-without-read-index") => &[Depose],
+            Some("both-owners-after-adopt") => &[Kill, Depose, Transfer],
             Some("forget-requests-at-snapshot" | "feed-denies-gaps") => &[Kill, Crash, PowerCut, Transfer],
             _ => &[],
         }
@@ -77,7 +83,7 @@ impl fmt::Display for Plan {
 }
 
 /// Every bug that can be planted in a region, by name.
-pub const PLANTS: [&str; 13] = [
+pub const PLANTS: [&str; 14] = [
     "acknowledge-before-sync",
     "go-on-after-failed-sync",
     "keep-torn-tail",
@@ -91,6 +97,7 @@ pub const PLANTS: [&str; 13] = [
     "rename-keeps-both",
     "rename-is-not-resumed",
     "feed-denies-gaps",
+    "both-owners-after-adopt",
 ];
 
 /// Every bug that can be planted in a world of several regions, by name.
@@ -124,6 +131,7 @@ pub fn plant(name: &str) -> Option<Plants> {
         "rename-keeps-both" => &mut plants.rename_keeps_both,
         "rename-is-not-resumed" => &mut plants.rename_is_not_resumed,
         "feed-denies-gaps" => &mut plants.feed_denies_gaps,
+        "both-owners-after-adopt" => &mut plants.both_owners_after_adopt,
         "cursor-apart-from-data" => &mut plants.cursor_apart_from_data,
         "pieces-in-any-order" => &mut plants.pieces_in_any_order,
         "page-drops-beyond-its-span" => &mut plants.page_drops_beyond_its_span,

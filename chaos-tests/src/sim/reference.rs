@@ -3,12 +3,17 @@
 //! What replicas applied is one order of all writes; whether that order explains what clients saw is for the oracles.
 
 use super::{ledger::Seen, world};
-use sojourn_core::{Command, Key, Outcome, Record, RegionId, ShardId, Stamp, State};
+use sojourn_core::{
+    Command, Key, Op, Outcome, Record, Refusal, RegionId, Request, ShardId, Slot, SlotTable, Stamp, State,
+};
 use sojourn_node::{log::GroupId, raft::Proposal, shard::decode_entry};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// One command in the order of its shard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Step {
     /// What was asked.
     pub command: Command,
@@ -30,6 +35,8 @@ pub struct Shard {
     pub requests: BTreeMap<(u64, u64), Vec<usize>>,
     /// The record of each session from a state on.
     changes: BTreeMap<Key, Vec<(usize, Option<Arc<Record>>)>>,
+    /// From which state on it serves slots that were ever moved, or does not.
+    moved: BTreeMap<Slot, Vec<(usize, bool)>>,
 }
 
 /// The group of a shard.
@@ -50,8 +57,7 @@ pub fn shards(
 }
 
 fn replay(entries: &BTreeMap<u64, Seen>, keys: &[Key]) -> Result<Shard, String> {
-    let state = State::new(RegionId(0), 1);
-    let mut shard = Shard { state, steps: Vec::new(), requests: BTreeMap::new(), changes: BTreeMap::new() };
+    let mut shard = Shard::new();
     for (expected, (index, seen)) in (0..).zip(entries) {
         if expected != *index {
             return Err(format!("nobody applied entry {expected}, but {index} was applied"));
@@ -63,13 +69,90 @@ fn replay(entries: &BTreeMap<u64, Seen>, keys: &[Key]) -> Result<Shard, String> 
     Ok(shard)
 }
 
-impl Shard {
-    fn step(&mut self, seen: &Seen, stamp: Stamp, command: Command, keys: &[Key]) {
-        let request = (command.request.origin, command.request.sequence);
-        if request.0 != 0 {
-            self.requests.entry(request).or_default().push(self.steps.len());
+/// Slots that were ever moved, each as an object of its own: what the shards did that served it, one after the other.
+pub fn lanes(shards: &BTreeMap<ShardId, Shard>) -> BTreeMap<Slot, Shard> {
+    let slots: BTreeSet<Slot> = shards.values().flat_map(|shard| shard.moved.keys().copied()).collect();
+    slots.into_iter().map(|slot| (slot, lane(shards, slot))).collect()
+}
+
+fn lane(shards: &BTreeMap<ShardId, Shard>, slot: Slot) -> Shard {
+    let mut pieces = Vec::new();
+    for (number, shard) in shards {
+        let mut since = None;
+        for (state, serves) in shard.serving(*number, slot) {
+            match since.take() {
+                // The last step is that which ended it.
+                Some(from) if !serves => pieces.push((shard.tick(from), *number, from, state - 1)),
+                before => since = before.or(serves.then_some(state)),
+            }
         }
+        pieces.extend(since.map(|from| (shard.tick(from), *number, from, shard.steps.len())));
+    }
+    pieces.sort_unstable();
+    let mut lane = Shard::new();
+    for (_, number, from, to) in pieces {
+        if let Some(shard) = shards.get(&number) {
+            lane.follow(shard, slot, (from, to));
+        }
+    }
+    lane
+}
+
+impl Shard {
+    fn new() -> Self {
+        let state = State::new(RegionId(0), 1);
+        let (steps, requests) = (Vec::new(), BTreeMap::new());
+        Self { state, steps, requests, changes: BTreeMap::new(), moved: BTreeMap::new() }
+    }
+
+    /// From which state on it serves a slot, or does not.
+    pub fn serving(&self, number: ShardId, slot: Slot) -> Vec<(usize, bool)> {
+        let founded = SlotTable::even(world::SHARDS).shard(slot) == number;
+        let later = self.moved.get(&slot).into_iter().flatten().copied();
+        std::iter::once((0, founded)).chain(later).collect()
+    }
+
+    /// When the first replica reached a state.
+    pub fn tick(&self, state: usize) -> u64 {
+        state.checked_sub(1).and_then(|step| self.steps.get(step)).map_or(0, |step| step.tick)
+    }
+
+    /// Goes on with what a shard did between two states.
+    fn follow(&mut self, shard: &Self, slot: Slot, (from, to): (usize, usize)) {
+        let offset = self.steps.len();
+        for step in &shard.steps[from..to] {
+            self.name(step.command.request, &step.outcome);
+            self.steps.push(step.clone());
+        }
+        for key in shard.changes.keys().filter(|key| key.slot() == slot) {
+            let changes = self.changes.entry(key.clone()).or_default();
+            for (state, record) in shard.records(key, from, to) {
+                if changes.last().and_then(|(_, last)| last.as_ref()) != record.as_ref() {
+                    changes.push((offset + state - from, record));
+                }
+            }
+        }
+    }
+
+    /// Notes the name of the next step. One that met a shard which does not serve its slot was asked for elsewhere.
+    fn name(&mut self, request: Request, outcome: &Outcome) {
+        if request.origin != 0 && !matches!(outcome, Outcome::Refused(Refusal::SlotMoved { .. })) {
+            self.requests.entry((request.origin, request.sequence)).or_default().push(self.steps.len());
+        }
+    }
+
+    fn step(&mut self, seen: &Seen, stamp: Stamp, command: Command, keys: &[Key]) {
         let outcome = self.state.apply(stamp, command.clone(), &mut Vec::new());
+        self.name(command.request, &outcome);
+        if let (Op::Slot { slot, .. }, Outcome::Done) = (&command.op, &outcome) {
+            let serves = self.state.serves(*slot);
+            let moved = self.moved.entry(*slot).or_default();
+            if moved.last().is_none_or(|(_, last)| *last != serves) {
+                moved.push((self.steps.len() + 1, serves));
+            }
+        }
+        // Time goes on from where a slot came from, too.
+        let stamp = stamp.max(self.state.last_stamp());
         self.steps.push(Step { command, outcome, stamp, tick: seen.tick });
         for key in keys {
             let record = self.state.record(key).cloned();

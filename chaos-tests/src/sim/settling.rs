@@ -9,7 +9,7 @@ use super::{
     workload::Cell,
     world::{self, Standing, World},
 };
-use sojourn_core::{Command, Expiry, Key, NodeId, Op, Projection, Query, Request, SlotTable, Stamp, placement};
+use sojourn_core::{Command, Expiry, Key, NodeId, Op, Projection, Query, Request, Stamp, placement};
 use sojourn_node::{
     raft::GroupFigures,
     region::{
@@ -115,6 +115,9 @@ fn misplaced(world: &World, members: &BTreeSet<NodeId>) -> Option<String> {
     if region.members.keys().ne(members) {
         return Some(format!("its members are {:?}, wanted are {members:?}", region.members.keys()));
     }
+    if let Some((number, wanted)) = region.slot_moves.current() {
+        return Some(format!("move {number} is not over: {wanted:?}"));
+    }
     if let Some((group, voters)) = placement::plan_place(&region, &all) {
         return Some(format!("group {group} should be moved to {voters:?}"));
     }
@@ -172,7 +175,7 @@ async fn writes(world: &World, machine: usize, number: usize, cell: &Cell) -> bo
 /// What every replica answers for every session by itself; cold fields are read from its engine.
 async fn views(world: &World, cells: &[Cell]) -> Views {
     let mut views = Views::new();
-    let slots = SlotTable::even(world::SHARDS);
+    let slots = world.slots();
     for key in cells.iter().flat_map(|cell| &cell.keys) {
         let shard = slots.shard(key.slot());
         for machine in world.holders(shard) {

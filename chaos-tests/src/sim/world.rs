@@ -10,7 +10,7 @@ use super::{
 };
 use parking_lot::Mutex;
 use rand::{Rng, rngs::StdRng};
-use sojourn_core::{NodeId, ShardId, region::RegionState};
+use sojourn_core::{NodeId, ShardId, SlotTable, region::RegionState};
 use sojourn_node::{
     engine::StorageOptions,
     env::{Env, simulated::SimulatedDisk},
@@ -241,6 +241,11 @@ impl World {
         let numbers = (0..self.machines.len()).filter(|number| self.standing(*number) == Standing::Invited);
         let latest = numbers.max_by_key(|number| self.ledger.with(|book| book.next(*number, SYSTEM_GROUP)))?;
         Some(self.running(latest)?.node.region())
+    }
+
+    /// Which shard holds each slot, as the region agrees.
+    pub fn slots(&self) -> SlotTable {
+        self.region().map_or_else(|| SlotTable::even(SHARDS), |region| region.slots.clone())
     }
 
     /// The machines of the region's members.

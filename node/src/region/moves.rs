@@ -9,19 +9,22 @@ use super::{
 };
 use crate::raft::spawn;
 use sojourn_core::{
-    Answer, Command, Key, Op, Outcome, Projection, Query, Refusal, Request, Rules, Version, command::MoveStep,
+    Answer, Command, Key, Op, Outcome, Projection, Query, Refusal, Request, Rules, Stamp, Version, command::MoveStep,
     state::Departure,
 };
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Weak},
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// How often a leader looks for sessions that were left on their way.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// How long whoever asked may take before the leader goes on by itself, in ms.
-const LEFT_AFTER_MS: u64 = 10_000;
+/// How long whoever asked may take before the leader goes on by itself. By the time that passes here: stamps stand still where a
+/// wall clock went back.
+const LEFT_AFTER: Duration = Duration::from_secs(10);
 
 /// Sessions that one look goes on with.
 const RESUMED_MAX: usize = 64;
@@ -92,16 +95,23 @@ async fn resume(backend: &Arc<dyn Backend>, from: Key, departure: Departure) -> 
 
 /// Looks for sessions that were left on their way, at the shards that this node leads.
 pub(super) async fn run_moves(node: Weak<Inner>) {
+    // When each was first seen on its way; as many as one look finds.
+    let mut seen: BTreeMap<(Key, Version), Instant> = BTreeMap::new();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(inner) = node.upgrade() else { return };
         if inner.env.plants.rename_is_not_resumed {
             return;
         }
-        let left_before = inner.now_ms().saturating_sub(LEFT_AFTER_MS);
         let shards = inner.shards.all().into_iter().map(|(_, shard)| shard).filter(|shard| shard.leads());
-        let left: Vec<_> =
-            shards.flat_map(|shard| shard.group.machine().departures(left_before, RESUMED_MAX)).collect();
+        let found: Vec<_> =
+            shards.flat_map(|shard| shard.group.machine().departures(Stamp::MAX, RESUMED_MAX)).collect();
+        let now = Instant::now();
+        let name = |(from, departure): &(Key, Departure)| (from.clone(), departure.version);
+        let since = |name: (Key, Version)| (seen.get(&name).copied().unwrap_or(now), name);
+        seen = found.iter().map(name).map(since).map(|(at, name)| (name, at)).collect();
+        let is_left = |one: &(Key, Departure)| seen.get(&name(one)).is_some_and(|at| now >= *at + LEFT_AFTER);
+        let left: Vec<_> = found.into_iter().filter(is_left).collect();
         let backend: Arc<dyn Backend> = Arc::new(RegionNode { inner });
         for (from, departure) in left {
             // What does not get through is found again.

@@ -12,7 +12,7 @@ pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
         let Asked::Write { commands, told } = &call.asked else { continue };
         for command in commands {
             let request = (command.request.origin, command.request.sequence);
-            let held = evidence.shards.get(&evidence.shard_of(&command.key)).map(|shard| &shard.requests);
+            let held = evidence.right(evidence.place_of(&command.key)).map(|shard| &shard.requests);
             let applied = held.is_some_and(|requests| requests.contains_key(&request));
             match told {
                 Told::Outcomes(outcomes) if !applied => {

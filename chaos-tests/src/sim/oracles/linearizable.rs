@@ -3,7 +3,7 @@
 //! Replicas show the order of all writes, so nothing is searched for: a write that ended before another began must come
 //! before it, and a read must see a state between what had ended when it began and what had been applied when it ended.
 //! Reads take the earliest state that fits, which leaves those after them the most room. Source: Herlihy and Wing 1990;
-//! shards are independent objects, so that each may be judged by itself.
+//! shards are independent objects, so that each may be judged by itself, and so is a slot that went from one to another.
 
 use super::{Evidence, Findings};
 use crate::sim::{
@@ -11,7 +11,7 @@ use crate::sim::{
     reference::{Shard, Step},
     workload::Rename,
 };
-use sojourn_core::{Answer, Key, Life, Op, Outcome, Projection, Query, Record, ShardId, View, command::MoveStep};
+use sojourn_core::{Answer, Key, Life, Op, Outcome, Projection, Query, Record, ShardId, Slot, View, command::MoveStep};
 use std::collections::BTreeMap;
 
 /// One operation on one shard, between two moments.
@@ -40,12 +40,12 @@ enum What<'a> {
 
 /// Judges every shard.
 pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
-    let mut operations: BTreeMap<ShardId, Vec<Operation<'_>>> = BTreeMap::new();
+    let mut operations: BTreeMap<(ShardId, Option<Slot>), Vec<Operation<'_>>> = BTreeMap::new();
     for (number, call) in evidence.calls.iter().enumerate() {
         let Some(ended) = call.ended else { continue };
         let mut push = |key: &Key, what| {
             let operation = Operation { call: number, invoked: call.invoked, ended, what };
-            operations.entry(evidence.shard_of(key)).or_default().push(operation);
+            operations.entry(evidence.place_of(key)).or_default().push(operation);
         };
         match &call.asked {
             Asked::Write { commands, told: Told::Outcomes(outcomes) } => {
@@ -64,8 +64,8 @@ pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
             Asked::Write { .. } | Asked::Read { .. } | Asked::Rename { .. } => {}
         }
     }
-    for (shard, operations) in operations {
-        if let Some(reference) = evidence.shards.get(&shard) {
+    for (place, operations) in operations {
+        if let Some(reference) = evidence.right(place) {
             judge(reference, &operations, findings);
         }
     }

@@ -9,6 +9,7 @@ mod destroyed;
 mod feed;
 mod linearizable;
 mod memory;
+mod owners;
 mod renames;
 pub mod replicas;
 mod retries;
@@ -22,7 +23,7 @@ use super::{
     workload::Cell,
     world::World,
 };
-use sojourn_core::{Answer, Key, ShardId, SlotTable};
+use sojourn_core::{Answer, Key, ShardId, Slot, SlotTable};
 use std::collections::BTreeMap;
 
 /// What the oracles look at when all is over.
@@ -33,6 +34,8 @@ pub struct Evidence<'a> {
     pub book: &'a Book,
     /// What every shard should be.
     pub shards: BTreeMap<ShardId, Shard>,
+    /// Slots that went from shard to shard, each by itself.
+    pub lanes: BTreeMap<Slot, Shard>,
     /// The sessions of the run.
     pub cells: &'a [Cell],
     /// The machines; those of members are all running.
@@ -50,6 +53,17 @@ impl Evidence<'_> {
     /// The shard that has to hold a session.
     pub fn shard_of(&self, key: &Key) -> ShardId {
         self.slots.shard(key.slot())
+    }
+
+    /// What is judged by itself of which the session is a part: its shard, or its slot if that was ever moved.
+    pub fn place_of(&self, key: &Key) -> (ShardId, Option<Slot>) {
+        let moved = Some(key.slot()).filter(|slot| self.lanes.contains_key(slot));
+        (moved.map_or_else(|| self.shard_of(key), |_| ShardId(0)), moved)
+    }
+
+    /// How that should be.
+    pub fn right(&self, (shard, moved): (ShardId, Option<Slot>)) -> Option<&Shard> {
+        moved.map_or_else(|| self.shards.get(&shard), |slot| self.lanes.get(&slot))
     }
 
     /// The machines that should have a replica of a shard.
@@ -74,6 +88,8 @@ pub struct Seen {
     pub copies: Copies,
     /// The machines that should have a replica of each shard.
     pub holders: BTreeMap<ShardId, Vec<usize>>,
+    /// Which shard holds each slot, as the region agrees.
+    pub slots: SlotTable,
 }
 
 /// Collects what one oracle finds.
@@ -108,7 +124,7 @@ impl Findings {
 
 type Oracle = fn(&Evidence<'_>, &mut Findings);
 
-const ALL: [(&str, Oracle); 10] = [
+const ALL: [(&str, Oracle); 11] = [
     ("linearizable", linearizable::check),
     ("search", search::check),
     ("acknowledged", acknowledged::check),
@@ -119,6 +135,7 @@ const ALL: [(&str, Oracle); 10] = [
     ("replicas", replicas::check),
     ("memory", memory::check),
     ("feed", feed::check),
+    ("owners", owners::check),
 ];
 
 /// Asks all oracles.
@@ -128,9 +145,10 @@ pub fn audit(world: &World, book: &Book, cells: &[Cell], seen: Seen) -> (Vec<Vio
         Ok(shards) => shards,
         Err(what) => return (vec![Violation { oracle: "agreement", what }], Coverage::default()),
     };
-    let slots = SlotTable::even(super::world::SHARDS);
-    let Seen { views, copies, holders } = &seen;
-    let evidence = Evidence { calls: &book.calls, book, shards, cells, world, holders, views, copies, slots };
+    let lanes = reference::lanes(&shards);
+    let Seen { views, copies, holders, slots } = &seen;
+    let slots = slots.clone();
+    let evidence = Evidence { calls: &book.calls, book, shards, lanes, cells, world, holders, views, copies, slots };
     let mut coverage = Coverage::default();
     let mut violations = Vec::new();
     for (oracle, check) in ALL {

@@ -55,15 +55,14 @@ pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
 /// No mark lives under two ids at any time.
 fn one_at_a_time(evidence: &Evidence<'_>, keys: &[&Key], findings: &mut Findings) {
     let mut events = Vec::new();
-    for (number, shard) in &evidence.shards {
-        for key in keys.iter().filter(|key| evidence.shard_of(key) == *number) {
-            for (state, record) in shard.records(key, 0, shard.steps.len()) {
-                let tick = state.checked_sub(1).and_then(|step| shard.steps.get(step)).map_or(0, |step| step.tick);
-                events.push((tick, *number, state, *key, record.as_deref().and_then(mark_of)));
-            }
+    for key in keys {
+        let place = evidence.place_of(key);
+        let Some(shard) = evidence.right(place) else { continue };
+        for (state, record) in shard.records(key, 0, shard.steps.len()) {
+            events.push((shard.tick(state), place, state, *key, record.as_deref().and_then(mark_of)));
         }
     }
-    events.sort_by_key(|(tick, shard, state, ..)| (*tick, *shard, *state));
+    events.sort_by_key(|(tick, place, state, ..)| (*tick, *place, *state));
     let mut bears: BTreeMap<&Key, Mark> = BTreeMap::new();
     for (tick, _, _, key, mark) in events {
         bears.remove(key);

@@ -80,7 +80,7 @@ fn refusals(evidence: &Evidence<'_>, findings: &mut Findings) {
     for (number, call) in evidence.calls.iter().enumerate() {
         let Asked::Write { commands, told: Told::Outcomes(outcomes) } = &call.asked else { continue };
         for (command, outcome) in commands.iter().zip(outcomes) {
-            let Some(shard) = evidence.shards.get(&evidence.shard_of(&command.key)) else { continue };
+            let Some(shard) = evidence.right(evidence.place_of(&command.key)) else { continue };
             let request = (command.request.origin, command.request.sequence);
             let steps = shard.requests.get(&request).into_iter().flatten();
             let happened =
