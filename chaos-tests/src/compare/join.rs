@@ -76,7 +76,11 @@ pub struct Delays {
 }
 
 impl Delays {
-    fn of(done: &[Done], from: Instant, until: Instant) -> anyhow::Result<Self> {
+    /// How long those of `done` took that were due in a time.
+    ///
+    /// # Errors
+    /// None was.
+    pub(crate) fn of(done: &[Done], from: Instant, until: Instant) -> anyhow::Result<Self> {
         let then = done.iter().filter(|one| (from..until).contains(&one.due));
         let mut took_ms: Vec<f64> = then.map(|one| one.took.as_secs_f64() * 1e3).collect();
         took_ms.sort_unstable_by(f64::total_cmp);
@@ -179,7 +183,7 @@ fn forget_peaks(region: &Region) -> anyhow::Result<Vec<Usage>> {
 }
 
 /// Whether every shard is where it should be, and replicas and leads are as even as can be.
-fn is_spread(status: &Status) -> bool {
+pub(crate) fn is_spread(status: &Status) -> bool {
     let shards = || status.groups.iter().filter(|group| group.group != "system");
     let settled = shards().all(|group| {
         let votes = group.replicas.iter().filter(|replica| replica.votes).count();

@@ -10,6 +10,8 @@ mod report;
 mod restart;
 mod verify;
 
+pub use join::Delays;
+pub(crate) use join::is_spread;
 pub use plan::{Part, Plan};
 pub use report::Report;
 

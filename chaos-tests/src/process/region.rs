@@ -197,8 +197,13 @@ impl Region {
     /// # Errors
     /// The region does not let it in, or it cannot be started.
     pub fn add_node(&mut self) -> anyhow::Result<usize> {
+        self.add_node_at(&free_addresses(4)?)
+    }
+
+    /// The same, at these addresses: for peers, Redis clients, gRPC and HTTP.
+    pub(super) fn add_node_at(&mut self, own: &[SocketAddr]) -> anyhow::Result<usize> {
         let position = self.nodes.len();
-        let (own, name) = (free_addresses(4)?, format!("{}-{position}", self.name()));
+        let name = format!("{}-{position}", self.name());
         let asked = self.running()?;
         let [peers, resp, grpc, http] = [0, 1, 2, 3].map(|at: usize| own[at].to_string());
         let member = AddMember { node: name.clone(), addresses: Addresses { peers, resp, grpc, http } };
@@ -208,7 +213,7 @@ impl Region {
         ensure!(response.status == 200, "node {} does not let {name} in: {}", asked.id, response.body);
         let Added { id } = serde_json::from_str(&response.body)?;
         let keys = [("join", asked.peers.to_string()), ("node.name", name)];
-        self.prepare(usize::try_from(id)?, &own, &keys)?;
+        self.prepare(usize::try_from(id)?, own, &keys)?;
         self.start_node(position)?;
         Ok(position)
     }

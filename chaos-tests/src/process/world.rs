@@ -115,6 +115,18 @@ impl World {
         &mut self.regions
     }
 
+    /// Adds a node to a running region as an operator does, without waiting for it. Returns its position there.
+    ///
+    /// # Errors
+    /// See [`Region::add_node`].
+    pub fn add_node(&mut self, region: usize) -> anyhow::Result<usize> {
+        let addresses = free_addresses(PORTS_PER_NODE)?;
+        let region = &mut self.regions[region];
+        // Before it is known to the other regions.
+        self.wan.place(region.name(), peers(&addresses).map(|address| address.port()))?;
+        region.add_node_at(&addresses)
+    }
+
     /// The ways between them.
     pub fn wan(&self) -> &Wan {
         &self.wan

@@ -5,7 +5,9 @@
 
 mod asker;
 mod bytes;
+mod join;
 mod lag;
+mod losses;
 mod lost;
 mod plan;
 mod reads;
@@ -27,10 +29,10 @@ use std::{
 /// Measures a world of three regions with 80 ms between them.
 #[derive(Debug, Parser)]
 pub struct WorldArgs {
-    /// The headline figures in about three minutes.
+    /// The headline figures in about six minutes.
     #[arg(long, conflicts_with = "smoke")]
     quick: bool,
-    /// A minute, to see that everything works; its figures mean nothing.
+    /// Two minutes, to see that everything works; its figures mean nothing.
     #[arg(long)]
     smoke: bool,
     /// Only these figures.
@@ -39,6 +41,9 @@ pub struct WorldArgs {
     /// How many sessions are destroyed in races, instead of the plan's number.
     #[arg(long, value_name = "COUNT")]
     destroys: Option<u64>,
+    /// How often a region is lost and comes back, instead of the plan's number.
+    #[arg(long, value_name = "COUNT")]
+    region_losses: Option<usize>,
     /// Where to write everything as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -61,6 +66,7 @@ pub fn run(args: &WorldArgs) -> anyhow::Result<()> {
         plan.figures.clone_from(&args.only);
     }
     plan.destroys = args.destroys.unwrap_or(plan.destroys);
+    plan.region_losses = args.region_losses.unwrap_or(plan.region_losses);
     anyhow::ensure!(args.smoke || !cfg!(debug_assertions), "a debug build is no measure: run with `--release`");
     let report = measure(&plan, &mut |line| {
         // Nobody may be reading.
@@ -90,6 +96,9 @@ pub fn measure(plan: &Plan, tell: &mut dyn FnMut(&str)) -> anyhow::Result<Report
             Figure::Lost => lost::run(plan),
             Figure::Revoke => revoke::run(plan),
             Figure::Resurrect => resurrect::run(plan),
+            Figure::Geo => losses::geo(plan),
+            Figure::Cut => losses::cut(plan),
+            Figure::Join => join::run(plan),
         };
         for row in rows.with_context(|| format!("cannot measure {}", figure.name()))? {
             tell(&format!("{}: {row}", figure.name()));

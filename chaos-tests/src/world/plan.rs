@@ -30,12 +30,28 @@ pub enum Figure {
     Revoke,
     /// Whether destroyed sessions come back.
     Resurrect,
+    /// Whether writes that wait for another region are lost with one.
+    Geo,
+    /// Whether what is lost with a region is what is reported, and what becomes of it when it returns.
+    Cut,
+    /// What writes notice of a node that joins their region.
+    Join,
 }
 
 impl Figure {
     /// All, in the order in which they are measured.
-    pub const ALL: [Self; 7] =
-        [Self::Lag, Self::Writes, Self::Reads, Self::Bytes, Self::Lost, Self::Revoke, Self::Resurrect];
+    pub const ALL: [Self; 10] = [
+        Self::Lag,
+        Self::Writes,
+        Self::Reads,
+        Self::Bytes,
+        Self::Lost,
+        Self::Revoke,
+        Self::Resurrect,
+        Self::Geo,
+        Self::Cut,
+        Self::Join,
+    ];
 
     /// Its name in options and JSON.
     pub fn name(self) -> &'static str {
@@ -47,6 +63,9 @@ impl Figure {
             Self::Lost => "lost",
             Self::Revoke => "revoke",
             Self::Resurrect => "resurrect",
+            Self::Geo => "geo",
+            Self::Cut => "cut",
+            Self::Join => "join",
         }
     }
 
@@ -62,6 +81,9 @@ impl Figure {
             Self::Lost => "all nodes of a region are killed, its sessions written through another",
             Self::Revoke => "users with a session in each region are logged out everywhere",
             Self::Resurrect => "destroys raced with saves and touches while ways between regions are cut",
+            Self::Geo => "regions are killed and come back under writes that wait for another region",
+            Self::Cut => "regions are killed and come back under writes that wait for none",
+            Self::Join => "a node joins a region under a steady load",
         }
     }
 }
@@ -87,6 +109,10 @@ pub struct Plan {
     pub counted_writes: u64,
     /// How often a region is lost.
     pub losses: usize,
+    /// How often one is lost, comes back and takes over again, under load.
+    pub region_losses: usize,
+    /// Whether a person says that it is lost, so that nobody waits for leases.
+    pub losses_by_hand: bool,
     /// How long a lost region's sessions are tried.
     pub takeover_max: Duration,
     /// Users that are logged out.
@@ -112,6 +138,8 @@ impl Plan {
             sessions: 20_000,
             counted_writes: 20_000,
             losses: 3,
+            region_losses: 20,
+            losses_by_hand: false,
             takeover_max: Duration::from_secs(60),
             revocations: 500,
             destroys: 10_000,
@@ -120,7 +148,7 @@ impl Plan {
         }
     }
 
-    /// The headline figures in about three minutes.
+    /// The headline figures in about six minutes.
     pub fn quick(place: PathBuf) -> Self {
         Self {
             warm_up: Duration::from_secs(1),
@@ -128,6 +156,7 @@ impl Plan {
             sessions: 5_000,
             counted_writes: 5_000,
             losses: 1,
+            region_losses: 2,
             takeover_max: Duration::from_secs(30),
             revocations: 100,
             destroys: 1_000,
@@ -146,6 +175,8 @@ impl Plan {
             sessions: 100,
             counted_writes: 100,
             losses: 1,
+            region_losses: 1,
+            losses_by_hand: true,
             takeover_max: Duration::from_secs(15),
             revocations: 5,
             destroys: 24,

@@ -5,7 +5,9 @@ mod app;
 mod compare;
 mod counts;
 mod django;
+mod drain;
 mod express;
+mod losses;
 mod tools;
 mod world;
 

@@ -6,8 +6,11 @@ use sojourn_chaos_tests::world::{Figure, Plan, Row, measure};
 #[test]
 fn every_figure_of_a_world_is_measured() -> anyhow::Result<()> {
     let _alone = crate::alone();
-    let report = measure(&Plan::smoke(std::env::temp_dir()), &mut |_| {})?;
-    for figure in Figure::ALL {
+    // Those of lost regions have tests of their own.
+    let figures = Figure::ALL.into_iter().filter(|figure| !matches!(figure, Figure::Geo | Figure::Cut));
+    let plan = Plan { figures: figures.collect(), ..Plan::smoke(std::env::temp_dir()) };
+    let report = measure(&plan, &mut |_| {})?;
+    for figure in plan.figures {
         let of_figure = |row: &&Row| row.figure == figure.name();
         let row = report.rows.iter().find(of_figure).with_context(|| format!("no row of {}", figure.name()))?;
         assert!(row.value.is_some() || row.note.starts_with("not yet"), "{row}");

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod command;
 pub mod control;
 pub mod digest;
+pub mod draining;
 pub mod expiry;
 pub mod failover;
 pub mod feed;

@@ -62,6 +62,11 @@ impl Uses {
         }
     }
 
+    /// The other region that it is used from most, if it was used from any.
+    pub fn mostly_from(&self) -> Option<RegionId> {
+        (self.others > 0).then_some(self.other)
+    }
+
     /// The region that the session should travel to, if any.
     pub fn should_move(&self, policy: &TravelPolicy) -> Option<RegionId> {
         let much = self.others >= policy.uses_min.max(1);

@@ -1,6 +1,7 @@
 //! `sojourn region`: the regions of the world, and the way to them.
 
 mod conflicts;
+mod drain;
 mod status;
 
 use super::{
@@ -10,7 +11,8 @@ use super::{
 };
 use crate::{
     gateway::http::api::{
-        Degrees, Done, DrainRegion, FailBack, FailOver, GeoDatabase, LossPolicy, Regions, Route, RouteOf,
+        Degrees, Done, DrainRegion, DrainWhatIf, Draining, FailBack, FailOver, GeoDatabase, LossPolicy, Regions, Route,
+        RouteOf,
     },
     notation::parse_duration,
 };
@@ -53,12 +55,19 @@ enum Act {
         name: String,
     },
     /// Move homes away from a region
+    ///
+    /// It takes no new homes, and its sessions get a home in the nearest region that takes them, or in the one that they are used
+    /// from where their namespace lets sessions travel. What may be held nowhere else stays. Clients go on reading and writing
+    /// meanwhile; `sojourn region status` shows how many homes are left.
     Drain {
         /// The region's name
         name: String,
-        /// Stop draining: the region takes new homes again
-        #[arg(long)]
+        /// Stop draining: the region keeps what it still has and takes new homes again
+        #[arg(long, conflicts_with = "dry_run")]
         undo: bool,
+        /// Only show how many homes would go where
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Change who decides that a region is lost, and how long leases last
     Policy {
@@ -111,13 +120,20 @@ pub async fn run(args: RegionArgs) -> anyhow::Result<()> {
             let Done { .. } = client.post("/v1/regions/failback", &FailBack { region: name.clone() }).await?;
             output::print(&format!("{name} takes over again; `sojourn region status --watch` shows how far it is\n"))
         }
-        Act::Drain { name, undo } => {
+        Act::Drain { name, dry_run: true, undo: _ } => {
+            let what_if = DrainWhatIf { region: name.clone() };
+            let draining: Draining = client.post("/v1/regions/drain/plan", &what_if).await?;
+            output::print(&format!("{}Nothing was changed.\n", drain::foreseen(&name, &draining)))
+        }
+        Act::Drain { name, undo, dry_run: false } => {
             let body = DrainRegion { region: name.clone(), draining: !undo };
             let Done { .. } = client.post("/v1/regions/drain", &body).await?;
             output::print(&if undo {
-                format!("{name} takes new homes again\n")
+                format!("{name} keeps its homes and takes new ones again\n")
             } else {
-                format!("{name} is being drained: homes move away from it\n")
+                format!(
+                    "{name} is being drained: homes move away from it; `sojourn region status` shows how many are left\n"
+                )
             })
         }
         Act::Policy { failover, lease } => {

@@ -22,6 +22,7 @@ use sojourn_core::{
     Answer, Command, Condition, Key, Life, Op, Outcome, Projection, Query, Record, Refusal, RegionId, Slot, Stamp,
     Token,
     control::ControlState,
+    draining::takes_in,
     mint::Provenance,
     policy::{Policy, Reads},
 };
@@ -153,12 +154,13 @@ impl Ways {
 
     /// Whether a region takes sessions in that travel: it acts for itself and keeps its homes.
     pub(super) fn takes_in(&self, to: RegionId, key: &Key) -> bool {
-        let world = self.world.borrow();
-        let Some(world) = world.as_ref() else { return false };
-        let stays = world.regions.get(&to).is_some_and(|region| !region.draining);
-        let residency = world.namespaces.get(&key.namespace()).map(|namespace| &namespace.policy.residency);
-        let acts = world.acting(to, key.slot()).is_some_and(|acting| acting.region == to);
-        stays && acts && residency.is_none_or(|residency| residency.allows(to))
+        self.world.borrow().as_ref().is_some_and(|world| takes_in(world, to, key.namespace()))
+    }
+
+    /// What the world agrees on, if this region is being drained by that.
+    pub(super) fn drained(&self) -> Option<Arc<ControlState>> {
+        let world = self.world.borrow().clone()?;
+        world.regions.get(&self.here).is_some_and(|region| region.draining).then_some(world)
     }
 
     /// The other regions that act for anybody: no session is ordered by those that do not.

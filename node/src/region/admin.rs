@@ -6,6 +6,7 @@ use super::{
     heard::HEAR_TIMEOUT,
     node::{Inner, RegionNode},
     rebalance::{Rebalance, WhatIf, foresee_with},
+    standing::Homes,
     status::RegionStatus,
     travel::{Moved, NotMoved},
 };
@@ -77,6 +78,9 @@ pub enum AdminError {
         /// How many it needs.
         needed: u64,
     },
+    /// The leader of a shard does not say how many sessions it has.
+    #[error("not all shards of this region say how many sessions they have: does each have a leader?")]
+    NoStanding,
     /// A forced removal is for nodes that are gone.
     #[error("node {} is running: drain it instead of forcing it out", .node.0)]
     Alive {
@@ -123,6 +127,9 @@ pub trait Admin: Send + Sync + 'static {
 
     /// Moves a session to another home, and waits until that orders it.
     fn move_session(&self, key: Key, to: RegionId) -> BoxFuture<'static, Result<Moved, NotMoved>>;
+
+    /// How many sessions are at home in each region, as the copies here show them.
+    fn homes(&self) -> BoxFuture<'static, Result<Homes, AdminError>>;
 
     /// Forgets a node that has no vote any more; with `force` also one that is dead, whose votes go to others.
     fn remove_node(&self, node: NodeId, force: bool) -> BoxFuture<'static, Result<(), AdminError>>;
@@ -197,6 +204,11 @@ impl Admin for RegionNode {
     fn move_session(&self, key: Key, to: RegionId) -> BoxFuture<'static, Result<Moved, NotMoved>> {
         let node = self.clone();
         Box::pin(async move { Self::move_session(&node, key, to).await })
+    }
+
+    fn homes(&self) -> BoxFuture<'static, Result<Homes, AdminError>> {
+        let node = self.clone();
+        Box::pin(async move { Self::homes(&node).await.map_err(|_| AdminError::NoStanding) })
     }
 
     fn remove_node(&self, node: NodeId, force: bool) -> BoxFuture<'static, Result<(), AdminError>> {

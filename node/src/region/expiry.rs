@@ -8,7 +8,8 @@ use std::{sync::Weak, time::Duration};
 /// How often a leader looks for sessions whose deadline has passed.
 const EXPIRE_EVERY: Duration = Duration::from_millis(200);
 
-/// Ends sessions whose deadline has passed, and does what else falls due, at the shards that this node leads.
+/// Ends sessions whose deadline has passed, gives away those of a region that is drained, and does what else falls due, at the
+/// shards that this node leads.
 pub(super) async fn run_expiry(node: Weak<Inner>) {
     loop {
         tokio::time::sleep(EXPIRE_EVERY).await;
@@ -16,6 +17,7 @@ pub(super) async fn run_expiry(node: Weak<Inner>) {
         for shard in inner.shards.all().into_iter().map(|(_, shard)| shard).filter(|shard| shard.leads()) {
             // What could not be proposed is still due the next time.
             while let Ok(true) = shard.proposer.tend().await {}
+            inner.give_away(&shard);
         }
     }
 }

@@ -83,8 +83,8 @@ impl Inner {
         let (clock, bounds) = (self.clock.clone(), options.proposer.clone());
         let leases = self.leases.clone();
         let proposer = Proposer::start(env.clone(), clock, log.clone(), group.clone(), reads.clone(), leases, bounds);
-        let (copies, acks, uses) = (Mutex::default(), Arc::default(), Counts::default());
-        Ok(self.shards.insert(shard, Shard { group, proposer, reads, copies, acks, uses }))
+        let (copies, acks, uses, drains) = (Mutex::default(), Arc::default(), Counts::default(), Arc::default());
+        Ok(self.shards.insert(shard, Shard { group, proposer, reads, copies, acks, uses, drains }))
     }
 
     /// Ends a replica that was moved away, once its leader says that nobody counts on it. Nothing is accepted from the

@@ -11,6 +11,7 @@ mod calls;
 pub mod copies;
 pub mod counsel;
 mod door;
+mod draining;
 pub mod entrance;
 mod expiry;
 mod forward;

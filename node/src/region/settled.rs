@@ -14,9 +14,9 @@ use crate::{
     shard::{Bundle, NotProposed},
 };
 use futures::future::join_all;
-use sojourn_core::{Command, Key, NodeId, Op, Request, Version, policy::Policy};
+use sojourn_core::{Command, Key, NodeId, Op, Request, Slot, Version, policy::Policy};
 use sojourn_proto::wire::{decode_all, encode};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use tokio::time::timeout;
 
 /// How long a node may take to answer.
@@ -49,7 +49,16 @@ impl Inner {
     /// # Errors
     /// It was not logged.
     pub(super) async fn settle(&self, held: &Shard, key: &Key) -> Result<(), NotProposed> {
-        let origins = held.group.machine().audit(|state| state.askers(key.slot()));
+        self.settle_all(held, std::slice::from_ref(key)).await
+    }
+
+    /// The same for sessions in the slots of several keys.
+    pub(super) async fn settle_all(&self, held: &Shard, keys: &[Key]) -> Result<(), NotProposed> {
+        let Some(key) = keys.first() else { return Ok(()) };
+        let slots: BTreeSet<Slot> = keys.iter().map(Key::slot).collect();
+        let origins: BTreeSet<u64> =
+            held.group.machine().audit(|state| slots.iter().flat_map(|slot| state.askers(*slot)).collect());
+        let origins = Vec::from_iter(origins);
         let abroad = self.ways.get().map(|ways| ways.abroad.clone());
         let asked = abroad.iter().flat_map(|abroad| {
             abroad.regions().into_iter().map(|region| timeout(ALL_TIMEOUT, abroad.settled(region, origins.clone())))

@@ -3,6 +3,7 @@
 use super::{
     acks::{Acks, Wanted, may_have_written},
     copies::Copies,
+    draining::Drains,
     uses::Counts,
 };
 use crate::{
@@ -28,6 +29,8 @@ pub(super) struct Shard {
     pub acks: Arc<Acks>,
     /// From where its sessions are used, counted while this replica leads.
     pub uses: Counts,
+    /// How far it is with giving its sessions away, while this replica leads.
+    pub drains: Arc<Drains>,
 }
 
 impl Shard {

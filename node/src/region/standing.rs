@@ -9,7 +9,7 @@ use super::{
 use crate::{peers::Lane, shard::NotProposed};
 use futures::future::try_join_all;
 use sojourn_core::{
-    RegionId, ShardId, Stamp,
+    NamespaceId, RegionId, ShardId, Stamp,
     feed::{FeedCursor, FeedId},
     state::{Right, Tombs},
     stream::{Progress, Source},
@@ -39,9 +39,14 @@ pub struct Standing {
     pub taken: BTreeMap<Source, FeedCursor>,
     /// Its tombstones.
     pub tombs: Tombs,
+    /// How many sessions live that are at home in each region, by namespace.
+    pub homes: Homes,
 }
 
-wire_struct!(Standing { stamp, index, feed, rights, adopted, followed, taken, tombs });
+/// Sessions at home in each region, by namespace.
+pub type Homes = BTreeMap<RegionId, BTreeMap<NamespaceId, u64>>;
+
+wire_struct!(Standing { stamp, index, feed, rights, adopted, followed, taken, tombs, homes });
 
 impl Shard {
     fn standing(&self, now: Stamp) -> Standing {
@@ -58,6 +63,7 @@ impl Shard {
             followed: state.followed().clone(),
             taken,
             tombs: state.tombs(now),
+            homes: state.homes(),
         })
     }
 }
@@ -72,6 +78,21 @@ impl RegionNode {
         let shards: Vec<ShardId> = region.slots.ranges().into_iter().map(|(_, _, shard)| shard).collect();
         let asked = shards.into_iter().map(|shard| async move { Ok((shard, self.inner.standing(shard).await?)) });
         Ok(try_join_all(asked).await?.into_iter().collect())
+    }
+
+    /// How many sessions live that are at home in each region, as the copies here show them.
+    ///
+    /// # Errors
+    /// The leader of a shard does not answer.
+    pub async fn homes(&self) -> Result<Homes, NotProposed> {
+        let mut homes = Homes::new();
+        for standing in self.standings().await?.into_values() {
+            for (home, namespaces) in standing.homes {
+                let of_home = homes.entry(home).or_default();
+                namespaces.into_iter().for_each(|(namespace, count)| *of_home.entry(namespace).or_default() += count);
+            }
+        }
+        Ok(homes)
     }
 
     /// Whether this node leads the system group, and so acts for its region before others.

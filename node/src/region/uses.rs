@@ -58,6 +58,11 @@ impl Counts {
         known.remove(key);
         Some(to)
     }
+
+    /// The other region that a session is used from most, as far as that was counted.
+    pub(super) fn mostly_from(&self, key: &Key) -> Option<RegionId> {
+        self.known.lock().get(key)?.mostly_from()
+    }
 }
 
 /// Room for sessions that are sent off.

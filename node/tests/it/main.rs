@@ -11,6 +11,7 @@ mod geo;
 mod handover;
 mod process;
 mod redis;
+mod refuse;
 mod region;
 mod resp;
 mod wan;

@@ -255,6 +255,27 @@ impl Index {
         theirs.flat_map(move |deadlines| deadlines.until(until, None))
     }
 
+    /// How many living records each home has, by namespace.
+    pub(super) fn homes(&self) -> impl Iterator<Item = (RegionId, NamespaceId, u64)> {
+        self.living.iter().flat_map(|(namespace, living)| {
+            living.homes.iter().map(move |(home, deadlines)| (*home, *namespace, deadlines.len()))
+        })
+    }
+
+    /// Where living records of a home are from `from` on, by namespace, then by deadline.
+    pub(super) fn of_home(
+        &self,
+        home: RegionId,
+        from: Option<(NamespaceId, Entry)>,
+    ) -> impl Iterator<Item = (NamespaceId, Entry)> + use<'_> {
+        let begin = from.map_or(NamespaceId(0), |(namespace, _)| namespace);
+        self.living.range(begin..).flat_map(move |(namespace, living)| {
+            let from = from.filter(|(first, _)| first == namespace).map(|(_, entry)| entry);
+            let deadlines = living.homes.get(&home).into_iter();
+            deadlines.flat_map(move |deadlines| deadlines.until(NEVER, from)).map(|entry| (*namespace, entry))
+        })
+    }
+
     pub(super) fn usage(&self, namespace: NamespaceId) -> Usage {
         self.living.get(&namespace).map(|living| living.usage).unwrap_or_default()
     }

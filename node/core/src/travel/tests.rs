@@ -25,6 +25,8 @@ fn a_session_follows_whoever_uses_it_mostly_from_one_other_region() {
     assert_eq!(from(&[0, 0, 1, 1, 1, 1, 1, 1]), Some(RegionId(1)));
     assert_eq!(from(&[1, 2].repeat(50)), None, "used from everywhere");
     assert_eq!(from(&[2, 1, 1, 1, 1, 1]), Some(RegionId(1)), "one use from elsewhere changes little");
+    let mostly = |uses: &[(u16, Stamp)]| noted(uses).mostly_from();
+    assert_eq!((mostly(&[(0, 1)]), mostly(&[(0, 1), (2, 1)])), (None, Some(RegionId(2))), "however little");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The world's regions as people read them.
 
+use super::drain;
 use crate::{
     cli::output::{Align, table},
     gateway::http::api::{Acts, Cut, RegionStatus, Regions},
@@ -136,12 +137,13 @@ fn details(region: &RegionStatus) -> String {
             orphans.already_applied, orphans.merged, orphans.fast_forwarded, orphans.journaled
         ));
     }
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    let drained: String = region.drain.iter().map(|draining| drain::left(name, draining)).collect();
+    lines.iter().map(|line| format!("{line}\n")).chain([drained]).collect()
 }
 
 /// What of a shard may be missing.
 fn missing(cut: &Cut) -> String {
-    let Cut { region, shard, at, entries, ms } = cut;
+    let Cut { region, shard, at, entries, ms, since_ms: _ } = cut;
     let entries = if *entries == 0 { String::new() } else { format!(", {entries} entries at least") };
     match *ms {
         0 => format!("nothing of shard {shard} of {region} is missing; {at} has it"),
@@ -150,7 +152,7 @@ fn missing(cut: &Cut) -> String {
         ),
         ms => {
             format!(
-                "what shard {shard} of {region} wrote in the last {} may be missing{entries}; {at} has most",
+                "what shard {shard} of {region} wrote in its last {} may be missing{entries}; {at} has most",
                 about(ms)
             )
         }
@@ -168,7 +170,7 @@ mod tests {
         world::control::{Figures, View},
     };
     use sojourn_core::{
-        NodeId, RegionId,
+        NamespaceId, NodeId, RegionId,
         control::{Cause, ControlCommand, ControlState, FailoverMode},
     };
     use std::{collections::BTreeMap, sync::Arc};
@@ -232,6 +234,23 @@ na: who writes is decided anew, because a person gave it up; answered: nobody
 2 conflicts lie in the journal: `sojourn region conflicts` shows them
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_region_that_is_drained_says_how_many_homes_are_left() {
+        let mut state = (*view(false).state.expect("a world")).clone();
+        state.apply(ControlCommand::Drain { region: RegionId(0), draining: true });
+        let view = View { state: Some(Arc::new(state)), ..view(false) };
+        let with = |sessions: &[(u32, u64)]| {
+            let sessions = sessions.iter().map(|(namespace, count)| (NamespaceId(*namespace), *count)).collect();
+            let homes = BTreeMap::from([(RegionId(0), sessions), (RegionId(1), BTreeMap::from([(NamespaceId(0), 7)]))]);
+            Regions::new("eu", RegionId(1), Some(&view)).with_homes(Some(&view), Some(&homes))
+        };
+        let text = regions(&with(&[(0, 40), (9, 2)]));
+        assert!(text.ends_with("\n\nna: 42 homes are left: 42 go to eu\n") && text.contains("draining"), "{text}");
+        assert!(regions(&with(&[])).ends_with("na: no homes are left\n"));
+        let homes: Vec<Option<u64>> = with(&[(0, 1)]).regions.iter().map(|region| region.homes).collect();
+        assert_eq!(homes, [Some(1), Some(7), Some(0)]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{
     super::{
         Node,
-        api::{Done, DrainRegion, FailBack, FailOver, LossPolicy, Regions},
+        api::{Done, DrainRegion, DrainWhatIf, Draining, FailBack, FailOver, LossPolicy, Regions},
     },
     Refused, conflicts,
 };
@@ -17,9 +17,11 @@ use sojourn_core::{
     RegionId,
     control::{Cause, ControlCommand, ControlState, FailoverMode, Region},
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::time::timeout;
 
-/// How long the shards may take to say how many conflicts they know: who asks how the regions are must not wait for them.
+/// How long the shards may take to say how many conflicts and sessions they know: who asks how the regions are must not wait for
+/// them.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Body<T> = Result<Json<T>, JsonRejection>;
@@ -35,8 +37,10 @@ pub async fn status(State(node): State<Node>) -> Json<Regions> {
         view.iter().filter_map(|view| view.state.as_ref()).flat_map(|world| region.contradictions(world));
     let contradictions = contradictions.map(|it| it.to_string()).collect();
     let regions = Regions::new(&region.name, region.region, view.as_ref());
-    let conflicts = conflicts::count(&node, COUNT_TIMEOUT).await;
-    Json(Regions { contradictions, conflicts, ..regions })
+    let (conflicts, homes) =
+        tokio::join!(conflicts::count(&node, COUNT_TIMEOUT), timeout(COUNT_TIMEOUT, node.admin.homes()));
+    let homes = homes.ok().and_then(Result::ok);
+    Json(Regions { contradictions, conflicts, ..regions.with_homes(view.as_ref(), homes.as_ref()) })
 }
 
 pub async fn fail_over(State(node): State<Node>, body: Body<FailOver>) -> Answer<Done> {
@@ -56,6 +60,14 @@ pub async fn drain(State(node): State<Node>, body: Body<DrainRegion>) -> Answer<
     let Json(DrainRegion { region, draining }) = body?;
     tracing::info!(target: "audit", region, draining, "a region is drained, or no longer");
     agree(&node, &region, |region| ControlCommand::Drain { region, draining }).await
+}
+
+pub async fn plan_drain(State(node): State<Node>, body: Body<DrainWhatIf>) -> Answer<Draining> {
+    let Json(DrainWhatIf { region }) = body?;
+    let (_, state) = world(&node)?;
+    let from = named(&state, &region)?.id;
+    let homes = node.admin.homes().await?;
+    Ok(Json(Draining::of(&state, from, homes.get(&from).unwrap_or(&BTreeMap::new()))))
 }
 
 pub async fn set_policy(State(node): State<Node>, body: Body<LossPolicy>) -> Answer<Done> {

@@ -33,6 +33,7 @@ pub(super) fn routes(options: HttpOptions) -> Router<Node> {
         .route("/regions/failover", post(control::fail_over))
         .route("/regions/failback", post(control::fail_back))
         .route("/regions/drain", post(control::drain))
+        .route("/regions/drain/plan", post(control::plan_drain))
         .route("/regions/policy", post(control::set_policy))
         .route("/rebalance", get(rebalance::show).post(rebalance::set))
         .route("/rebalance/plan", post(rebalance::plan))

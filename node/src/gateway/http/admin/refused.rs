@@ -84,7 +84,9 @@ impl From<AdminError> for Refused {
             AdminError::Unavailable(error) => error.into(),
             AdminError::Refused(refusal) => refusal.into(),
             AdminError::UnknownGroup(_) => Self::new(StatusCode::NOT_FOUND, &error.to_string(), ""),
-            AdminError::NoLeader(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), ""),
+            AdminError::NoLeader(_) | AdminError::NoStanding => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), "")
+            }
             error => Self::new(StatusCode::CONFLICT, &error.to_string(), ""),
         }
     }

@@ -2,14 +2,18 @@
 
 use crate::{
     peers::AbroadRoster,
+    region::standing::Homes,
     world::control::{Figures, View},
 };
 use serde::{Deserialize, Serialize};
 use sojourn_core::{
-    NodeId, RegionId,
+    NamespaceId, NodeId, RegionId,
     control::{Cause, ControlState, FailoverMode, Phase, Region, Successors},
+    draining::{self, Forecast},
     ids::SLOTS,
+    state::JOURNAL,
 };
+use std::collections::BTreeMap;
 
 /// `GET /v1/regions`: the world as the node that answers knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +98,42 @@ pub struct RegionStatus {
     pub cut: Vec<Cut>,
     /// What became of the writes that nobody else had, when it last returned.
     pub orphans: Option<Orphans>,
+    /// How many sessions are at home in it, as the region that answers knows them; none if not all shards say so in time.
+    #[serde(default)]
+    pub homes: Option<u64>,
+    /// What becomes of them, if it is being drained and they are known.
+    #[serde(default)]
+    pub drain: Option<Draining>,
+}
+
+/// What becomes of the sessions of a region that is being drained, or that would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draining {
+    /// How many go where; those of a namespace that lets sessions travel go to where they are used from instead.
+    pub goes: Vec<Goes>,
+    /// How many stay, and why.
+    pub stays: Vec<Stays>,
+}
+
+/// Sessions that go to another region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Goes {
+    /// Which.
+    pub region: String,
+    /// How many.
+    pub sessions: u64,
+}
+
+/// Sessions that stay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stays {
+    /// Their namespace; its number where it was dropped since.
+    pub namespace: String,
+    /// How many.
+    pub sessions: u64,
+    /// Why: `residency` (no other region may hold them), `no_region` (none that may takes any now) or `not_acting` (others act
+    /// for the region).
+    pub why: String,
 }
 
 /// A range of slots and who writes to it.
@@ -120,6 +160,9 @@ pub struct Cut {
     pub entries: u64,
     /// From how long a time entries may be missing, in ms.
     pub ms: u64,
+    /// When that time began, by the clock of the shard, in ms since the Unix epoch; 0 if nothing was ever heard of it.
+    #[serde(default)]
+    pub since_ms: u64,
 }
 
 /// What became of the writes of a region that nobody else had.
@@ -162,6 +205,14 @@ pub struct DrainRegion {
     pub region: String,
     /// Whether homes shall move away from it.
     pub draining: bool,
+}
+
+/// `POST /v1/regions/drain/plan`: what would become of the sessions of a region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainWhatIf {
+    /// The region's name.
+    pub region: String,
 }
 
 /// `POST /v1/regions/policy`: what is not said stays.
@@ -208,6 +259,51 @@ impl Regions {
             regions: alone.into_iter().chain(regions).collect(),
         }
     }
+
+    /// The same with the sessions that are at home in each region, if they are known.
+    #[must_use]
+    pub fn with_homes(mut self, view: Option<&View>, homes: Option<&Homes>) -> Self {
+        let (Some(homes), none) = (homes, BTreeMap::new()) else { return self };
+        for region in &mut self.regions {
+            let sessions = homes.get(&RegionId(region.id)).unwrap_or(&none);
+            region.homes = Some(sessions.values().sum());
+            let state = view.and_then(|view| view.state.as_deref()).filter(|_| region.draining);
+            region.drain = state.map(|state| Draining::of(state, RegionId(region.id), sessions));
+        }
+        self
+    }
+}
+
+impl Draining {
+    /// What becomes of the sessions of `from`, of which each namespace has so many.
+    pub fn of(state: &ControlState, from: RegionId, sessions: &BTreeMap<NamespaceId, u64>) -> Self {
+        let Forecast { goes, stays } = Forecast::of(state, from, sessions);
+        let goes = goes.into_iter().map(|(to, sessions)| Goes { region: name_of(state, to), sessions });
+        let stays = stays.into_iter().map(|((why, namespace), sessions)| Stays {
+            namespace: namespace_name(state, namespace),
+            sessions,
+            why: match why {
+                draining::Stays::Pinned => "residency",
+                draining::Stays::NoRegion => "no_region",
+                draining::Stays::NotActing => "not_acting",
+            }
+            .to_owned(),
+        });
+        Self { goes: goes.collect(), stays: stays.collect() }
+    }
+
+    /// How many there are.
+    pub fn sessions(&self) -> u64 {
+        let (goes, stays) = (self.goes.iter().map(|goes| goes.sessions), self.stays.iter().map(|stays| stays.sessions));
+        goes.chain(stays).sum()
+    }
+}
+
+fn namespace_name(state: &ControlState, namespace: NamespaceId) -> String {
+    if namespace == JOURNAL {
+        return "(the journal of conflicts)".to_owned();
+    }
+    state.namespaces.get(&namespace).map_or_else(|| namespace.0.to_string(), |known| known.name.clone())
 }
 
 impl ControlGroup {
@@ -243,6 +339,8 @@ impl RegionStatus {
             unheard: Vec::new(),
             cut: Vec::new(),
             orphans: None,
+            homes: None,
+            drain: None,
         }
     }
 
@@ -255,6 +353,7 @@ impl RegionStatus {
             at: name(gap.at),
             entries: gap.entries,
             ms: gap.ms,
+            since_ms: gap.stamp,
         });
         Self {
             id: region.id.0,
@@ -279,6 +378,8 @@ impl RegionStatus {
                 fast_forwarded: tally.fast_forwarded,
                 journaled: tally.journaled,
             }),
+            homes: None,
+            drain: None,
         }
     }
 }

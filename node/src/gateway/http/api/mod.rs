@@ -15,7 +15,8 @@ mod slots;
 pub use cluster::{AddMember, Added, Addresses, Drain, Group, Log, Member, Remove, Replica, Status, Transfer};
 pub use conflict::{Conflict, Conflicts, ListConflicts, Side};
 pub use control::{
-    Acts, ControlGroup, Cut, DrainRegion, FailBack, FailOver, LossPolicy, Orphans, RegionStatus, Regions, Voter,
+    Acts, ControlGroup, Cut, DrainRegion, DrainWhatIf, Draining, FailBack, FailOver, Goes, LossPolicy, Orphans,
+    RegionStatus, Regions, Stays, Voter,
 };
 pub use namespace::{Change, Create, Created, Namespace, Namespaces};
 pub use rebalance::{Advice, Coming, Lead, Move, Rebalance, SetRebalancing, WhatIf};
