@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, runtime::Runtime};
 const PORTS_PER_NODE: usize = 4;
 
 /// How long regions may take to know each other.
-const MEET_TIMEOUT: Duration = Duration::from_secs(60);
+const MEET_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What world to start.
 #[derive(Clone, Debug)]
