@@ -113,10 +113,9 @@ impl Inner {
         } else {
             return;
         };
-        match self.change_once(&command).await {
-            Ok(RegionOutcome::Refused(refusal)) => self.end(Ended::Refused(refusal)),
-            // What was not done shows at the next look.
-            Ok(_) | Err(_) => {}
+        // What was not done shows at the next look.
+        if let Ok(RegionOutcome::Refused(refusal)) = self.change_once(&command).await {
+            self.end(Ended::Refused(refusal));
         }
     }
 

@@ -194,7 +194,7 @@ impl State {
             Recall::New => {}
         }
         // Not remembered: whoever asks again, here or where the slot is by then, is answered anew.
-        if let Some(refusal) = self.not_served(&key, &op) {
+        if let Some(refusal) = self.not_served(&key, &op, request.origin != 0) {
             return Outcome::Refused(refusal);
         }
         let mut turn = Turn { state: self, stamp, rules, effects };

@@ -115,16 +115,18 @@ impl State {
         first > last || self.slots.holds.range(first..=last).all(|(_, hold)| hold.serves())
     }
 
-    /// Why an operation is not for this shard, or not now.
-    pub(super) fn not_served(&self, key: &Key, op: &Op) -> Option<Refusal> {
+    /// Why an operation is not for this shard, or not now; `is_told` says whether somebody asked for it, other than its leader.
+    pub(super) fn not_served(&self, key: &Key, op: &Op, is_told: bool) -> Option<Refusal> {
         if self.slots.holds.is_empty() {
             return None;
         }
-        if let Op::Clear { .. } = op {
-            // What is kept aside is cleared by whoever serves it next.
-            let on_its_way =
-                self.slots.holds.values().any(|hold| matches!(hold, Hold::Frozen { .. } | Hold::Arriving { .. }));
-            return on_its_way.then_some(Refusal::SlotMoved { to: None });
+        if let Op::Clear { .. } | Op::Revoke { .. } = op {
+            // Whoever asks all shards means the one that he believes to serve this key, and has to know where it is by now. What
+            // is kept aside is cleared by whoever serves it next.
+            let is_elsewhere = is_told && !self.serves(key.slot());
+            let waits = |hold: &Hold| matches!(hold, Hold::Frozen { .. } | Hold::Arriving { .. });
+            let refused = is_elsewhere || matches!(op, Op::Clear { .. }) && self.slots.holds.values().any(waits);
+            return refused.then_some(Refusal::SlotMoved { to: None });
         }
         if super::streams::concerns_no_session(op) {
             return None;
