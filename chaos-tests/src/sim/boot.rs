@@ -1,6 +1,9 @@
 //! How a simulated machine's node comes up from its disk: founders as such, others by asking to be let in, as real ones do.
 
-use super::{seat::Seat, world::Death};
+use super::{
+    seat::{Joined, Seat},
+    world::Death,
+};
 use sojourn_node::{
     env::{Env, Random, Spawn, Work},
     log::{Log, LogOptions, OpenError},
@@ -14,7 +17,6 @@ use sojourn_node::{
         entrance::{self, EntranceError, Foyer, Question},
         identity::{DataDirectory, Expected, IdentityError, NodeIdentity},
     },
-    world::Contacts,
 };
 use std::{io, path::Path, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
@@ -68,8 +70,8 @@ const ASK_AGAIN_EVERY: Duration = Duration::from_millis(200);
 /// A node that is up.
 pub(super) struct Opened {
     pub node: RegionNode,
-    /// What it knows of other regions: as long as this lives they are followed.
-    pub contacts: Option<Arc<Contacts>>,
+    /// What it has of other regions.
+    pub joined: Option<Joined>,
 }
 
 /// Opens the log, finds the way into the region, starts the node and joins it to the other regions.
@@ -97,8 +99,8 @@ pub(super) async fn open(parts: Parts) -> Result<Opened, NotStarted> {
     network.attach(options.node, Some(Arc::new(Living { life: life.clone(), receiver: rpc.receiver() })));
     let gate = seat.gate(&env, options.node, &life, rpc.receiver());
     let node = RegionNode::start(env, log, rpc, options).await?;
-    let contacts = gate.map(|gate| seat.join(gate, &node));
-    Ok(Opened { node, contacts })
+    let joined = gate.and_then(|gate| seat.join(gate, &node));
+    Ok(Opened { node, joined })
 }
 
 /// Who a node is that did not found the region: from its data directory, or by joining through one member after the other.

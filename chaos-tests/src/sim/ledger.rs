@@ -76,6 +76,8 @@ pub struct Seen {
     pub payload: Option<Bytes>,
     /// When the first replica applied it.
     pub tick: Tick,
+    /// The same in virtual time.
+    pub at: Duration,
     /// The latest time that a running node could believe in then, in ms since the Unix epoch.
     pub latest_ms: u64,
 }
@@ -244,7 +246,7 @@ pub struct Eyes {
 
 impl Observer for Eyes {
     fn applied(&self, group: GroupId, entry: &LogEntry) {
-        let (node, index, id) = (self.node, entry.log_id.index, entry.log_id);
+        let (node, index, id, at) = (self.node, entry.log_id.index, entry.log_id, self.ledger.now());
         let tick = self.ledger.note(format_args!("node {node} applies {group}/{id:?}"));
         let payload = match &entry.payload {
             EntryPayload::Normal(proposal) => Some(proposal.0.clone()),
@@ -260,7 +262,8 @@ impl Observer for Eyes {
                 // What the others applied from here on is gone: what replicas have now is what they are judged by.
                 drop(entries.split_off(&index));
             }
-            let seen = entries.entry(index).or_insert_with(|| Seen { id, payload: payload.clone(), tick, latest_ms });
+            let seen =
+                entries.entry(index).or_insert_with(|| Seen { id, payload: payload.clone(), tick, at, latest_ms });
             if next != index {
                 return Some(format!("node {node} applied {group}/{index} when {next} was due"));
             }

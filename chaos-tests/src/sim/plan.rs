@@ -4,6 +4,17 @@ use super::faults::Fault;
 use sojourn_node::env::Plants;
 use std::{fmt, time::Duration};
 
+/// Who has others act for a region that is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Losses {
+    /// Nobody, and none is away for long.
+    Unmet,
+    /// The regions by themselves, under leases.
+    Automatic,
+    /// Somebody who says so, whether the region is down or not.
+    Person,
+}
+
 /// One run of the simulation. The same plan gives the same trace.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -15,6 +26,8 @@ pub struct Plan {
     pub regions: u16,
     /// How long faults go on, in virtual time.
     pub faults: Duration,
+    /// Whether whole regions are lost for so long that others act for them, in some of the runs.
+    pub losses: bool,
     /// The planted bug, by name.
     pub plant: Option<&'static str>,
     /// The bug whose circumstances are looked for, by name, whether it is planted or not.
@@ -46,7 +59,27 @@ impl Plan {
 
     /// Whether sessions get other homes while all goes on.
     pub fn travels(&self) -> bool {
-        self.regions > 1 && !self.seed.is_multiple_of(2) && self.plant.is_none() && self.stress.is_none()
+        let preferred = self.stress == Some("epoch-lowered-by-travel");
+        self.regions > 1 && (preferred || (!self.seed.is_multiple_of(2) && self.stress.is_none()))
+    }
+
+    /// Whether all writes wait for another region.
+    pub fn waits_for_others(&self) -> bool {
+        let preferred = self.stress == Some("geo-opens-without-quorum");
+        self.losses() == Losses::Automatic && (preferred || (self.seed.is_multiple_of(2) && self.stress.is_none()))
+    }
+
+    /// Whether whole regions are lost for so long that others act for them, and who sees to it.
+    pub fn losses(&self) -> Losses {
+        match self.stress {
+            _ if self.regions < 2 || self.is_long() => Losses::Unmet,
+            Some(bug) if OF_LOSSES.contains(&bug) => Losses::Automatic,
+            Some(_) => Losses::Unmet,
+            None if !self.losses => Losses::Unmet,
+            None if self.regions > 2 && self.seed % 3 == 1 => Losses::Automatic,
+            None if self.seed % 6 == 5 => Losses::Person,
+            None => Losses::Unmet,
+        }
     }
 
     /// The faults that are preferred.
@@ -69,13 +102,13 @@ impl Plan {
 impl fmt::Display for Plan {
     /// The command that repeats the run.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, nodes, regions, faults, plant, stress, print: _ } = self;
+        let Self { seed, nodes, regions, faults, losses, plant, stress, print: _ } = self;
         write!(f, "cargo run -p sojourn-chaos-tests -- sim --seed {seed} ")?;
         match regions {
             1 => write!(f, "--nodes {nodes}")?,
             _ => write!(f, "--regions {regions}")?,
         }
-        write!(f, " --seconds {}", faults.as_secs())?;
+        write!(f, " --seconds {}{}", faults.as_secs(), if *losses { " --losses" } else { "" })?;
         plant.map_or(Ok(()), |plant| write!(f, " --plant {plant}"))?;
         let stress = stress.filter(|_| plant.is_none());
         stress.map_or(Ok(()), |stress| write!(f, " --stress {stress}"))
@@ -100,6 +133,10 @@ pub const PLANTS: [&str; 14] = [
     "both-owners-after-adopt",
 ];
 
+/// Bugs that need regions for which others act.
+const OF_LOSSES: [&str; 5] =
+    ["lease-from-receipt", "skips-old-lease", "fences-by-term-alone", "drops-orphans", "geo-opens-without-quorum"];
+
 /// Every bug that can be planted in a world of several regions, by name.
 pub const WORLD_PLANTS: [&str; 7] = [
     "cursor-apart-from-data",
@@ -112,7 +149,16 @@ pub const WORLD_PLANTS: [&str; 7] = [
 ];
 
 /// Bugs of a world that can be planted, and whose circumstances are too rare for a proof: no few seeds have to notice them.
-pub const RARE_PLANTS: [&str; 2] = ["pieces-in-any-order", "answers-when-deposed"];
+pub const RARE_PLANTS: [&str; 8] = [
+    "pieces-in-any-order",
+    "answers-when-deposed",
+    "lease-from-receipt",
+    "skips-old-lease",
+    "fences-by-term-alone",
+    "drops-orphans",
+    "geo-opens-without-quorum",
+    "epoch-lowered-by-travel",
+];
 
 /// The switch for the bug called `name`.
 pub fn plant(name: &str) -> Option<Plants> {
@@ -141,6 +187,12 @@ pub fn plant(name: &str) -> Option<Plants> {
         "stale-copies-answer" => &mut plants.stale_copies_answer,
         "forwarded-writes-forgotten" => &mut plants.forwarded_writes_forgotten,
         "answers-when-deposed" => &mut plants.answers_when_deposed,
+        "lease-from-receipt" => &mut plants.lease_from_receipt,
+        "skips-old-lease" => &mut plants.skips_old_lease,
+        "fences-by-term-alone" => &mut plants.fences_by_term_alone,
+        "drops-orphans" => &mut plants.drops_orphans,
+        "geo-opens-without-quorum" => &mut plants.geo_opens_without_quorum,
+        "epoch-lowered-by-travel" => &mut plants.epoch_lowered_by_travel,
         _ => return None,
     };
     *switch = true;

@@ -32,9 +32,12 @@ pub struct SimArgs {
     /// Nodes of a region that is alone, 3 or 5; by default 5 for every eighth seed.
     #[arg(long)]
     nodes: Option<u64>,
-    /// Regions of the world: 1, 3 or 5.
+    /// Regions of the world: 1 to 5.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=5))]
     regions: u16,
+    /// Loses whole regions of a world for so long that others act for them, in half of the runs.
+    #[arg(long)]
+    losses: bool,
     /// How long faults go on in each run, in seconds of virtual time.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
@@ -57,7 +60,7 @@ impl SimArgs {
     pub(super) fn plan(&self, seed: u64, plant: Option<&'static str>, stress: Option<&'static str>) -> Plan {
         let nodes = self.nodes.unwrap_or(if seed.is_multiple_of(8) { 5 } else { 3 });
         let faults = Duration::from_secs(self.seconds);
-        Plan { seed, nodes, regions: self.regions, faults, plant, stress, print: self.trace }
+        Plan { seed, nodes, regions: self.regions, faults, losses: self.losses, plant, stress, print: self.trace }
     }
 
     /// The bug that is asked for.

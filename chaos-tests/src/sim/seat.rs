@@ -2,8 +2,6 @@
 
 use sojourn_core::{
     NodeId, RegionId,
-    control::FailoverMode,
-    lease::LEASE_MS_DEFAULT,
     mint::MintKey,
     region::{Addresses, Member},
 };
@@ -12,7 +10,11 @@ use sojourn_node::{
     peers::{AbroadRoster, Inbound, Receiver, simulated::Living, simulated::SimulatedNetwork},
     raft::{self, Life},
     region::RegionNode,
-    world::{self, Contacts, Gate, Neighbour, StreamBounds, control::ControlOptions, guide::Region},
+    world::{
+        self, Contacts, Gate, Neighbour, StreamBounds,
+        control::{Control, ControlOptions},
+        guide::Region,
+    },
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -44,6 +46,16 @@ pub struct Abroad {
     pub bounds: StreamBounds,
     /// By which all regions know ids.
     pub mint_key: MintKey,
+    /// What the world is founded with.
+    pub founding: ControlOptions,
+}
+
+/// What a node has of the other regions, as long as it lives.
+pub struct Joined {
+    /// What it knows of them: as long as this lives they are followed.
+    _contacts: Arc<Contacts>,
+    /// Its part in what all regions agree on.
+    pub control: Control,
 }
 
 impl Seat {
@@ -91,18 +103,16 @@ impl Seat {
         Some(gate)
     }
 
-    /// Joins a node to the other regions, as long as what is returned lives.
-    pub fn join(&self, gate: Gate, node: &RegionNode) -> Arc<Contacts> {
+    /// Joins a node to the other regions, if there are some, as long as what is returned lives.
+    pub fn join(&self, gate: Gate, node: &RegionNode) -> Option<Joined> {
+        let abroad = self.abroad.as_ref()?;
         let (_, _, number) = node.identity();
         let contacts =
             gate.contacts(Region { id: self.region, name: self.name.clone(), coordinates: None, open: true });
-        if let Some(abroad) = &self.abroad {
-            let enquiry = Arc::new(abroad.network.node(AbroadRoster::number(self.region, number)));
-            let founding = ControlOptions { failover: FailoverMode::Operator, lease_ms: LEASE_MS_DEFAULT };
-            let control = gate.control(node.clone(), &contacts, founding);
-            drop(raft::spawn(world::join(gate, node.clone(), contacts.clone(), control, enquiry)));
-        }
-        contacts
+        let enquiry = Arc::new(abroad.network.node(AbroadRoster::number(self.region, number)));
+        let control = gate.control(node.clone(), &contacts, abroad.founding);
+        drop(raft::spawn(world::join(gate, node.clone(), contacts.clone(), control.clone(), enquiry)));
+        Some(Joined { _contacts: contacts, control })
     }
 
     /// A node is down: nobody abroad reaches it.

@@ -6,7 +6,7 @@ use super::{
     coverage::Coverage,
     ledger::{Eyes, Ledger},
     plan::Plan,
-    seat::Seat,
+    seat::{Joined, Seat},
 };
 use parking_lot::Mutex;
 use rand::{Rng, rngs::StdRng};
@@ -19,7 +19,7 @@ use sojourn_node::{
     raft::{GroupOptions, Life},
     region::{Ended, NodeOptions, RegionNode, backend::Backend, status::GroupName},
     shard::ProposerOptions,
-    world::Contacts,
+    world::control::Control,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
@@ -79,8 +79,8 @@ struct State {
     lives: u64,
     life: Option<Life>,
     node: Option<RegionNode>,
-    /// What it knows of other regions, as long as it runs.
-    contacts: Option<Arc<Contacts>>,
+    /// What it has of other regions, as long as it runs.
+    joined: Option<Joined>,
     /// Faults of the disk that had happened when the life began.
     faults_before: u64,
 }
@@ -92,6 +92,8 @@ pub struct Running {
     pub life: Life,
     /// The node.
     pub node: RegionNode,
+    /// Its part in what all regions agree on, if there are several.
+    pub control: Option<Control>,
 }
 
 /// How a node ended.
@@ -110,7 +112,7 @@ impl World {
             let clock = MachineClock::new(rng.random_range(-200..=200), rng.random_range(-500..=500));
             let disk = SimulatedDisk::new(rng.random());
             let standing = if number <= seat.nodes { Standing::Invited } else { Standing::Spare };
-            let state = State { standing, disk, lives: 0, life: None, node: None, contacts: None, faults_before: 0 };
+            let state = State { standing, disk, lives: 0, life: None, node: None, joined: None, faults_before: 0 };
             Arc::new(Machine { id: NodeId(number), clock: Arc::new(clock), state: Mutex::new(state) })
         });
         Self {
@@ -153,11 +155,11 @@ impl World {
             return;
         }
         match started {
-            Ok(Ok(Opened { node, contacts })) => {
+            Ok(Ok(Opened { node, joined })) => {
                 drop(life.spawn(self.watch(number, node.clone())));
                 {
                     let mut state = machine.state.lock();
-                    (state.node, state.contacts) = (Some(node), contacts);
+                    (state.node, state.joined) = (Some(node), joined);
                 }
                 machine.clock.node_is_up();
                 self.ledger.note(format_args!("node {number} is up"));
@@ -191,7 +193,7 @@ impl World {
         self.network.attach(machine.id, None);
         self.seat.leave(machine.id);
         life.end();
-        let node = (state.node.take(), state.contacts.take());
+        let node = (state.node.take(), state.joined.take());
         state.disk = match how {
             End::Process => state.disk.kill(),
             End::Power => state.disk.crash(),
@@ -274,7 +276,8 @@ impl World {
     /// The node of a machine, if it is up.
     pub fn running(&self, number: usize) -> Option<Running> {
         let state = self.machines[number].state.lock();
-        Some(Running { life: state.life.clone()?, node: state.node.clone()? })
+        let control = state.joined.as_ref().map(|joined| joined.control.clone());
+        Some(Running { life: state.life.clone()?, node: state.node.clone()?, control })
     }
 
     /// The disk of a machine.

@@ -52,4 +52,16 @@ pub struct Plants {
     pub forwarded_writes_forgotten: bool,
     /// A leader passes on what it was told elsewhere although another one leads by now.
     pub answers_when_deposed: bool,
+    /// A lease counts from when its answer came instead of from when it was asked for.
+    pub lease_from_receipt: bool,
+    /// A new control leader takes it that nobody was granted a lease before its time.
+    pub skips_old_lease: bool,
+    /// What a region wrote before others acted for it is compared with what they write by its number alone, whatever its epoch.
+    pub fences_by_term_alone: bool,
+    /// What a region wrote that others did not have when they began to act for it is dropped.
+    pub drops_orphans: bool,
+    /// Sessions whose writes wait for other regions are open although one was not heard that may know more.
+    pub geo_opens_without_quorum: bool,
+    /// A session that travels gets the epoch of the region that gives it away, however low it is.
+    pub epoch_lowered_by_travel: bool,
 }

@@ -115,19 +115,19 @@ pub struct Ways {
 impl Ways {
     fn place(&self, held: &Shard, key: &Key) -> Place {
         if let Some(record) = held.group.machine().record(key) {
-            return self.place_of(held, record.home, key.slot());
+            return self.place_of(held, record.home, key);
         }
         match self.agreed.machine().now().mint_key.provenance(key.namespace(), key.id()) {
-            Provenance::Minted(minted) => self.place_of(held, minted.region, key.slot()),
+            Provenance::Minted(minted) => self.place_of(held, minted.region, key),
             Provenance::Foreign | Provenance::Forged => {
                 held.copies().and_then(|copies| copies.found(key)).map_or(Place::Unknown, Place::Away)
             }
         }
     }
 
-    /// Where the sessions of a home are ordered that are in this slot.
-    fn place_of(&self, held: &Shard, home: RegionId, slot: Slot) -> Place {
-        match self.acting(home, slot) {
+    /// Where a session of a home is ordered.
+    fn place_of(&self, held: &Shard, home: RegionId, key: &Key) -> Place {
+        match self.acting(home, key) {
             Some(region) if region != self.here => Place::Away(region),
             // It may not have logged yet that it acts, or have logged that it does not any more.
             Some(_) if held.group.machine().acts_for(home) => Place::Here,
@@ -135,17 +135,36 @@ impl Ways {
         }
     }
 
-    /// The region that acts for a home, as far as this node knows; by itself a home acts for itself.
-    fn acting(&self, home: RegionId, slot: Slot) -> Option<RegionId> {
-        match self.world.borrow().as_ref().filter(|world| world.regions.contains_key(&home)) {
-            Some(world) => world.acting(home, slot).map(|acting| acting.region),
-            None => Some(home),
-        }
+    /// The region that acts for a session's home, as far as this node knows; by itself a home acts for itself. Nobody where a
+    /// write that waited for other regions may be known only to one that was not heard yet.
+    fn acting(&self, home: RegionId, key: &Key) -> Option<RegionId> {
+        let world = self.world.borrow();
+        let Some((world, known)) = world.as_ref().and_then(|world| Some((world, world.regions.get(&home)?))) else {
+            return Some(home);
+        };
+        let policy = world.namespaces.get(&key.namespace()).map(|namespace| &namespace.policy);
+        let is_open =
+            self.plants.geo_opens_without_quorum || policy.is_none_or(|policy| policy.is_covered(&known.unheard));
+        world.acting(home, key.slot()).filter(|_| is_open).map(|acting| acting.region)
+    }
+
+    /// A home of which this region may not order these sessions now: they are of namespaces whose writes wait for other regions,
+    /// and this node does not know (yet) that all that was acknowledged in them is here.
+    fn uncovered(&self, held: &Shard, keys: &[Key]) -> Option<RegionId> {
+        let region = self.agreed.machine().now();
+        let waits = |key: &&Key| {
+            region.namespaces.get(&key.namespace()).is_some_and(|namespace| namespace.policy.ack_regions > 0)
+        };
+        keys.iter().filter(waits).find_map(|key| {
+            let home = held.group.machine().record(key).map_or(self.here, |record| record.home);
+            let acts = held.group.machine().acts_for(home);
+            (acts && self.acting(home, key) != Some(self.here)).then_some(home)
+        })
     }
 
     /// Where a session of a home is written.
-    pub(super) fn target(&self, held: &Shard, home: RegionId, slot: Slot) -> Result<RegionId, NotProposed> {
-        match self.place_of(held, home, slot) {
+    pub(super) fn target(&self, held: &Shard, home: RegionId, key: &Key) -> Result<RegionId, NotProposed> {
+        match self.place_of(held, home, key) {
             Place::Here | Place::Unknown => Ok(self.here),
             Place::Away(region) => Ok(region),
             Place::Nobody(home) => Err(NotProposed::NotActing(home)),
@@ -213,7 +232,7 @@ impl Ways {
                     // It may be on its way there, and be known to nobody there until it comes.
                     (home, self.arrived(held, home, &command.key, Instant::now() + ARRIVE_TIMEOUT).await?)
                 }
-                Refusal::Fenced { home, .. } => (home, self.target(held, home, command.key.slot())?),
+                Refusal::Fenced { home, .. } => (home, self.target(held, home, &command.key)?),
                 refusal => return Ok(Outcome::Refused(refusal)),
             };
             match self.write_at(held, region, std::slice::from_ref(&command)).await?.pop() {
@@ -259,7 +278,7 @@ impl Ways {
                 }
             }
         }
-        self.target(held, self.here, command.key.slot())
+        self.target(held, self.here, &command.key)
     }
 
     async fn write_at(&self, held: &Shard, home: RegionId, commands: &[Command]) -> Result<Vec<Outcome>, NotProposed> {
@@ -525,6 +544,11 @@ impl Inner {
         bundle: Bundle,
     ) -> impl Future<Output = Result<Vec<Outcome>, NotProposed>> + Send + use<> {
         let is_here = |ways: &Ways, key: &Key| ways.place(held, key) == Place::Here;
+        let ways = self.ways.get().filter(|_| bundle.needs_lease());
+        let uncovered = ways.and_then(|ways| ways.uncovered(held, bundle.keys()));
+        if let Some(home) = uncovered {
+            return Either::Left(Either::Left(std::future::ready(Err(NotProposed::NotActing(home)))));
+        }
         let ways = self.ways.get().filter(|_| reach == Reach::World);
         let Some(ways) = ways.filter(|ways| !bundle.keys().iter().all(|key| is_here(ways, key))) else {
             let written = held.write(&self.system.machine().now(), bundle.clone());
@@ -532,7 +556,9 @@ impl Inner {
                 bundle.keys().iter().for_each(|key| self.note_use(held, self.options.region, key));
             }
             let (inner, held) = (self.clone(), held.clone());
-            return Either::Left(async move { inner.as_ordered(&held, reach, bundle, written.await?).await });
+            return Either::Left(Either::Right(
+                async move { inner.as_ordered(&held, reach, bundle, written.await?).await },
+            ));
         };
         let (ways, held) = (ways.clone(), held.clone());
         Either::Right(async move {

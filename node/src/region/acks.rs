@@ -38,8 +38,12 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// What `bundle` waits for by the policies of its namespaces, if anything.
+    /// What `bundle` waits for by the policies of its namespaces, if anything: not so what a shard does for itself, which must go
+    /// on while other regions are away.
     pub fn by(region: &RegionState, bundle: &Bundle) -> Option<Self> {
+        if !bundle.needs_lease() {
+            return None;
+        }
         let regions_of = |namespace| region.namespaces.get(&namespace).map_or(0, |found| found.policy.ack_regions);
         let mut wanted = Self { slots: BTreeSet::new(), regions: 0 };
         for key in bundle.keys() {

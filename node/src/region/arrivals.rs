@@ -76,7 +76,7 @@ impl Ways {
     ) -> Result<RegionId, NotProposed> {
         loop {
             let travelled = held.group.machine().record(key).map_or(0, |record| record.version.home_epoch);
-            let region = self.target(held, home, key.slot())?;
+            let region = self.target(held, home, key)?;
             match self.said(held, region, key).await {
                 Said::Mine => {
                     self.arrivals.note(key, travelled);

@@ -20,6 +20,8 @@ impl Planted {
             pieces_in_any_order: self.env.plants.pieces_in_any_order,
             page_drops_beyond_its_span: self.env.plants.page_drops_beyond_its_span,
             tombstones_by_window: self.env.plants.tombstones_by_window,
+            fences_by_term_alone: self.env.plants.fences_by_term_alone,
+            epoch_lowered_by_travel: self.env.plants.epoch_lowered_by_travel,
             sequence: None,
         }
     }

@@ -1,5 +1,5 @@
-//! Clients: most stay in one region, as those of Redis do, and ask any node of it; one is nowhere at home. They ask again under the
-//! same name when they are not told.
+//! Clients: most stay in one region, as those of Redis do, and ask any node of it; one is nowhere at home, and passes along what it has
+//! seen. They ask again under the same name when they are not told.
 
 use super::{
     Regions,
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::sim::{ledger::Told, regions::workload::Nature, world::Running};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use sojourn_core::{Answer, Command, Key, Op, Outcome, Projection, Query, Refusal, Request, Version};
+use sojourn_core::{Answer, Command, Key, Op, Outcome, Projection, Query, Refusal, Request, Token, Version};
 use sojourn_node::region::{
     backend::{Backend, Read, Unavailable},
     sweep::{Sweep, Swept},
@@ -29,6 +29,8 @@ pub struct Client {
     taste: Taste,
     sequence: u64,
     seen: BTreeMap<Key, Version>,
+    /// What it passes along, if it is nowhere at home.
+    tokens: BTreeMap<Key, Token>,
     /// The longest pause between two questions.
     pause_ms_max: u64,
 }
@@ -39,7 +41,8 @@ impl Client {
         let pause_ms_max = rng.random_range(40..250);
         let own = StdRng::seed_from_u64(rng.random());
         let taste = Taste::new(number);
-        Self { regions, number, home, rng: own, taste, sequence: 0, seen: BTreeMap::new(), pause_ms_max }
+        let (seen, tokens) = (BTreeMap::new(), BTreeMap::new());
+        Self { regions, number, home, rng: own, taste, sequence: 0, seen, tokens, pause_ms_max }
     }
 
     /// Asks until told to end.
@@ -71,16 +74,22 @@ impl Client {
         let region = self.region();
         let Some(running) = self.node(region) else { return };
         let key = session.key;
-        let asked = Asked::Read { key: key.clone(), answer: None };
+        let token = self.tokens.get(&key).copied();
+        let asked = Asked::Read { key: key.clone(), token, answer: None };
         let call = self.regions.history.asked(self.number, region, asked);
-        let query = Query::Get { key: key.clone(), projection: Projection::Whole };
+        let (asked, projection) = (key.clone(), Projection::Whole);
+        let query = match self.home {
+            Some(_) => Query::Get { key: asked, projection },
+            None => Query::GetSince { key: asked, projection, token },
+        };
         let node = running.node.clone();
         let read = running.life.spawn(async move { node.read(vec![Read { shard: None, query }]).await });
         drop(running);
         match read.await.map(|mut answers| answers.pop()) {
-            Ok(Some(Ok(Answer::Record(view)))) => {
+            Ok(Some(Ok(Answer::Record(view) | Answer::Seen { view, .. }))) => {
                 if let Some(view) = &view {
-                    self.seen.insert(key, view.version);
+                    self.seen.insert(key.clone(), view.version);
+                    self.pass_along(key, Token::of(view));
                 }
                 self.regions.history.answered(call, view);
             }
@@ -130,9 +139,20 @@ impl Client {
         }
     }
 
+    fn pass_along(&mut self, key: Key, token: Token) {
+        if self.home.is_none() {
+            let known = self.tokens.entry(key).or_insert(token);
+            *known = known.joined(token);
+        }
+    }
+
     fn learn(&mut self, command: &Command, outcome: &Outcome) {
         let version = match outcome {
-            Outcome::Written { version, .. } => *version,
+            Outcome::Written { incarnation, version, .. } => {
+                let token = Token { incarnation: *incarnation, version: *version, ended: false };
+                self.pass_along(command.key.clone(), token);
+                *version
+            }
             Outcome::Refused(Refusal::Conflict { current }) => current.version,
             _ => return,
         };

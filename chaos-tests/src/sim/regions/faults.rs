@@ -4,6 +4,7 @@
 use super::Regions;
 use crate::sim::{
     faults as region_faults,
+    plan::{Losses, Plan},
     world::{End, World},
 };
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
@@ -71,6 +72,9 @@ pub const MIX: [Fault; 19] = [
 /// How much longer than others long runs do harm, and regions in them are apart: longer than tombstones of some sessions stand.
 const LONG: u32 = 4;
 
+/// How much longer harm is done where others act for lost regions.
+const MET: u32 = 3;
+
 /// The network between regions on an ordinary day: how far they are apart is drawn once a run.
 pub fn calm(regions: &Regions, rng: &mut StdRng) {
     regions.wan.heal();
@@ -82,12 +86,21 @@ fn fair(rng: &mut StdRng) -> Weather {
     Weather { delay_us_min, delay_us_max: delay_us_min + rng.random_range(1_000..60_000), ..Weather::default() }
 }
 
-/// Does harm for as long as the plan says.
-pub async fn run(regions: &Arc<Regions>, rng: &mut StdRng) {
-    let long = if regions.plan.is_long() { LONG } else { 1 };
-    let end = regions.history.ledger.now() + regions.plan.faults * long;
-    while regions.history.ledger.now() < end {
-        tokio::time::sleep(Duration::from_millis(rng.random_range(100..1_200))).await;
+/// How long harm is done.
+pub fn lasting(plan: &Plan) -> Duration {
+    match plan.losses() {
+        Losses::Unmet if plan.is_long() => plan.faults * LONG,
+        Losses::Unmet => plan.faults,
+        Losses::Automatic | Losses::Person => plan.faults * MET,
+    }
+}
+
+/// Does harm until it is over.
+pub async fn run(regions: &Arc<Regions>, rng: &mut StdRng, over: Duration) {
+    // Where regions are lost for so long that others act for them, these have to get that far.
+    let pause_ms_max = if regions.plan.losses() == Losses::Unmet { 1_200 } else { 4_000 };
+    while regions.history.ledger.now() < over {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(100..pause_ms_max))).await;
         let preferred = preferred(&regions.plan).choose(rng).filter(|_| rng.random_ratio(2, 3));
         let Some(fault) = preferred.or_else(|| MIX.choose(rng)).copied() else { return };
         fire(regions, fault, rng);
@@ -95,7 +108,7 @@ pub async fn run(regions: &Arc<Regions>, rng: &mut StdRng) {
 }
 
 /// The faults that bring out a planted bug.
-fn preferred(plan: &crate::sim::Plan) -> &'static [Fault] {
+fn preferred(plan: &Plan) -> &'static [Fault] {
     use Fault::{Isolate, Kill, Lose, OneWay, Part, Restart, Storm, Transfer};
     match plan.stress {
         Some("cursor-apart-from-data") => &[Kill, Kill, Restart],
@@ -119,7 +132,7 @@ fn fire(regions: &Arc<Regions>, fault: Fault, rng: &mut StdRng) {
     regions.history.ledger.count(format!("{fault:?}"));
     let undo: Box<dyn FnOnce(&Regions) + Send> = match fault {
         Fault::Part | Fault::OneWay | Fault::Isolate => {
-            let (ways, silent) = (ways(regions, fault, region, rng), rng.random());
+            let (ways, silent) = (ways_hit(regions, fault, region, rng), rng.random());
             cut(regions, &ways, silent, true);
             Box::new(move |regions| cut(regions, &ways, silent, false))
         }
@@ -171,24 +184,32 @@ fn fire(regions: &Arc<Regions>, fault: Fault, rng: &mut StdRng) {
 }
 
 /// The ways between nodes that a fault cuts, each from one node to another.
-fn ways(regions: &Regions, fault: Fault, region: usize, rng: &mut StdRng) -> Vec<(NodeId, NodeId)> {
+fn ways_hit(regions: &Regions, fault: Fault, region: usize, rng: &mut StdRng) -> Vec<(NodeId, NodeId)> {
     let others: Vec<usize> = (0..regions.all.len()).filter(|other| *other != region).collect();
     let hit = if fault == Fault::Isolate { others } else { others.choose(rng).copied().into_iter().collect() };
+    let mut ways = ways(regions, region, hit);
+    if fault == Fault::OneWay {
+        let own = regions.numbers(region);
+        ways.retain(|(from, _)| own.contains(from));
+    }
+    ways
+}
+
+/// All ways between the nodes of a region and those of others.
+pub fn ways(regions: &Regions, region: usize, others: impl IntoIterator<Item = usize>) -> Vec<(NodeId, NodeId)> {
     let mut ways = Vec::new();
-    for other in hit {
+    for other in others {
         for here in regions.numbers(region) {
             for there in regions.numbers(other) {
-                ways.push((here, there));
-                if fault != Fault::OneWay {
-                    ways.push((there, here));
-                }
+                ways.extend([(here, there), (there, here)]);
             }
         }
     }
     ways
 }
 
-fn cut(regions: &Regions, ways: &[(NodeId, NodeId)], silent: bool, cut: bool) {
+/// Cuts ways, silently or not, or mends them.
+pub fn cut(regions: &Regions, ways: &[(NodeId, NodeId)], silent: bool, cut: bool) {
     let set = if silent { SimulatedNetwork::hush } else { SimulatedNetwork::cut };
     ways.iter().for_each(|(from, to)| set(&regions.wan, *from, *to, cut));
 }

@@ -2,7 +2,7 @@
 
 use crate::sim::ledger::{Ledger, Tick, Told};
 use parking_lot::Mutex;
-use sojourn_core::{Command, Key, View};
+use sojourn_core::{Command, Key, Token, View};
 use std::{sync::Arc, time::Duration};
 
 /// A moment in the one order of all that clients do.
@@ -41,6 +41,8 @@ pub enum Asked {
     Read {
         /// Which session.
         key: Key,
+        /// What the client had seen of it and passes along, if it does so.
+        token: Option<Token>,
         /// What was told: a session, or that there is none.
         answer: Option<Option<Box<View>>>,
     },

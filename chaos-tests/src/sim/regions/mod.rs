@@ -2,29 +2,37 @@
 //!
 //! Each region is a [`World`](super::world::World) of its own with real nodes; their streams, contacts and calls between regions are
 //! the real ones too. `workload` says which sessions there are, `client` asks for them in every region, `faults` part regions and
-//! lose them whole, `travels` gives sessions other homes, `history` writes down what clients were told, `settling` waits until all copies are equal, `reference` replays
+//! lose them whole, `losses` does so until others act for them, `person` decides over regions, `travels` gives sessions other homes, `history` writes down what clients were told, `settling` waits until all copies are equal, `reference` replays
 //! what every region ordered, and `oracles` judge. Start at [`play`].
 
 mod client;
 mod faults;
+mod hands;
 mod history;
+mod losses;
 mod oracles;
+mod person;
 mod reference;
 mod settling;
 mod travels;
 mod workload;
 
 use super::{
-    Report, faults as region_faults, plan::Plan, restart_the_dead, seat::Abroad, seat::Seat, watch_clocks, world::World,
+    Report, faults as region_faults,
+    plan::{Losses, Plan},
+    restart_the_dead,
+    seat::{Abroad, Seat},
+    watch_clocks,
+    world::World,
 };
 use client::Client;
 use history::History;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use sojourn_core::{NodeId, RegionId, feed::FeedBounds, mint::MintKey};
+use sojourn_core::{NodeId, RegionId, control::FailoverMode, feed::FeedBounds, lease::LEASE_MS_DEFAULT, mint::MintKey};
 use sojourn_node::{
     peers::{AbroadRoster, simulated::SimulatedNetwork},
     raft,
-    world::{Neighbour, StreamBounds},
+    world::{Neighbour, StreamBounds, control::ControlOptions},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
@@ -45,6 +53,8 @@ pub struct Regions {
     pub history: History,
     /// The sessions.
     pub catalog: Catalog,
+    /// How long leases last, in ms, where there are some.
+    pub lease_ms: u64,
 }
 
 impl Regions {
@@ -55,6 +65,7 @@ impl Regions {
         let page = FeedBounds { entries_max: rng.random_range(2..12), bytes_max: 20_000 };
         let batch = FeedBounds { entries_max: rng.random_range(1..40), bytes_max: 40_000 };
         let bounds = StreamBounds { batch, page, page_reach: rng.random_range(4..24) };
+        let founding = founding(plan, rng);
         // Most of what can go wrong between regions needs replicas in one of them only.
         let large = rng.random_range(0..plan.regions);
         let sizes =
@@ -67,7 +78,7 @@ impl Regions {
         };
         let regions = (0..plan.regions).zip(sizes.iter().copied()).map(|(region, nodes)| {
             let neighbours = (0..plan.regions).filter(|other| *other != region).map(neighbour).collect();
-            let abroad = Abroad { network: wan.clone(), neighbours, bounds, mint_key: mint_key.clone() };
+            let abroad = Abroad { network: wan.clone(), neighbours, bounds, mint_key: mint_key.clone(), founding };
             let seat = Seat {
                 region: RegionId(region),
                 name: name_of(region).to_owned(),
@@ -83,7 +94,8 @@ impl Regions {
         });
         let all = regions.collect();
         let catalog = Catalog::new(plan.regions, mint_key);
-        Self { plan: plan.clone(), all, wan, history: History::new(plan.print), catalog }
+        let history = History::new(plan.print);
+        Self { plan: plan.clone(), all, wan, history, catalog, lease_ms: founding.lease_ms }
     }
 
     /// The numbers by which the nodes of a region are known to others.
@@ -93,12 +105,24 @@ impl Regions {
     }
 }
 
+/// What a world is founded with.
+fn founding(plan: &Plan, rng: &mut StdRng) -> ControlOptions {
+    match plan.losses() {
+        Losses::Automatic => ControlOptions { failover: FailoverMode::Automatic, lease_ms: losses::lease_ms(rng) },
+        Losses::Person | Losses::Unmet => {
+            ControlOptions { failover: FailoverMode::Operator, lease_ms: LEASE_MS_DEFAULT }
+        }
+    }
+}
+
 fn name_of(region: u16) -> &'static str {
     NAMES.get(usize::from(region)).copied().unwrap_or("more")
 }
 
-/// Clients in each region.
-const CLIENTS_PER_REGION: u64 = 4;
+/// Clients in each region; fewer where runs take longer.
+fn clients_per_region(plan: &Plan) -> u64 {
+    if plan.losses() == Losses::Unmet { 4 } else { 2 }
+}
 
 /// Plays one plan on the calling thread's simulation.
 pub async fn play(plan: &Plan) -> Report {
@@ -113,7 +137,7 @@ pub async fn play(plan: &Plan) -> Report {
     }
     let begun = settling::begin(&regions).await;
     let (end, ending) = watch::channel(false);
-    let homes = (0..regions.all.len()).flat_map(|home| (0..CLIENTS_PER_REGION).map(move |_| Some(home)));
+    let homes = (0..regions.all.len()).flat_map(|home| (0..clients_per_region(plan)).map(move |_| Some(home)));
     // One that is nowhere at home.
     let clients = (1..).zip(homes.chain([None]));
     let clients: Vec<Client> =
@@ -124,12 +148,21 @@ pub async fn play(plan: &Plan) -> Report {
         let own = StdRng::seed_from_u64(!plan.seed);
         drop(raft::spawn(travels::run(regions.clone(), own, ending.clone())));
     }
+    let over = regions.history.ledger.now() + faults::lasting(plan);
+    let (decided, deciding) = watch::channel(false);
+    if plan.losses() != Losses::Unmet {
+        let own = |number: u64| StdRng::seed_from_u64(!plan.seed ^ number);
+        drop(raft::spawn(losses::run(regions.clone(), own(1), over)));
+        drop(raft::spawn(person::run(regions.clone(), own(2), over, deciding)));
+    }
     if begun {
-        faults::run(&regions, &mut rng).await;
+        faults::run(&regions, &mut rng, over).await;
     }
     regions.history.ledger.note(format_args!("HEAL"));
     let healed = regions.history.ledger.now();
     settling::heal(&regions, &mut rng).await;
+    settling::settle_homes(&regions).await;
+    decided.send_replace(true);
     // Clients see the healed world, too.
     tokio::time::sleep(Duration::from_secs(1)).await;
     end.send_replace(true);

@@ -1,13 +1,18 @@
 //! The quiet before and after the faults: sessions are made and copied everywhere, and later all copies have to be equal again.
 
 use super::{
-    Records, Regions, faults,
+    Records, Regions, faults, person,
     workload::{Nature, Session, rules},
 };
-use crate::sim::{faults as region_faults, world::World};
+use crate::sim::{faults as region_faults, plan::Losses, world::World};
 use rand::rngs::StdRng;
-use sojourn_core::{Body, Command, Condition, Expiry, Life, Op, Record, Request, Stamp};
-use sojourn_node::region::backend::Backend;
+use sojourn_core::{
+    Body, Command, Condition, Expiry, Life, NamespaceId, Op, Record, Request, Stamp,
+    control::{ControlCommand, Residency, WorldPolicy},
+    policy::Policy,
+    region::RegionState,
+};
+use sojourn_node::{region::backend::Backend, world::control::Agreement};
 use std::{sync::Arc, time::Duration};
 
 /// How long a world may take to begin, in virtual time.
@@ -16,12 +21,21 @@ const BEGIN_WITHIN: Duration = Duration::from_secs(40);
 /// How long after the heal and the last write copies may differ, in virtual time.
 const CONVERGED_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long after the heal regions may be away that others act for, in virtual time.
+const HOMES_SETTLED_WITHIN: Duration = Duration::from_secs(60);
+
 /// How often copies are compared.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Makes the sessions that there are in the beginning, and waits until every region has them. Returns whether all went well.
 pub async fn begin(regions: &Arc<Regions>) -> bool {
     let beginning = async {
+        while regions.plan.losses() != Losses::Unmet && !person::is_met(regions) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        while regions.plan.waits_for_others() && !wait_for_others(regions).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         for session in regions.catalog.all() {
             if let Some(home) = session.home {
                 while !make(&regions.all[home], &session).await {
@@ -40,6 +54,32 @@ pub async fn begin(regions: &Arc<Regions>) -> bool {
     }
     begun
 }
+
+/// Has all writes wait for another region; whether every node knows that they do.
+async fn wait_for_others(regions: &Regions) -> bool {
+    let waits = |region: &RegionState| {
+        region.namespaces.get(&NamespaceId(0)).is_some_and(|namespace| namespace.policy.ack_regions == ACK_REGIONS)
+    };
+    let nodes = regions.all.iter().flat_map(|world| (0..world.machines.len()).map(|machine| world.running(machine)));
+    if nodes.flatten().all(|running| waits(&running.node.region())) {
+        return true;
+    }
+    let Some(running) = regions.all[0].running(0) else { return false };
+    let (Some(control), Some(known)) =
+        (running.control.clone(), running.node.region().namespaces.get(&NamespaceId(0)).cloned())
+    else {
+        return false;
+    };
+    let policy = Policy { ack_regions: ACK_REGIONS, ..known.policy };
+    let policy = Box::new(WorldPolicy { policy, residency: Residency::Anywhere });
+    let command = ControlCommand::SetNamespace { name: known.name, over: None, policy };
+    // What was not agreed on is tried again.
+    let _agreed = running.life.spawn(async move { control.propose(command).await }).await;
+    false
+}
+
+/// For how many regions writes wait, where they do.
+const ACK_REGIONS: u16 = 1;
 
 async fn make(world: &Arc<World>, session: &Session) -> bool {
     let Some(running) = world.running(0) else { return false };
@@ -77,6 +117,20 @@ pub async fn heal(regions: &Arc<Regions>, rng: &mut StdRng) {
             world.disk(machine).set_capacity_bytes(u64::MAX);
             world.start(machine).await;
         }
+    }
+}
+
+/// Waits until every region acts for itself again.
+pub async fn settle_homes(regions: &Arc<Regions>) {
+    let settling = async {
+        while !person::is_content(regions) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    if tokio::time::timeout(HOMES_SETTLED_WITHIN, settling).await.is_err() {
+        let what = person::discontent(regions).unwrap_or_default();
+        let text = format!("not every region acts for itself {HOMES_SETTLED_WITHIN:?} after the heal: {what}");
+        regions.history.ledger.violation("progress", text);
     }
 }
 

@@ -122,6 +122,10 @@ pub struct Plants {
     pub page_drops_beyond_its_span: bool,
     /// Tombstones go after half a second.
     pub tombstones_by_window: bool,
+    /// Nothing that is told is kept out for its epoch, nor takes second place for it.
+    pub fences_by_term_alone: bool,
+    /// A session that travels has the epoch of where it goes.
+    pub epoch_lowered_by_travel: bool,
     /// Every version of an entry has this sequence.
     pub sequence: Option<u64>,
 }

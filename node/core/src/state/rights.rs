@@ -99,6 +99,9 @@ impl State {
     ///
     /// What is here already is never kept out: it changes nothing.
     pub(super) fn bar(&self, teller: Teller<'_>, known: Option<&Record>, record: &Record) -> Option<Refusal> {
+        if self.plants.fences_by_term_alone {
+            return None;
+        }
         let Teller { region, believed } = teller;
         let left = known.filter(|known| known.home != record.home && known.incarnation == record.incarnation);
         if left.is_some_and(|known| self.believes(believed, known.home)) {

@@ -249,7 +249,10 @@ impl Turn<'_> {
         Ok(records.into_iter().map(|(key, record)| i64::from(self.take_in_one(&key, record))).sum())
     }
 
-    pub(super) fn take_in_one(&mut self, key: &Key, record: Record) -> bool {
+    pub(super) fn take_in_one(&mut self, key: &Key, mut record: Record) -> bool {
+        if self.state.plants.fences_by_term_alone {
+            record.version.epoch = record.version.epoch.max(self.state.promised(record.home));
+        }
         self.note_loser(key, &record);
         let taken = self.state.taken_in(self.stamp, key, &record);
         let changes = taken.is_some();

@@ -19,6 +19,10 @@ impl Turn<'_> {
         let epoch = self.state.promised(to).max(self.state.acts_for(record.home).unwrap_or(0));
         let sequence = self.state.next_sequence(key.slot(), record.version.sequence);
         let released = match release(&record, to, epoch, sequence, self.stamp) {
+            Ok(mut released) if self.state.plants.epoch_lowered_by_travel => {
+                released.version.epoch = self.state.promised(to);
+                released
+            }
             Ok(released) => released,
             Err(TravelRefusal::AtHome) => return Ok(Outcome::Nothing),
             Err(TravelRefusal::Ended) => return Err(Refusal::Gone),

@@ -69,7 +69,7 @@ impl Inner {
         let (Ok(Ok(true)), Some(term)) = (confirmed, group.leading_term()) else { return self.not_leader() };
         let mut led = self.led.lock();
         let now_ms = self.now_ms();
-        let led = led_in(&mut led, term, now_ms);
+        let led = led_in(&mut led, term, self.leads_since_ms(now_ms));
         match group.machine().now().grant(home, epoch, holder, seen) {
             Ok(grant) => {
                 led.grants.note(home, holder, now_ms);

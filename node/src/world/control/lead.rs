@@ -63,7 +63,7 @@ impl Inner {
         let Some(group) = self.group() else { return };
         let Some(term) = group.leading_term() else { return };
         let now_ms = self.now_ms();
-        led_in(&mut self.led.lock(), term, now_ms);
+        led_in(&mut self.led.lock(), term, self.leads_since_ms(now_ms));
         // The state before the grants: see `Inner::grant`.
         let state = group.machine().now();
         if state.world == 0 {
@@ -172,8 +172,13 @@ impl Inner {
             seen.note(state, &group.figures().voters, now_ms);
             (seen.changed_ms.clone(), seen.passed_ms.clone())
         };
-        let grants = led_in(&mut self.led.lock(), term, now_ms).grants.clone();
+        let grants = led_in(&mut self.led.lock(), term, self.leads_since_ms(now_ms)).grants.clone();
         Observed { now_ms: self.now_ms(), wall: self.node.now_ms(), grants, heard_ms, changed_ms, passed_ms }
+    }
+
+    /// Since when a leader that begins at `now_ms` knows of all leases; the planted bug: since ever.
+    pub(super) fn leads_since_ms(&self, now_ms: u64) -> u64 {
+        if self.node.env().plants.skips_old_lease { 0 } else { now_ms }
     }
 
     /// When each region was heard last: its voter by the group, any node of it by what it asked or answered.

@@ -171,6 +171,14 @@ impl Driver {
                 Ok(())
             }
             Duty::Level { home, epoch, acting } => self.level((*home, *epoch), *acting, shards).await,
+            Duty::Absorb { home, epoch, from } => {
+                for (shard, standing) in shards.iter().filter(|_| *from != here) {
+                    // It may hold what is older than all that was told by those who answered.
+                    self.pull((*home, *epoch), *from, (*shard, standing.stamp), 0).await?;
+                }
+                tracing::info!(home = home.0, from = from.0, "what a region held that had not been heard is here");
+                self.step(*home, *epoch, Step::Absorbed { from: *from }).await
+            }
             Duty::Return { epoch } => self.step(here, *epoch, Step::Return).await,
             Duty::Settle { acting } => {
                 let own = world.regions.get(&here).ok_or(Undone::Overtaken)?;

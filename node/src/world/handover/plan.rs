@@ -26,6 +26,8 @@ pub(super) enum Duty {
     Assume { home: RegionId, epoch: u32 },
     /// Take in from who acts what is missing here of what was written before.
     Level { home: RegionId, epoch: u32, acting: RegionId },
+    /// Take in what a region holds that was not heard when this one began to act, then say so.
+    Absorb { home: RegionId, epoch: u32, from: RegionId },
     /// Say that this region is back.
     Return { epoch: u32 },
     /// Have those who act settle what this region wrote after the cut, take in what became of it, and say so.
@@ -38,8 +40,10 @@ pub(super) fn plan(world: &ControlState, here: RegionId, shards: &BTreeMap<Shard
         return Vec::new();
     }
     let of_homes: Vec<Duty> = world.regions.values().filter_map(|home| next(home, here, shards)).collect();
-    // Leases are granted for the epochs of the world: first all shards write under those.
-    if of_homes.is_empty() { adoption(world, here, shards).into_iter().collect() } else { of_homes }
+    // Leases are granted for the epochs of the world: first all shards write under those. A region that is away holds up nothing.
+    let is_away = |duty: &Duty| matches!(duty, Duty::Absorb { .. });
+    let adoption = if of_homes.iter().all(is_away) { adoption(world, here, shards) } else { None };
+    of_homes.into_iter().chain(adoption).collect()
 }
 
 fn adoption(world: &ControlState, here: RegionId, shards: &BTreeMap<ShardId, Standing>) -> Option<Duty> {
@@ -57,6 +61,7 @@ fn next(home: &Region, here: RegionId, shards: &BTreeMap<ShardId, Standing>) -> 
     };
     let has_promised = all(&|right| right.epoch >= epoch);
     let acts = all(&|right| right.acts && right.epoch == epoch);
+    let acted = !all(&|right| !right.acts);
     let lacks = !all(&|right| right.acts || right.missing_since.is_none());
     let promise = |holders| Some(Duty::Promise { home: id, epoch, holders });
     match &home.phase {
@@ -76,8 +81,14 @@ fn next(home: &Region, here: RegionId, shards: &BTreeMap<ShardId, Standing>) -> 
             (is_named && !ready.contains(&here)).then_some(Duty::CatchUp { home: id, epoch })
         }
         Phase::Serving | Phase::Open(_) | Phase::Returning(_) if home.holders().contains(&here) => {
-            (!acts).then_some(Duty::Assume { home: id, epoch })
+            if !acts {
+                return Some(Duty::Assume { home: id, epoch });
+            }
+            home.unheard.first().map(|from| Duty::Absorb { home: id, epoch, from: *from })
         }
+        // It acted when it was lost, and the home has taken over again meanwhile: as long as it believes to act it follows nobody. Or
+        // whoever acts asks for what this region holds once that does not grow any more.
+        Phase::Serving if !has_promised && (acted || home.unheard.contains(&here)) => promise(BTreeSet::new()),
         // A region that has not heard of its first epoch yet has shut out nobody.
         Phase::Serving if !has_promised => None,
         Phase::Open(_) | Phase::Returning(_) if !has_promised => promise(BTreeSet::new()),

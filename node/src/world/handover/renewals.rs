@@ -5,7 +5,6 @@
 
 use crate::{
     region::RegionNode,
-    shard::Leases,
     world::control::{Agreement, NotAgreed},
 };
 use futures::future::join_all;
@@ -30,7 +29,6 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// Renews the leases of this node while `is_wanted`.
 pub(super) async fn run_renewals(node: RegionNode, agreement: Arc<dyn Agreement>, is_wanted: impl Fn() -> bool) {
-    let (here, ..) = node.identity();
     let (mut world, leases) = (agreement.watch(), node.leases());
     if node.may_be_fenced() {
         leases.doubt(PATIENCE);
@@ -39,7 +37,7 @@ pub(super) async fn run_renewals(node: RegionNode, agreement: Arc<dyn Agreement>
         let known = world.borrow_and_update().clone();
         let pause = match known {
             Some(known) if known.failover.mode == FailoverMode::Automatic || leases.is_in_doubt() => {
-                renew(&*agreement, leases, here, &known).await
+                renew(&*agreement, &node, &known).await
             }
             Some(_) | None => IDLE,
         };
@@ -49,13 +47,17 @@ pub(super) async fn run_renewals(node: RegionNode, agreement: Arc<dyn Agreement>
 }
 
 /// Asks for all leases that this region needs. How long to wait then.
-async fn renew(agreement: &dyn Agreement, leases: &Leases, here: RegionId, world: &ControlState) -> Duration {
+async fn renew(agreement: &dyn Agreement, node: &RegionNode, world: &ControlState) -> Duration {
+    let ((here, ..), leases, plants) = (node.identity(), node.leases(), node.env().plants);
     let every = Duration::from_millis(world.failover.lease_ms) / RENEWALS_PER_LEASE;
     let acts = world.regions.values().filter(|home| home.holders().contains(&here));
     let asked = acts.map(|home| async move {
         let sent_ms = leases.now_ms();
         match timeout(every, agreement.renew(home.id, home.epoch, world.version)).await {
-            Ok(Ok(Grant::Lease { ms })) => leases.renewed(home.id, home.epoch, sent_ms, ms),
+            Ok(Ok(Grant::Lease { ms })) => {
+                let since_ms = if plants.lease_from_receipt { leases.now_ms() } else { sent_ms };
+                leases.renewed(home.id, home.epoch, since_ms, ms);
+            }
             Ok(Ok(Grant::NoneNeeded)) if home.id == here => leases.trust(),
             Ok(Ok(Grant::NoneNeeded)) => {}
             Ok(Err(error)) => {

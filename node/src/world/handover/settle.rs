@@ -43,7 +43,9 @@ impl Driver {
             return Err(Undone::AwayTooLong);
         }
         let mut orphans = Tally::default();
-        for shard in shards.keys() {
+        // The planted bug: nobody hears of them.
+        let drops = self.node.env().plants.drops_orphans;
+        for shard in shards.keys().filter(|_| !drops) {
             self.settle_shard((own.id, own.epoch), acting, (*shard, after_cut(shard)), &mut orphans).await?;
         }
         // Those who act stamp by their own clocks.
@@ -65,7 +67,7 @@ impl Driver {
         let mut span = Span::all_after(None);
         loop {
             let (records, until) = self.node.held(shard, home.0, since, span).await?;
-            let mut left: Vec<(Key, Record)> = records.into_iter().filter(|(_, mine)| mine.home == home.0).collect();
+            let mut left: Vec<(Key, Record)> = records.into_iter().filter(|(_, mine)| is_orphan(mine, home)).collect();
             for attempt in 0.. {
                 left = self.settle_page(home, acting, left, attempt, orphans).await?;
                 if left.is_empty() {
@@ -105,6 +107,13 @@ impl Driver {
     }
 }
 
+/// Whether a record may be what this region wrote itself, where `epoch` is the one under which others act for it: it wrote under those
+/// before. What it has taken in of theirs since, conflicts that they noted included, is settled already, and is here when the world has
+/// not heard yet that it is.
+fn is_orphan(mine: &Record, (home, epoch): (RegionId, u32)) -> bool {
+    mine.home == home && mine.version.epoch < epoch
+}
+
 /// Settles one session.
 fn settle_one((home, epoch): (RegionId, u32), key: &Key, mine: &Record, attempt: u64) -> Command {
     let orphan = Orphaned { key: key.clone(), mine: mine.clone(), base: None };
@@ -137,4 +146,32 @@ fn add(sum: &mut Tally, more: Tally) {
     sum.merged += merged;
     sum.fast_forwarded += fast_forwarded;
     sum.journaled += journaled;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sojourn_core::{Body, Fields, Incarnation, Kind, Life, Version, session::Used};
+
+    #[test]
+    fn what_others_wrote_is_no_orphan_when_it_is_settled_once_more() {
+        let na = RegionId(0);
+        let written = |home, epoch| Record {
+            incarnation: Incarnation { stamp: 1, region: na },
+            version: Version { epoch, home_epoch: 0, sequence: 1 },
+            home,
+            kind: Kind::Hash,
+            life: Life::Live,
+            written: 9,
+            idle_timeout_ms: 0,
+            idle_deadline: u64::MAX,
+            absolute_deadline: u64::MAX,
+            owner: None,
+            body: Body::Hot(Fields::new()),
+            used: Used::default(),
+        };
+        let is_orphan = |home, epoch| is_orphan(&written(home, epoch), (na, 5));
+        assert!(is_orphan(na, 2) && is_orphan(na, 4));
+        assert!(!is_orphan(na, 5) && !is_orphan(na, 6) && !is_orphan(RegionId(1), 2));
+    }
 }

@@ -87,6 +87,11 @@ impl World {
             Duty::Level { home, .. } => self.rights(here, |rights| {
                 rights.get_mut(&home).expect("promised").missing_since = None;
             }),
+            Duty::Absorb { home, epoch, from } => {
+                let has_promised = self.shards[&from].values().all(|shard| shard.rights[&home].epoch == epoch);
+                assert!(has_promised, "it may still take in what was written before");
+                self.step(home, epoch, Step::Absorbed { from });
+            }
             Duty::Return { epoch } => self.step(here, epoch, Step::Return),
             Duty::Settle { .. } => {
                 let epoch = self.state.regions[&here].epoch;
@@ -198,4 +203,39 @@ fn an_heir_that_is_lost_before_it_acts_leaves_nothing_behind() {
     assert_eq!(plan(&world.state, EU, &world.shards[&EU]).len(), 1);
     assert!(plan(&world.state, APAC, &world.shards[&APAC]).is_empty());
     assert!(!world.acts(EU, NA), "it may still be forgotten, and another one named under this epoch");
+}
+
+#[test]
+fn a_region_that_acted_and_missed_that_the_home_took_over_again_gives_the_right_up() {
+    let mut world = World::new(FailoverMode::Automatic);
+    world.down.insert(NA);
+    world.apply(ControlCommand::Fence { region: NA, cause: Cause::Lost, at: 9 });
+    world.settle();
+    assert!(world.acts(EU, NA));
+    // EU is lost in turn, and comes back later than NA.
+    let na = world.state.regions.get_mut(&NA).expect("a region");
+    (na.epoch, na.phase) = (na.epoch + 10, Phase::Serving);
+    let promise = Duty::Promise { home: NA, epoch: na.epoch, holders: BTreeSet::new() };
+    let duties = plan(&world.state, EU, &world.shards[&EU]);
+    assert!(duties.contains(&promise), "{duties:?}");
+    assert!(plan(&world.state, APAC, &world.shards[&APAC]).is_empty(), "it never acted");
+}
+
+#[test]
+fn what_was_not_heard_is_asked_for_by_who_acts_and_holds_up_nothing_else() {
+    let mut world = World::new(FailoverMode::Automatic);
+    world.down.insert(NA);
+    world.apply(ControlCommand::Fence { region: NA, cause: Cause::Lost, at: 9 });
+    world.settle();
+    world.state.regions.get_mut(&NA).expect("a region").unheard.insert(APAC);
+    let epoch = world.state.regions[&NA].epoch;
+    let absorb = Duty::Absorb { home: NA, epoch, from: APAC };
+    assert_eq!(plan(&world.state, EU, &world.shards[&EU]), [absorb.clone()]);
+    assert_eq!(plan(&world.state, APAC, &world.shards[&APAC]), [], "only who acts asks");
+    world.state.failover.mode_version += 2;
+    let adopt = Duty::Adopt { mode_version: world.state.failover.mode_version };
+    assert_eq!(plan(&world.state, EU, &world.shards[&EU]), [absorb.clone(), adopt]);
+    world.state.failover.mode_version -= 2;
+    world.fulfil(EU, absorb);
+    assert!(world.state.regions[&NA].unheard.is_empty());
 }

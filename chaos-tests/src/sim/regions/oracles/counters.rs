@@ -1,4 +1,5 @@
-//! A write that was asked for several times under one name, through whatever region, happens once.
+//! A write that was asked for several times under one name, through whatever region, happens once, as long as one region acts for its
+//! home: who acts after another does not know what that one has answered.
 
 use super::{Evidence, Findings, Nature};
 use crate::sim::{ledger::Told, regions::history::Asked};
@@ -8,13 +9,21 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Adds up the counters: every addition brings a number of its own, and the sum is what was acknowledged and at most what was asked.
 pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
     let mut told: BTreeMap<&Key, BTreeSet<i64>> = BTreeMap::new();
+    // Those that were acknowledged and may be missing where others acted later, too.
     let mut unknown: BTreeMap<&Key, i64> = BTreeMap::new();
     for (number, call) in evidence.calls.iter().enumerate() {
         let Asked::Write { command, told: answer } = &call.asked else { continue };
         if evidence.nature(&command.key) != Some(Nature::Counter) {
             continue;
         }
+        let request = (command.request.origin, command.request.sequence);
+        let again = evidence.reference.times_done(request).saturating_sub(1);
+        *unknown.entry(&command.key).or_default() += again as i64;
         match answer {
+            Told::Outcomes(_) if evidence.may_be_lost(request) => {
+                *unknown.entry(&command.key).or_default() += 1;
+                findings.coverage.count("additions beyond a cut");
+            }
             Told::Outcomes(outcomes) => match outcomes.first() {
                 Some(Outcome::Count(sum)) if told.entry(&command.key).or_default().insert(*sum) => {}
                 other => findings.report(format!("call {number}: an addition was told {other:?}, or another was too")),

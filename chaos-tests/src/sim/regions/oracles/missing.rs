@@ -15,7 +15,10 @@ pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
         let (Asked::Write { command, told: Told::Outcomes(outcomes) }, Some(ended)) = (&call.asked, call.ended) else {
             continue;
         };
+        let request = (command.request.origin, command.request.sequence);
         let once = match evidence.nature(&command.key) {
+            // Until its region comes back.
+            _ if evidence.may_be_lost(request) => false,
             Some(Nature::Minted | Nature::Owned) => true,
             // A region that is away for long counts as lost, and what only it knows as missing.
             Some(Nature::Fresh) => !evidence.regions.plan.is_long(),
@@ -27,7 +30,7 @@ pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
         }
     }
     for (number, call) in evidence.calls.iter().enumerate() {
-        let Asked::Read { key, answer: Some(None) } = &call.asked else { continue };
+        let Asked::Read { key, answer: Some(None), .. } = &call.asked else { continue };
         let Some(since) = created.get(key).filter(|since| **since < call.invoked.tick) else { continue };
         let history = evidence.reference.histories.get(key);
         let ended = history.is_some_and(|history| history.iter().any(|change| !change.lives()));

@@ -4,14 +4,18 @@
 //! others afterwards. None of them knows which bugs can be planted.
 
 mod acknowledged;
+mod acting;
 mod converged;
 mod counters;
+mod cut;
 mod destroyed;
 mod homes;
 mod missing;
+mod orphans;
 mod replicas;
 mod revoked;
 mod seen;
+mod tokens;
 
 use super::{
     Records, Regions,
@@ -39,6 +43,11 @@ pub struct Evidence<'a> {
 }
 
 impl Evidence<'_> {
+    /// Whether what a client was told of a write may be missing where others act later. Not so where writes wait for other regions.
+    pub fn may_be_lost(&self, request: (u64, u64)) -> bool {
+        !self.regions.plan.waits_for_others() && self.reference.is_cut(request)
+    }
+
     /// What happens to a session.
     pub fn nature(&self, key: &Key) -> Option<Nature> {
         self.sessions.get(key).map(|session| session.nature)
@@ -47,16 +56,20 @@ impl Evidence<'_> {
 
 type Oracle = fn(&Evidence<'_>, &mut Findings);
 
-const ALL: [(&str, Oracle); 9] = [
+const ALL: [(&str, Oracle); 13] = [
     ("converged", converged::check),
     ("replicas", replicas::check),
     ("acknowledged", acknowledged::check),
+    ("acting", acting::check),
     ("counters", counters::check),
+    ("cut", cut::check),
     ("destroyed", destroyed::check),
     ("homes", homes::check),
     ("missing", missing::check),
+    ("orphans", orphans::check),
     ("revoked", revoked::check),
     ("seen", seen::check),
+    ("tokens", tokens::check),
 ];
 
 /// Asks all oracles.

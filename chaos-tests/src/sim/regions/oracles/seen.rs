@@ -32,11 +32,18 @@ pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
         let (key, rank, read) = match &call.asked {
             Asked::Write { command, told: Told::Outcomes(outcomes) } => {
                 let request = (command.request.origin, command.request.sequence);
+                if evidence.may_be_lost(request) {
+                    continue;
+                }
                 let refused = matches!(outcomes.first(), Some(Outcome::Refused(_)));
                 let rank = evidence.reference.effective(request).and_then(|applied| applied.rank);
                 (&command.key, rank.filter(|_| !refused), false)
             }
-            Asked::Read { key, answer: Some(Some(view)) } => (key, Some((view.incarnation, view.version)), true),
+            // Others may act without what was seen of a region that was lost.
+            Asked::Read { key, answer: Some(Some(view)), .. } => {
+                let rank = (view.incarnation, view.version);
+                (key, Some(rank).filter(|rank| !evidence.reference.is_change_cut(key, *rank)), true)
+            }
             _ => continue,
         };
         // What several regions create at once is merged later: who lost sees another session.
@@ -48,16 +55,19 @@ pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
         }
     }
     for (number, call) in evidence.calls.iter().enumerate() {
-        let Asked::Read { key, answer: Some(answer) } = &call.asked else { continue };
+        let Asked::Read { key, token, answer: Some(answer) } = &call.asked else { continue };
         let Some(known) = known.get(key) else { continue };
         let history = evidence.reference.histories.get(key);
-        // Where a session that has travelled was at home when it was read is not known.
-        let stayed = history.filter(|history| !history.iter().any(Change::releases));
+        // Where a session that has travelled was at home when it was read is not known, nor who acted for it then.
+        let moves = |change: &Change| change.releases() || evidence.reference.hands.has_changed(change.by.home);
+        let stayed = history.filter(|history| !history.iter().any(moves));
         let home = stayed.and_then(|history| history.first()).map(|change| change.region);
         let binding = known.iter().filter(|known| {
             let before = known.since.tick < call.invoked.tick;
             let old = known.since.at + STALE_MAX + SLACK < call.invoked.at;
-            before && (known.region == call.region || home == Some(call.region) || old)
+            // A copy that shows what a client has seen answers it, whatever others of its region know.
+            let ours = known.region == call.region && token.is_none();
+            before && (ours || home == Some(call.region) || old)
         });
         let Some(floor) = binding.max_by_key(|known| known.rank) else { continue };
         let (what, seen) = match answer {

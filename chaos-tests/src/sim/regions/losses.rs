@@ -1,0 +1,99 @@
+//! Regions that are lost for so long that others act for them, and come back.
+
+use super::{
+    Regions,
+    faults::{cut, ways},
+};
+use crate::sim::{
+    faults as region_faults,
+    world::{End, World},
+};
+use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
+use sojourn_core::lease::{LEASE_MS_MIN, assumed_ms};
+use std::{sync::Arc, time::Duration};
+
+/// How a region is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// All its machines lose power.
+    Power,
+    /// All its processes are killed.
+    Killed,
+    /// It is cut off, and goes on.
+    CutOff,
+    /// The same, and what is on its way waits.
+    Silenced,
+    /// It hears all others, and they hear nothing of it.
+    Mute,
+    /// All its processes are stopped, and go on where they were.
+    Frozen,
+}
+
+const LOSSES: [Loss; 6] = [Loss::Power, Loss::Killed, Loss::CutOff, Loss::Silenced, Loss::Mute, Loss::Frozen];
+
+/// The longest pause between two losses, in ms.
+const PAUSE_MS_MAX: u64 = 900;
+
+/// How much longer than its leases a region is away at most, in ms: others need about a second to take over.
+const LONGER_MS_MAX: u64 = 3_600;
+
+/// How long leases last in a run, in ms.
+pub fn lease_ms(rng: &mut StdRng) -> u64 {
+    rng.random_range(LEASE_MS_MIN..=LEASE_MS_MIN + LEASE_MS_MIN / 2)
+}
+
+/// Loses one region after the other until the harm is over.
+pub async fn run(regions: Arc<Regions>, mut rng: StdRng, over: Duration) {
+    // A region that has just come into the world is left alone for three leases.
+    tokio::time::sleep(Duration::from_millis(2 * regions.lease_ms.min(2 * LEASE_MS_MIN))).await;
+    loop {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(100..PAUSE_MS_MAX))).await;
+        if regions.history.ledger.now() >= over {
+            return;
+        }
+        let (region, loss) = (rng.random_range(0..regions.all.len()), *LOSSES.choose(&mut rng).unwrap_or(&Loss::Power));
+        let lasts_ms = assumed_ms(regions.lease_ms.min(2 * LEASE_MS_MIN)) + rng.random_range(400..LONGER_MS_MAX);
+        let lasts = Duration::from_millis(lasts_ms);
+        regions.history.ledger.note(format_args!("LOSS of region {region} ({loss:?}) for {lasts:?}"));
+        regions.history.ledger.count(format!("regions lost: {loss:?}"));
+        lose(&regions, region, loss, lasts, &mut rng).await;
+    }
+}
+
+async fn lose(regions: &Arc<Regions>, region: usize, loss: Loss, lasts: Duration, rng: &mut StdRng) {
+    let world = &regions.all[region];
+    match loss {
+        Loss::Power | Loss::Killed => {
+            let how = if loss == Loss::Power { End::Power } else { End::Process };
+            for machine in 0..world.machines.len() {
+                world.end(machine, how);
+            }
+            tokio::time::sleep(lasts).await;
+            for machine in 0..world.machines.len() {
+                region_faults::restart(world, machine, Duration::from_millis(rng.random_range(0..300)));
+            }
+        }
+        Loss::CutOff | Loss::Silenced | Loss::Mute => {
+            let mut ways = ways(regions, region, (0..regions.all.len()).filter(|other| *other != region));
+            if loss == Loss::Mute {
+                let own = regions.numbers(region);
+                ways.retain(|(from, _)| own.contains(from));
+            }
+            let silent = loss == Loss::Silenced;
+            cut(regions, &ways, silent, true);
+            tokio::time::sleep(lasts).await;
+            cut(regions, &ways, silent, false);
+        }
+        Loss::Frozen => {
+            freeze(world, true);
+            tokio::time::sleep(lasts).await;
+            freeze(world, false);
+        }
+    }
+}
+
+fn freeze(world: &World, frozen: bool) {
+    for machine in 0..world.machines.len() {
+        world.stop(machine, frozen);
+    }
+}

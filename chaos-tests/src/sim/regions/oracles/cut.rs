@@ -1,0 +1,69 @@
+//! The cut that is reported when others begin to act covers all that is missing: whatever a region had ordered up to there, those who
+//! act next hold. Nothing is missing of those that answered.
+
+use super::{Evidence, Findings};
+use crate::sim::regions::{
+    hands::Opening,
+    reference::{Assumed, Change},
+};
+use sojourn_core::{Key, Life, Slot, SlotTable};
+use std::collections::BTreeMap;
+
+/// Compares what whoever began to act held with what had been ordered before.
+pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
+    for opening in &evidence.reference.hands.openings {
+        let assumed = evidence.reference.assumed.iter();
+        let assumed = assumed.filter(|assumed| (assumed.by.home, assumed.by.epoch) == (opening.home, opening.epoch));
+        for assumed in assumed {
+            check_shard(evidence, findings, opening, assumed);
+        }
+    }
+}
+
+fn check_shard(evidence: &Evidence<'_>, findings: &mut Findings, opening: &Opening, assumed: &Assumed) {
+    let own = &evidence.regions.all[usize::from(assumed.by.region.0)];
+    let slots = SlotTable::even(own.seat.shards);
+    let is_ours = |slot: Slot| slots.shard(slot) == assumed.by.shard;
+    let mut missing = 0;
+    for (key, history) in evidence.reference.histories.iter().filter(|(key, _)| is_ours(key.slot())) {
+        let theirs = history.iter().filter(|change| {
+            let by = &change.by;
+            !change.settled && by.home == opening.home && by.epoch < opening.epoch && by.region != assumed.by.region
+        });
+        let mut reported: BTreeMap<_, &Change> = BTreeMap::new();
+        for change in theirs {
+            if is_beyond(opening, change) {
+                missing += u64::from(lacks(assumed, key, change));
+            } else {
+                reported.insert(change.by.region, change);
+            }
+        }
+        let lacking =
+            reported.values().find(|change| lacks(assumed, key, change) && !may_be_gone(assumed, key, change));
+        if let Some(change) = lacking {
+            findings.report(format!(
+                "{key:?}: {:?} began to act without {:?} of {:?}, which is no more than the cut {:?}",
+                assumed.by,
+                change.rank(),
+                change.by,
+                opening.cut.get(&(change.by.region, change.by.shard))
+            ));
+        }
+    }
+    findings.coverage.add("changes beyond a cut", missing);
+}
+
+/// Whether a change is one of those that may be missing.
+fn is_beyond(opening: &Opening, change: &Change) -> bool {
+    let gap = opening.cut.get(&(change.by.region, change.by.shard));
+    !opening.answered.contains(&change.by.region) && gap.is_none_or(|gap| change.by.stamp > gap.stamp)
+}
+
+fn lacks(assumed: &Assumed, key: &Key, change: &Change) -> bool {
+    assumed.held.get(key).is_none_or(|held| *held < change.rank())
+}
+
+/// Whether a session that is not there at all had ended: its tombstone may have gone by then.
+fn may_be_gone(assumed: &Assumed, key: &Key, change: &Change) -> bool {
+    !assumed.held.contains_key(key) && change.record.life != Life::Live
+}

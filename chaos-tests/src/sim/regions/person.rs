@@ -1,0 +1,96 @@
+//! Somebody who decides over regions: has those that have settled what they wrote take over again and, where nobody else decides,
+//! has others act for one, whether it is down or not.
+
+use super::Regions;
+use crate::sim::{plan::Losses, world::Running};
+use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
+use sojourn_core::{
+    RegionId,
+    control::{Cause, ControlCommand, ControlState, Phase},
+};
+use sojourn_node::{
+    region::backend::Backend,
+    world::control::{Agreement, NotAgreed},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// How often the person looks at most, in ms.
+const LOOK_MS_MAX: u64 = 400;
+
+/// Decides until told to end; gives up no region any more once harm is `over`.
+pub async fn run(regions: Arc<Regions>, mut rng: StdRng, over: Duration, end: watch::Receiver<bool>) {
+    while !*end.borrow() {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(20..LOOK_MS_MAX))).await;
+        let Some((running, known)) = look(&regions, &mut rng) else { continue };
+        if let Some(region) = known.regions.values().find(|region| is_settled(&known, region.id))
+            && rng.random()
+        {
+            wish(&regions, &running, "failback", |at| ControlCommand::Failback { region: region.id, at }).await;
+        } else if regions.plan.losses() == Losses::Person && rng.random_ratio(1, 4) {
+            let region = RegionId(rng.random_range(0..regions.plan.regions));
+            let serves = known.regions.get(&region).is_some_and(|region| region.phase == Phase::Serving);
+            let cause = Cause::Operator { force: rng.random_ratio(3, 4) };
+            let others_serve = known.regions.values().all(|other| other.id == region || other.phase == Phase::Serving);
+            if serves && others_serve && regions.history.ledger.now() < over {
+                wish(&regions, &running, "failover", |at| ControlCommand::Fence { region, cause, at }).await;
+            }
+        }
+    }
+}
+
+/// Whether every region acts for itself, as far as all nodes know.
+pub fn is_content(regions: &Regions) -> bool {
+    discontent(regions).is_none()
+}
+
+/// What a node knows of a region that does not act for itself, or lacks.
+pub fn discontent(regions: &Regions) -> Option<String> {
+    let nodes = regions.all.iter().flat_map(|world| (0..world.machines.len()).map(move |machine| (world, machine)));
+    nodes.into_iter().find_map(|(world, machine)| {
+        let known = world.running(machine).and_then(|running| running.control?.watch().borrow().clone());
+        let name = &world.seat.name;
+        let Some(known) = known else { return Some(format!("node {machine} of {name} knows of no world")) };
+        let away =
+            known.regions.values().find(|region| region.phase != Phase::Serving || !region.unheard.is_empty())?;
+        Some(format!("node {machine} of {name} knows {away:?}"))
+    })
+}
+
+/// Whether every node knows of a world of all regions that writes as it was founded to.
+pub fn is_met(regions: &Regions) -> bool {
+    let nodes = regions.all.iter().flat_map(|world| (0..world.machines.len()).map(move |machine| (world, machine)));
+    nodes.into_iter().all(|(world, machine)| {
+        let known = world.running(machine).and_then(|running| running.control?.watch().borrow().clone());
+        known.is_some_and(|known| {
+            let leased = regions.plan.losses() == Losses::Automatic;
+            let is_ready = |region: &RegionId| !leased || known.is_leased(*region);
+            known.regions.len() == regions.all.len() && known.regions.keys().all(is_ready)
+        })
+    })
+}
+
+/// A node, and what it knows of the world.
+fn look(regions: &Regions, rng: &mut StdRng) -> Option<(Running, Arc<ControlState>)> {
+    let world = regions.all.choose(rng)?;
+    let running = world.running(rng.random_range(0..world.machines.len()))?;
+    let known = running.control.as_ref()?.watch().borrow().clone()?;
+    Some((running, known))
+}
+
+fn is_settled(known: &ControlState, region: RegionId) -> bool {
+    let region = known.regions.get(&region);
+    region.is_some_and(|region| matches!(region.phase, Phase::Returning(_)) && !region.diverged)
+}
+
+async fn wish(regions: &Regions, running: &Running, what: &str, command: impl FnOnce(u64) -> ControlCommand) {
+    let Some(control) = running.control.clone() else { return };
+    let command = command(running.node.now_ms());
+    regions.history.ledger.note(format_args!("a person wishes {command:?}"));
+    let answer = running.life.spawn(async move { control.propose(command).await }).await;
+    regions.history.ledger.count(match answer {
+        Ok(Ok(_)) => format!("person: {what}s agreed on"),
+        Ok(Err(NotAgreed::Refused(_))) => format!("person: {what}s refused"),
+        Ok(Err(_)) | Err(_) => format!("person: {what}s that nobody answered"),
+    });
+}
