@@ -1,6 +1,6 @@
 //! Several regions of real nodes, with ways between them that can be delayed and cut.
 
-use super::{Region, RegionOptions, free_addresses};
+use super::{Region, RegionOptions, Request, free_addresses};
 use crate::resp::Reply;
 use anyhow::Context;
 use rand::Rng;
@@ -13,6 +13,9 @@ const PORTS_PER_NODE: usize = 4;
 
 /// How long regions may take to know each other.
 const MEET_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long regions may take to agree on leases, once they are up.
+const LEASED_MAX: Duration = Duration::from_secs(30);
 
 /// What world to start.
 #[derive(Clone, Debug)]
@@ -103,6 +106,19 @@ impl World {
             })?;
         }
         Ok(())
+    }
+
+    /// Waits until all regions write under leases: the first ones are asked for when a world is founded, and writes wait for them.
+    ///
+    /// # Errors
+    /// They do not in time.
+    pub fn wait_leased(&self) -> anyhow::Result<()> {
+        let http = self.regions.first().and_then(|region| region.nodes().first()).context("a world has nodes")?.http;
+        super::wait_until("the regions to write under leases", LEASED_MAX, || {
+            let status = Request::get("/v1/regions").send(http);
+            status.is_ok_and(|status| status.body.matches(r#""leased":true"#).count() == self.regions.len())
+        })
+        .map(drop)
     }
 
     /// Its regions, in the order of their names.

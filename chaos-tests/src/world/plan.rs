@@ -1,14 +1,10 @@
 //! What is measured, how long, and how often.
 
 use crate::process::{Region, RegionOptions, Request, World, WorldOptions, wait_until};
-use anyhow::Context;
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
-
-/// How long regions may take to agree on leases, once they are up.
-const LEASED_MAX: Duration = Duration::from_secs(30);
 
 /// How long they may take to spread their leads.
 const SETTLED_MAX: Duration = Duration::from_secs(60);
@@ -195,7 +191,7 @@ impl Plan {
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let region = RegionOptions { place: self.place.clone(), settings, ..RegionOptions::default() };
         let world = World::start(&WorldOptions { region, delay: self.delay, ..WorldOptions::default() })?;
-        wait_leased(&world)?;
+        world.wait_leased()?;
         self.wait_settled(&world)?;
         Ok(world)
     }
@@ -224,14 +220,4 @@ fn leaders(world: &World) -> Vec<Vec<String>> {
         Some(groups.iter().map(|group| group.get("leader").map_or_else(String::new, ToString::to_string)).collect())
     };
     world.regions().iter().map(|region| of_region(region).unwrap_or_default()).collect()
-}
-
-/// Waits until all regions write under leases: the first ones are asked for when a world is founded, and writes wait for them.
-fn wait_leased(world: &World) -> anyhow::Result<()> {
-    let http = world.regions().first().and_then(|region| region.nodes().first()).context("a world has nodes")?.http;
-    wait_until("the regions to write under leases", LEASED_MAX, || {
-        let status = Request::get("/v1/regions").send(http);
-        status.is_ok_and(|status| status.body.matches(r#""leased":true"#).count() == world.regions().len())
-    })
-    .map(drop)
 }

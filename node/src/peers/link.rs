@@ -5,7 +5,7 @@
 
 use super::{
     Calling, Enquiry, FRAMES_IN_FLIGHT_MAX, Inbound, Lane, Network, NoAnswer, Receiver, Roster,
-    abroad::{AbroadRoster, Traffic},
+    abroad::{AbroadRoster, AbroadStranger, Traffic},
     greeting::{Identity, Purpose, Welcome, greet},
     secure::Connection,
 };
@@ -121,6 +121,11 @@ impl Directory {
     }
 }
 
+/// Whether the other side does not know yet who it is: that passes, and nobody has to do anything.
+fn is_starting(error: &io::Error) -> bool {
+    error.to_string() == AbroadStranger::Starting.to_string()
+}
+
 /// One direction to one peer on one lane, connected again and again.
 struct Way {
     directory: Directory,
@@ -141,7 +146,7 @@ impl Way {
                         return;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_starting(&error) => {
                     let reason = Some(error.to_string());
                     // Once for each reason, not with every try.
                     if reason != refused {

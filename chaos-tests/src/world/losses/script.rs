@@ -69,11 +69,13 @@ pub(super) fn lose(plan: &Plan, world: &mut World, kind: Kind, round: usize) -> 
     sleep(plan.warm_up);
     load.wait_written()?;
     load.lose();
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         part(world, lost)?;
         sleep(UNHEARD);
     }
     kill(world, lost)?;
+    // What was held on its way is gone with its sender: a network gives up, where ours would bring it once it is healed.
+    forget_on_the_way(world, lost)?;
     world.heal();
     let (killed, killed_ms) = (Instant::now(), now_ms());
     if plan.losses_by_hand {
@@ -147,6 +149,13 @@ fn until(
 /// Parts a region from the others.
 fn part(world: &World, lost: usize) -> anyhow::Result<()> {
     (0..world.regions().len()).filter(|other| *other != lost).try_for_each(|other| world.cut(lost, other, false))
+}
+
+fn forget_on_the_way(world: &World, lost: usize) -> anyhow::Result<()> {
+    for other in (0..world.regions().len()).filter(|other| *other != lost) {
+        world.wan().break_connections(world.pair(lost, other)?);
+    }
+    Ok(())
 }
 
 fn kill(world: &mut World, lost: usize) -> anyhow::Result<()> {
