@@ -74,7 +74,7 @@ fn drained(world: &mut World) -> anyhow::Result<()> {
         }
     }
     what_was_idle_or_ended_is_so(world)?;
-    nothing_is_left_in_it(world)
+    nothing_idle_is_left_in_it(world)
 }
 
 /// Writes, as soon as the region may.
@@ -136,7 +136,9 @@ fn drain_under_visits(world: &mut World, told: &[AtomicU64], failed: impl Fn() -
             matches!(client.call(&[b"DEL", id.as_bytes()]), Ok(Reply::Number(_)))
         })?;
     }
-    wait_until("no home to be left", DRAINED_MAX, || failed() || homes(world).is_ok_and(|counts| counts == [0; 3]))?;
+    // A session that is written without pause leaves when no answer of it may be asked for again, which is a matter of luck.
+    let rest = |counts: &[u64]| counts.iter().all(|count| *count <= VISITED as u64);
+    wait_until("what is idle to leave", DRAINED_MAX, || failed() || homes(world).is_ok_and(|counts| rest(&counts)))?;
     let before = now();
     wait_until("all sessions to be visited again", DRAINED_MAX, || failed() || moved_on(&before)).map(drop)
 }
@@ -184,12 +186,13 @@ fn what_was_idle_or_ended_is_so(world: &World) -> anyhow::Result<()> {
         }
     }
     let status = na(&world.regions()[1])?;
-    ensure!(status.draining && status.drain == Some(Draining::default()), "{status:?}");
+    let drain = status.drain.as_ref().context("it is drained")?;
+    ensure!(status.draining && drain.stays.is_empty() && drain.sessions() <= VISITED as u64, "{status:?}");
     Ok(())
 }
 
-/// With all its nodes gone, its sessions are read and written elsewhere at once: nobody has to act for it.
-fn nothing_is_left_in_it(world: &mut World) -> anyhow::Result<()> {
+/// With all its nodes gone, what was idle is read and written elsewhere at once: nobody has to act for it.
+fn nothing_idle_is_left_in_it(world: &mut World) -> anyhow::Result<()> {
     // The first one is down already.
     for position in 1..world.regions()[NA].nodes().len() {
         world.regions_mut()[NA].kill(position)?;
