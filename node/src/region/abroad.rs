@@ -460,10 +460,10 @@ impl Ways {
             (None, Some(_)) => Standing::Behind,
             // Its leader may know of a later deadline than it has logged.
             (Some(record), _) if record.life == Life::Live && record.deadline() <= now => Standing::Stale,
-            (Some(record), Some(token)) if token.is_reached_by(&record) => Standing::Answers(age),
-            (Some(_), Some(_)) => Standing::Behind,
-            (Some(_), None) if copies.answers_for(home, key) => Standing::Answers(age),
-            (Some(_), None) => Standing::Stale,
+            (Some(record), Some(token)) if !token.is_reached_by(&record) => Standing::Behind,
+            // Whatever the caller has seen, this region may have ended the session elsewhere since.
+            (Some(_), _) if copies.answers_for(home, key) => Standing::Answers(age),
+            (Some(_), _) => Standing::Stale,
         }
     }
 }
