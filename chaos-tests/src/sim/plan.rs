@@ -148,8 +148,8 @@ pub const WORLD_PLANTS: [&str; 7] = [
 ];
 
 /// Bugs that can be planted and are not proven to be noticed: the first two are too rare, those of losses were not tried often enough.
-/// Two owners are noticed at the second seed, but so is something without them: in the first seed of its stress a session of a user
-/// who was revoked is not shown where its slot has moved to, and the reference shows it.
+/// Two owners are noticed at the second seed, but so is something without them: in the first seed of its stress a session whose user
+/// was revoked is rightly not shown any more where its slot has moved to, and the reference does not know that yet.
 pub const RARE_PLANTS: [&str; 9] = [
     "pieces-in-any-order",
     "answers-when-deposed",
