@@ -484,3 +484,6 @@ fn refuse_all(waiters: Vec<Waiter>, error: NotProposed) {
         let _gone = answer.send(Err(error));
     }
 }
+
+#[cfg(test)]
+mod tests;
