@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use std::{
     env, fs,
+    io::{Write, stderr},
     path::{Path, PathBuf},
     process::Command,
     time::SystemTime,
@@ -59,6 +60,8 @@ pub fn sojourn_binary(profile: Profile) -> anyhow::Result<PathBuf> {
 }
 
 fn build(profile: Profile) -> anyhow::Result<()> {
+    // It may take minutes, and whoever waits should know for what.
+    let _unread = writeln!(stderr(), "`sojourn` is older than its sources: it is built first");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     // The whole workspace is named so that dependencies keep the features, and so the builds, that tests have.

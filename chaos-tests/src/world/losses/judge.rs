@@ -87,6 +87,8 @@ pub(super) struct Missing {
     pub reported_ms: u64,
     /// The last of the missing numbers of each session.
     pub numbers: BTreeMap<String, u64>,
+    /// The first of those that no report covers, in words.
+    pub example: Option<String>,
 }
 
 /// What is missing of `found`, with `lost` being the region that is lost.
@@ -114,11 +116,30 @@ pub(super) fn missing(
         let lacks = told.writes.iter().filter(|write| told.end.is_none() && write.number > *found);
         for write in lacks.filter(|write| write.acknowledged_ms.is_some()) {
             missing.count += 1;
-            missing.uncovered += u64::from(!covers(write));
+            if !covers(write) {
+                missing.uncovered += 1;
+                missing.example.get_or_insert_with(|| uncovered(told, write, *found, (shard, reported)));
+            }
             missing.numbers.insert(told.id.clone(), write.number);
         }
     }
     Ok(missing)
+}
+
+/// A write that is missing although no report says so.
+fn uncovered(told: &Told, write: &Write, found: u64, (shard, reported): (ShardId, &Reported)) -> String {
+    let from_kill = |at: Stamp| at as i64 - reported.killed_ms as i64;
+    format!(
+        "{} of region {} and shard {} has {found}, not {}, which was sent {} ms after the kill and acknowledged at {:?}; \
+         cut at {}",
+        told.id,
+        told.home,
+        shard.0,
+        write.number,
+        from_kill(write.sent_ms),
+        write.acknowledged_ms.map(from_kill),
+        from_kill(reported.since_ms(shard))
+    )
 }
 
 /// What is wrong once the region is back.
@@ -174,7 +195,7 @@ pub(super) fn wrong_counts(
     (told, missing): (&[Told], &Missing),
     (lost, slots): (usize, &SlotTable),
     reported: &Reported,
-    (orphans, entries): (&Orphans, u64),
+    (orphans, entries): (&Orphans, &[Conflict]),
 ) -> anyhow::Result<Option<String>> {
     let (mut least, mut most) = (0_u64, 0_u64);
     for told in told.iter().filter(|told| told.home == lost) {
@@ -187,11 +208,18 @@ pub(super) fn wrong_counts(
     let total = settled + already_applied;
     let unheard = missing.numbers.len() as u64;
     let wrong = if !(least..=most).contains(&total) {
-        format!("{total} sessions were counted of {least} to {most} that were written after the cut")
+        let certain = told.iter().filter(|told| told.home == lost).filter_map(|told| {
+            let (shard, times) = (told.shard(slots).ok()?, |at: Stamp| at as i64 - reported.killed_ms as i64);
+            let write = told.all().find(|write| reported.is_after(shard, write))?;
+            Some(format!("{} at {} ms of {}", told.id, times(write.sent_ms), times(reported.since_ms(shard))))
+        });
+        let certain = certain.collect::<Vec<_>>().join(", ");
+        format!("{total} sessions were counted of {least} to {most} that were written after the cut: {certain}")
     } else if settled < unheard {
         format!("{settled} sessions were settled, and {unheard} had not been heard of")
-    } else if journaled != entries {
-        format!("{journaled} were counted as noted, and {entries} entries lie in the journal")
+    } else if journaled != entries.len() as u64 {
+        let example = entries.first().map(|entry| format!(", such as {entry:?}")).unwrap_or_default();
+        format!("{journaled} were counted as noted, and {} entries lie in the journal{example}", entries.len())
     } else {
         return Ok(None);
     };
@@ -201,6 +229,8 @@ pub(super) fn wrong_counts(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use sojourn_node::gateway::http::api::Side;
 
     const LOST: usize = 0;
 
@@ -215,6 +245,14 @@ mod tests {
     /// All shards were heard of until 100, and killed at 200.
     fn reported() -> Reported {
         Reported { since_ms: [(ShardId(0), 100)].into(), killed_ms: 200, longest_ms: 90 }
+    }
+
+    fn conflict() -> Conflict {
+        let [life, kind, version] = ["live", "string", "1.0.1"].map(str::to_owned);
+        let [namespace, session, home, kept] = ["default", "sess:0", "na", "theirs"].map(str::to_owned);
+        let (user, labels, fields) = Default::default();
+        let mine = Side { home: home.clone(), life, kind, created_at: 1, written_at: 2, version, user, labels, fields };
+        Conflict { at: 3, namespace, session, home, epoch: 2, kept, differs: Vec::new(), mine, theirs: None }
     }
 
     fn judged(told: Told, found: u64) -> Missing {
@@ -266,9 +304,10 @@ mod tests {
         ];
         let missing = judged(told[0].clone(), 0);
         let says = |fast_forwarded, journaled, entries| {
+            let entries = vec![conflict(); entries];
             let orphans = Orphans { already_applied: 0, merged: 0, fast_forwarded, journaled };
             let slots = SlotTable::even(1);
-            wrong_counts((&told, &missing), (LOST, &slots), &reported(), (&orphans, entries)).expect("ids")
+            wrong_counts((&told, &missing), (LOST, &slots), &reported(), (&orphans, &entries)).expect("ids")
         };
         assert_eq!((says(1, 0, 0), says(2, 0, 0), says(1, 1, 1)), (None, None, None));
         let has = |said: Option<String>, text: &str| said.is_some_and(|said| said.contains(text));

@@ -2,7 +2,7 @@
 
 use super::told::{Told, Write, now_ms};
 use crate::{process::wait_until, resp::Reply, world::asker::Asker};
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use futures::future::{BoxFuture, join_all};
 use std::{
     net::SocketAddr,
@@ -26,6 +26,9 @@ const WRITE_PAUSE: Duration = Duration::from_millis(20);
 const DESTROY_PAUSE: Duration = Duration::from_millis(50);
 const CREATE_PAUSE: Duration = Duration::from_millis(100);
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long new sessions may take until all regions know them.
+const FOLLOWED_MAX: Duration = Duration::from_secs(30);
 
 /// How long sessions may take to be written again.
 const PROGRESS_MAX: Duration = Duration::from_secs(60);
@@ -62,9 +65,17 @@ impl Load {
     pub fn begin(place: Place) -> anyhow::Result<Self> {
         let signs = Arc::new(Signs::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let before = runtime.block_on(place.sessions())?;
         let (writers, acknowledged) = runtime.block_on(writers(&place, &signs))?;
         let mut clients: Vec<BoxFuture<'static, Vec<Told>>> = writers;
         clients.extend(runtime.block_on(enders(&place, &signs))?);
+        // A write to a session of which a region has not heard yet would create another one there, with another home.
+        let regions = place.regions.len();
+        let created = regions * regions * SESSIONS_PER_PAIR + regions * DOOMED_PER_REGION;
+        let wanted: Vec<i64> = before.iter().map(|count| count + created as i64).collect();
+        wait_until("all regions to know the sessions", FOLLOWED_MAX, || {
+            runtime.block_on(place.sessions()).is_ok_and(|count| count == wanted)
+        })?;
         clients
             .extend((0..place.regions.len()).map(|via| -> BoxFuture<'static, Vec<Told>> {
                 Box::pin(newcomers(place.clone(), via, signs.clone()))
@@ -108,6 +119,18 @@ impl Place {
     fn address(&self, via: usize, number: usize) -> anyhow::Result<SocketAddr> {
         let nodes = &self.regions[via];
         nodes.get(number % nodes.len().max(1)).copied().context("a region has nodes")
+    }
+
+    /// How many sessions each region knows.
+    async fn sessions(&self) -> anyhow::Result<Vec<i64>> {
+        let mut counts = Vec::new();
+        for via in 0..self.regions.len() {
+            match Asker::new(self.address(via, 0)?).until_answered(&[b"DBSIZE"]).await? {
+                Reply::Number(count) => counts.push(count),
+                other => bail!("sessions cannot be counted: {other:?}"),
+            }
+        }
+        Ok(counts)
     }
 
     async fn create(&self, id: String, home: usize, number: usize) -> anyhow::Result<Told> {

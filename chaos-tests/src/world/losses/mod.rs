@@ -63,7 +63,8 @@ pub(super) fn cut(plan: &Plan) -> anyhow::Result<Vec<Row>> {
         Row::new("cut", "the longest time that is reported as cut", at(&mut reported_s, 1.0).context("no loss")?, "s")
             .note(note),
         Row::new("cut", "acknowledged writes missing that the reported cut does not cover", sum(uncovered) as f64, "")
-            .wanted(0.0),
+            .wanted(0.0)
+            .note(losses.iter().filter_map(|loss| loss.missing.example.clone()).collect::<Vec<_>>().join("; ")),
         Row::new("cut", "losses after whose return the counts do not add up", wrong.len() as f64, "")
             .wanted(0.0)
             .note(std::iter::once(counts).chain(wrong).collect::<Vec<_>>().join("; ")),

@@ -104,7 +104,7 @@ pub(super) fn lose(plan: &Plan, world: &mut World, kind: Kind, round: usize) -> 
     for found in look(world, &told, |_| true)? {
         returned += judge::after((&told, &found), &missing.numbers, &journal);
     }
-    let counted = (&orphans, conflicts.len() as u64);
+    let counted = (&orphans, &conflicts[..]);
     let wrong_counts = judge::wrong_counts((&told, &missing), (lost, &slots), &reported, counted)?;
 
     let load = Load::begin(place(world, lost, format!("back{round}")))?;
