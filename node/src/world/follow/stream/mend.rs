@@ -1,14 +1,14 @@
 //! Compares the copies of a source with what it has, and takes anew what differs.
 
-use super::{
-    super::{
+use super::{CALL_TIMEOUT, Ended, Follower};
+use crate::{
+    peers::Lane,
+    world::{
         calls::{self, Digests, DigestsOf},
         compare::SLOTS_AT_ONCE,
         packing,
     },
-    CALL_TIMEOUT, Ended, Follower,
 };
-use crate::peers::Lane;
 use sojourn_core::{NodeId, Slot, digest::SlotDigest, feed::FeedCursor, state::Believed, stream::Source};
 use sojourn_proto::wire::encode;
 use std::{collections::BTreeSet, sync::atomic::Ordering};
