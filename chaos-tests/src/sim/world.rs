@@ -384,6 +384,7 @@ impl World {
                 unsaved_age_max: self.unsaved_age_max,
                 log_room_bytes_min: 48 << 10,
                 confirm_timeout: Duration::from_millis(200),
+                commit_news_delay: GroupOptions::default().commit_news_delay,
             },
             proposer: ProposerOptions { log_room_bytes_min: 96 << 10, ..ProposerOptions::default() },
         };

@@ -62,6 +62,9 @@ pub struct GroupOptions {
     pub log_room_bytes_min: u64,
     /// How long a replica may take to say whether it still votes for the leader: longer than the way to it and back.
     pub confirm_timeout: Duration,
+    /// How long news of nothing but a commit waits for entries that carry it along. It bounds how much later than the leader an idle
+    /// group's followers apply.
+    pub commit_news_delay: Duration,
 }
 
 impl Default for GroupOptions {
@@ -77,6 +80,7 @@ impl Default for GroupOptions {
             unsaved_age_max: Duration::from_secs(30),
             log_room_bytes_min: 4 << 20,
             confirm_timeout: Duration::from_millis(200),
+            commit_news_delay: Duration::from_millis(5),
         }
     }
 }
@@ -162,7 +166,7 @@ impl<M: Machine> RunningGroup<M> {
         check_whole(group, keeper.applied().index(), &log)?;
         let (store, adapter) = (LogStore::new(log.group(group)), Adapter::new(keeper.clone()));
         let config = options.config(group)?;
-        let raft = Raft::new(node.0, config, Links::new(rpc.clone(), group), store, adapter)
+        let raft = Raft::new(node.0, config, Links::new(rpc.clone(), group, options.commit_news_delay), store, adapter)
             .await
             .map_err(io::Error::other)?;
         let GroupOptions { log_room_bytes_min, confirm_timeout, keep_log_bytes_max, keep_entries, .. } = options;

@@ -53,12 +53,13 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Links {
     rpc: Rpc,
     group: GroupId,
+    commit_news_delay: Duration,
 }
 
 impl Links {
-    /// Links for `group` over `rpc`.
-    pub fn new(rpc: Rpc, group: GroupId) -> Self {
-        Self { rpc, group }
+    /// Links for `group` over `rpc`. For the delay, see [`super::GroupOptions`].
+    pub fn new(rpc: Rpc, group: GroupId, commit_news_delay: Duration) -> Self {
+        Self { rpc, group, commit_news_delay }
     }
 }
 
@@ -66,7 +67,8 @@ impl RaftNetworkFactory<Types> for Links {
     type Network = Link;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Link {
-        Link { rpc: self.rpc.clone(), group: self.group, target: NodeId(target) }
+        let Self { rpc, group, commit_news_delay } = self.clone();
+        Link { rpc, group, target: NodeId(target), commit_news_delay }
     }
 }
 
@@ -76,6 +78,7 @@ pub struct Link {
     pub(super) rpc: Rpc,
     pub(super) group: GroupId,
     pub(super) target: NodeId,
+    commit_news_delay: Duration,
 }
 
 impl Link {
@@ -104,10 +107,6 @@ impl Link {
     }
 }
 
-/// How long news of nothing but a commit waits for entries that carry it along. It bounds how much later than the leader an
-/// idle group's followers apply.
-const COMMIT_NEWS_DELAY: Duration = Duration::from_millis(5);
-
 /// A stream of appends in which news of nothing but a commit waits for the next entries: a busy group would else send, and
 /// every follower answer, two appends for each entry. openraft asks for no answer to each request of a stream.
 struct Unhurried<S> {
@@ -116,12 +115,13 @@ struct Unhurried<S> {
     sent: Option<Option<LogId>>,
     held: Option<AppendEntriesRequest<Types>>,
     held_until: std::pin::Pin<Box<tokio::time::Sleep>>,
+    delay: Duration,
 }
 
 impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static> Unhurried<S> {
-    fn new(input: S) -> Self {
-        let held_until = Box::pin(tokio::time::sleep(COMMIT_NEWS_DELAY));
-        Self { input: input.fuse(), sent: None, held: None, held_until }
+    fn new(input: S, delay: Duration) -> Self {
+        let held_until = Box::pin(tokio::time::sleep(delay));
+        Self { input: input.fuse(), sent: None, held: None, held_until, delay }
     }
 
     fn into_stream(self) -> BoxStream<'static, AppendEntriesRequest<Types>> {
@@ -139,7 +139,7 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static> Unh
             let Some(request) = request else { return self.held.take() };
             if request.entries.is_empty() && self.sent == Some(request.prev_log_id) {
                 if !holds {
-                    self.held_until.as_mut().reset(tokio::time::Instant::now() + COMMIT_NEWS_DELAY);
+                    self.held_until.as_mut().reset(tokio::time::Instant::now() + self.delay);
                 }
                 self.held = Some(request);
             } else {
@@ -172,7 +172,7 @@ impl RaftNetworkV2<Types> for Link {
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         let link = self.clone();
-        let input = Unhurried::new(input).into_stream();
+        let input = Unhurried::new(input, self.commit_news_delay).into_stream();
         // `append` posts the request before it returns its future: the order of the input is the order on the wire.
         let answers = input.map(move |request| link.append(&request)).buffered(APPENDS_IN_FLIGHT_MAX);
         Box::pin(async move { Ok(answers.boxed()) })

@@ -69,7 +69,7 @@ impl Default for ProposerOptions {
             bytes_pipelined_min: 128 << 10,
             gather: Duration::from_micros(100),
             commands_gathered_min: 8,
-            patience: Duration::from_millis(10),
+            patience: Duration::from_millis(16),
             commands_per_entry_max: 1024,
             entry_bytes_max: 1 << 20,
             commands_waiting_max: 65_536,

@@ -31,7 +31,7 @@ use tokio::{
 };
 
 /// Between two batches of one stream: changes that come meanwhile share one.
-const BATCH_PAUSE: Duration = Duration::from_millis(8);
+const BATCH_PAUSE: Duration = Duration::from_millis(16);
 
 /// A follower that says nothing for so long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
