@@ -204,6 +204,19 @@ fn a_session_that_left_after_the_heir_had_answered_has_stayed() {
 }
 
 #[test]
+fn a_home_that_takes_over_again_hears_of_an_id_that_others_have_given_to_another_session() {
+    let (mut na, mut eu, _, _) = parted();
+    run(&mut eu, T + 5, "any", Op::Assume { home: NA, epoch: 5 });
+    does(&mut eu, T + 6, "s", Op::Destroy);
+    does(&mut eu, T + 7, "s", set("another", Expiry::Default));
+    assert_eq!(eu.record(&key("s")).expect("it lives").home, EU);
+    run(&mut na, T + 8, "any", promise(NA, 5));
+    assert_eq!(tell(&mut na, EU, Believed::new(), held(&eu, NA, 5, T + 6)), Outcome::Count(1));
+    assert_eq!(value(&na, T + 9, "s"), Some("another".to_owned()));
+    assert!(!na.orders(na.record(&key("s")).expect("it lives")));
+}
+
+#[test]
 fn a_session_that_was_taken_in_beyond_the_cut_is_settled_by_the_heir() {
     for heir_writes in [false, true] {
         let [mut na, mut eu, mut ap] = [NA, EU, AP].map(|region| State::new(region, 1 + u32::from(region.0)));
