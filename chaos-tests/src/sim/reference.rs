@@ -4,7 +4,7 @@
 
 use super::{ledger::Seen, world};
 use sojourn_core::{
-    Command, Key, Op, Outcome, Record, Refusal, RegionId, Request, ShardId, Slot, SlotTable, Stamp, State,
+    Command, Key, Life, Op, Outcome, Owner, Record, Refusal, RegionId, Request, ShardId, Slot, SlotTable, Stamp, State,
 };
 use sojourn_node::{log::GroupId, raft::Proposal, shard::decode_entry};
 use std::{
@@ -33,7 +33,7 @@ pub struct Shard {
     pub steps: Vec<Step>,
     /// Which steps carry a request, by origin and sequence.
     pub requests: BTreeMap<(u64, u64), Vec<usize>>,
-    /// The record of each session from a state on.
+    /// What there is of each session from a state on: its record, unless its user was revoked.
     changes: BTreeMap<Key, Vec<(usize, Option<Arc<Record>>)>>,
     /// From which state on it serves slots that were ever moved, or does not.
     moved: BTreeMap<Slot, Vec<(usize, bool)>>,
@@ -67,6 +67,12 @@ fn replay(entries: &BTreeMap<u64, Seen>, keys: &[Key]) -> Result<Shard, String> 
         commands.into_iter().for_each(|command| shard.step(seen, stamp, command, keys));
     }
     Ok(shard)
+}
+
+/// Whether the user of a living session was revoked after its login, as far as the shard knows.
+fn is_revoked(state: &State, key: &Key, record: &Record) -> bool {
+    let revoked = |owner: &Owner| owner.revocation_epoch < state.revocation_epoch(key.namespace(), &owner.user);
+    record.life == Life::Live && record.owner.as_deref().is_some_and(revoked)
 }
 
 /// Slots that were ever moved, each as an object of its own: what the shards did that served it, one after the other.
@@ -155,7 +161,8 @@ impl Shard {
         let stamp = stamp.max(self.state.last_stamp());
         self.steps.push(Step { command, outcome, stamp, tick: seen.tick });
         for key in keys {
-            let record = self.state.record(key).cloned();
+            // Whose user was revoked is shown to nobody, whether it was destroyed yet or has only come to where that is known.
+            let record = self.state.record(key).filter(|record| !is_revoked(&self.state, key, record)).cloned();
             let changes = self.changes.entry(key.clone()).or_default();
             if changes.last().and_then(|(_, last)| last.as_ref()) != record.as_ref() {
                 changes.push((self.steps.len(), record));

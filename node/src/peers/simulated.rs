@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 /// How a simulated network treats frames.
 #[derive(Clone, Debug)]
@@ -34,6 +34,7 @@ impl Default for Weather {
 
 #[derive(Default)]
 struct State {
+    is_far: bool,
     weather: Weather,
     receivers: BTreeMap<NodeId, Arc<dyn Receiver>>,
     cut: BTreeSet<(NodeId, NodeId)>,
@@ -42,6 +43,9 @@ struct State {
 
 /// How long frames wait on a way that is silent before their connection breaks.
 const SILENT_MAX: Duration = Duration::from_secs(6);
+
+/// How many frames a long way holds.
+const FRAMES_ON_FAR_WAY_MAX: usize = 64;
 
 /// How often they look whether it is mended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -53,6 +57,13 @@ pub struct SimulatedNetwork {
 }
 
 impl SimulatedNetwork {
+    /// One whose ways are long: what is sent meanwhile is on its way, too, instead of waiting for what was sent before to arrive.
+    pub fn far() -> Self {
+        let network = Self::default();
+        network.state.lock().is_far = true;
+        network
+    }
+
     /// The network as one node sees it.
     pub fn node(&self, node: NodeId) -> SimulatedNode {
         SimulatedNode { network: self.clone(), node }
@@ -150,6 +161,57 @@ impl Receiver for Living {
     }
 }
 
+/// A way from one node to another.
+struct Way {
+    network: SimulatedNetwork,
+    from: NodeId,
+    to: NodeId,
+    lane: Lane,
+    /// Of the node that sends.
+    receiver: Arc<dyn Receiver>,
+}
+
+impl Way {
+    /// When a frame arrives that leaves now; none if it is lost.
+    fn due(&self) -> Option<Instant> {
+        self.network.fate(self.from, self.to).map(|delay| Instant::now() + delay)
+    }
+
+    async fn deliver(&self, due: Option<Instant>, bytes: Bytes) {
+        let Self { network, from, to, lane, receiver } = self;
+        let arrived = match due {
+            None => None,
+            Some(due) => {
+                tokio::time::sleep_until(due).await;
+                if network.speaks(*from, *to).await { network.receiver(*from, *to) } else { None }
+            }
+        };
+        match arrived {
+            Some(there) => there.receive(Inbound::Frame { from: *from, lane: *lane, bytes }),
+            None => receiver.receive(Inbound::Lost { to: *to, lane: *lane }),
+        }
+    }
+
+    /// Carries frames that are on their way at the same time; none arrives before an earlier one.
+    async fn carry_together(self, mut frames: mpsc::Receiver<Bytes>) {
+        let (departed, mut arriving) = mpsc::channel(FRAMES_ON_FAR_WAY_MAX);
+        let departing = async {
+            while let Some(bytes) = frames.recv().await {
+                let due = self.due();
+                // It is there as long as this is.
+                let _arrives = departed.send((due, bytes)).await;
+            }
+            drop(departed);
+        };
+        let arriving = async {
+            while let Some((due, bytes)) = arriving.recv().await {
+                self.deliver(due, bytes).await;
+            }
+        };
+        futures::future::join(departing, arriving).await;
+    }
+}
+
 /// One node's side of a [`SimulatedNetwork`].
 pub struct SimulatedNode {
     network: SimulatedNetwork,
@@ -159,20 +221,15 @@ pub struct SimulatedNode {
 impl Network for SimulatedNode {
     fn open(&self, peer: NodeId, lane: Lane, receiver: Arc<dyn Receiver>) -> mpsc::Sender<Bytes> {
         let (sender, mut frames) = mpsc::channel::<Bytes>(FRAMES_IN_FLIGHT_MAX);
-        let (network, node) = (self.network.clone(), self.node);
+        let way = Way { network: self.network.clone(), from: self.node, to: peer, lane, receiver };
+        let is_far = self.network.state.lock().is_far;
         drop(spawn(async move {
+            if is_far {
+                return way.carry_together(frames).await;
+            }
             while let Some(bytes) = frames.recv().await {
-                let arrived = match network.fate(node, peer) {
-                    None => None,
-                    Some(delay) => {
-                        tokio::time::sleep(delay).await;
-                        if network.speaks(node, peer).await { network.receiver(node, peer) } else { None }
-                    }
-                };
-                match arrived {
-                    Some(there) => there.receive(Inbound::Frame { from: node, lane, bytes }),
-                    None => receiver.receive(Inbound::Lost { to: peer, lane }),
-                }
+                let due = way.due();
+                way.deliver(due, bytes).await;
             }
         }));
         sender

@@ -60,7 +60,7 @@ pub struct Regions {
 impl Regions {
     /// Regions whose machines are off. Processes of theirs that end by themselves are started again.
     fn new(plan: &Plan, rng: &mut StdRng) -> Self {
-        let wan = SimulatedNetwork::default();
+        let wan = SimulatedNetwork::far();
         let mint_key = MintKey::new([7; 32]);
         let page = FeedBounds { entries_max: rng.random_range(2..12), bytes_max: 20_000 };
         let batch = FeedBounds { entries_max: rng.random_range(1..40), bytes_max: 40_000 };

@@ -46,10 +46,7 @@ pub fn is_content(regions: &Regions) -> bool {
 
 /// What a node knows of a region that does not act for itself, or lacks.
 pub fn discontent(regions: &Regions) -> Option<String> {
-    let nodes = regions.all.iter().flat_map(|world| (0..world.machines.len()).map(move |machine| (world, machine)));
-    nodes.into_iter().find_map(|(world, machine)| {
-        let known = world.running(machine).and_then(|running| running.control?.watch().borrow().clone());
-        let name = &world.seat.name;
+    nodes(regions).find_map(|(name, machine, known)| {
         let Some(known) = known else { return Some(format!("node {machine} of {name} knows of no world")) };
         let away =
             known.regions.values().find(|region| region.phase != Phase::Serving || !region.unheard.is_empty())?;
@@ -57,16 +54,27 @@ pub fn discontent(regions: &Regions) -> Option<String> {
     })
 }
 
-/// Whether every node knows of a world of all regions that writes as it was founded to.
-pub fn is_met(regions: &Regions) -> bool {
-    let nodes = regions.all.iter().flat_map(|world| (0..world.machines.len()).map(move |machine| (world, machine)));
-    nodes.into_iter().all(|(world, machine)| {
-        let known = world.running(machine).and_then(|running| running.control?.watch().borrow().clone());
-        known.is_some_and(|known| {
-            let leased = regions.plan.losses() == Losses::Automatic;
-            let is_ready = |region: &RegionId| !leased || known.is_leased(*region);
-            known.regions.len() == regions.all.len() && known.regions.keys().all(is_ready)
+/// What a node lacks of a world of all regions that writes as it was founded to; nothing if every node knows that it does.
+pub fn unmet(regions: &Regions) -> Option<String> {
+    let leased = regions.plan.losses() == Losses::Automatic;
+    nodes(regions).find_map(|(name, machine, known)| {
+        let Some(known) = known else { return Some(format!("node {machine} of {name} knows of no world")) };
+        let is_ready = |region: &RegionId| !leased || known.is_leased(*region);
+        let unready = known.regions.keys().find(|region| !is_ready(region));
+        let lacks = known.regions.len() < regions.all.len();
+        (lacks || unready.is_some()).then(|| {
+            let count = known.regions.len();
+            format!("node {machine} of {name} knows {count} regions, of which {unready:?} does not write under leases")
         })
+    })
+}
+
+/// Every node of the world, and what it knows of it.
+fn nodes(regions: &Regions) -> impl Iterator<Item = (&str, usize, Option<Arc<ControlState>>)> {
+    let nodes = regions.all.iter().flat_map(|world| (0..world.machines.len()).map(move |machine| (world, machine)));
+    nodes.map(|(world, machine)| {
+        let known = world.running(machine).and_then(|running| running.control?.watch().borrow().clone());
+        (&*world.seat.name, machine, known)
     })
 }
 

@@ -30,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Makes the sessions that there are in the beginning, and waits until every region has them. Returns whether all went well.
 pub async fn begin(regions: &Arc<Regions>) -> bool {
     let beginning = async {
-        while regions.plan.losses() != Losses::Unmet && !person::is_met(regions) {
+        while regions.plan.losses() != Losses::Unmet && person::unmet(regions).is_some() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         while regions.plan.waits_for_others() && !wait_for_others(regions).await {
@@ -49,7 +49,9 @@ pub async fn begin(regions: &Arc<Regions>) -> bool {
     };
     let begun = tokio::time::timeout(BEGIN_WITHIN, beginning).await.is_ok();
     if !begun {
-        let what = format!("no world within {BEGIN_WITHIN:?}: {}", difference(regions).unwrap_or_default());
+        let unmet = person::unmet(regions).filter(|_| regions.plan.losses() != Losses::Unmet);
+        let what = unmet.or_else(|| difference(regions)).unwrap_or_else(|| "sessions are not made".to_owned());
+        let what = format!("no world within {BEGIN_WITHIN:?}: {what}");
         regions.history.ledger.violation("progress", what);
     }
     begun

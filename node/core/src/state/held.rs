@@ -20,8 +20,9 @@ use crate::{
 const LOOKS_MAX: usize = 65_536;
 
 impl State {
-    /// A page of the records that are at home in `home`, or have travelled and may have been, and were written at `since` or
-    /// later, tombstones included, in the order of keys and within `bounds`. Fields that are on disk only come as such.
+    /// A page of the records that are at home in `home`, or may say that one ended which was: have travelled, or were created at `since`
+    /// or later, maybe under an id that was used before. Those that were written at `since` or later, tombstones included, in
+    /// the order of keys and within `bounds`. Fields that are on disk only come as such.
     pub fn held_page(&self, home: RegionId, since: Stamp, span: &Span, bounds: FeedBounds) -> HeldPage {
         let FeedBounds { entries_max, bytes_max } = bounds;
         let Span { after, until, slots } = span;
@@ -34,7 +35,8 @@ impl State {
                 break;
             }
             last = Some(key.clone());
-            let theirs = record.home == home || record.version.home_epoch > 0;
+            let is_new = record.incarnation.stamp >= since;
+            let theirs = record.home == home || record.version.home_epoch > 0 || is_new;
             if theirs && record.written >= since && covers(slots, key) {
                 bytes += record.body_bytes();
                 page.records.push((key.clone(), record.clone()));

@@ -110,7 +110,11 @@ impl State {
         }
         if let Some(known) = left {
             let promised = self.promised(known.home);
-            if left_too_late(known, record, promised) {
+            let ours = self.orders(known) || known.home == self.region;
+            let was_given_away = record.version.home_epoch > known.version.home_epoch && record.version > known.version;
+            // What this region orders it gives away itself. Who has given it away acts after this region, whose last writes are
+            // to be settled before it takes that in; then it hears of it from who acts.
+            if left_too_late(known, record, promised) || (ours && was_given_away) {
                 return Some(Refusal::Fenced { home: known.home, epoch: promised });
             }
         }

@@ -13,10 +13,14 @@ use sojourn_core::{
     control::{ControlState, FailoverMode, Grant},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// A lease is asked for so many times before it is over.
 const RENEWALS_PER_LEASE: u32 = 3;
+
+/// For how many of these turns an answer is waited for: where ways are long it comes after the next one is due, and the lease that it
+/// brings still has a third to run.
+const TURNS_WAITED_MAX: u32 = 2;
 
 /// How soon a node asks again that was refused, or whom nobody answered.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -50,10 +54,11 @@ pub(super) async fn run_renewals(node: RegionNode, agreement: Arc<dyn Agreement>
 async fn renew(agreement: &dyn Agreement, node: &RegionNode, world: &ControlState) -> Duration {
     let ((here, ..), leases, plants) = (node.identity(), node.leases(), node.env().plants);
     let every = Duration::from_millis(world.failover.lease_ms) / RENEWALS_PER_LEASE;
+    let began = Instant::now();
     let acts = world.regions.values().filter(|home| home.holders().contains(&here));
     let asked = acts.map(|home| async move {
         let sent_ms = leases.now_ms();
-        match timeout(every, agreement.renew(home.id, home.epoch, world.version)).await {
+        match timeout(every * TURNS_WAITED_MAX, agreement.renew(home.id, home.epoch, world.version)).await {
             Ok(Ok(Grant::Lease { ms })) => {
                 let since_ms = if plants.lease_from_receipt { leases.now_ms() } else { sent_ms };
                 leases.renewed(home.id, home.epoch, since_ms, ms);
@@ -72,7 +77,9 @@ async fn renew(agreement: &dyn Agreement, node: &RegionNode, world: &ControlStat
         }
         true
     });
-    if join_all(asked).await.into_iter().all(|granted| granted) { every } else { ASK_AGAIN_AFTER.min(every) }
+    let granted = join_all(asked).await.into_iter().all(|granted| granted);
+    // What the answers took is of the lease, too.
+    if granted { every.saturating_sub(began.elapsed()) } else { ASK_AGAIN_AFTER.min(every) }
 }
 
 fn log(home: RegionId, error: &NotAgreed) {

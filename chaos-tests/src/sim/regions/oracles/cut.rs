@@ -42,9 +42,11 @@ fn check_shard(evidence: &Evidence<'_>, findings: &mut Findings, opening: &Openi
             reported.values().find(|change| lacks(assumed, key, change) && !may_be_gone(assumed, key, change));
         if let Some(change) = lacking {
             findings.report(format!(
-                "{key:?}: {:?} began to act without {:?} of {:?}, which is no more than the cut {:?}",
+                "{key:?}: {:?} began to act with {:?} and without {:?} ({:?}) of {:?}, which is no more than the cut {:?}",
                 assumed.by,
+                assumed.held.get(key),
                 change.rank(),
+                change.record.life,
                 change.by,
                 opening.cut.get(&(change.by.region, change.by.shard))
             ));

@@ -204,6 +204,39 @@ fn a_session_that_left_after_the_heir_had_answered_has_stayed() {
 }
 
 #[test]
+fn what_is_to_be_settled_yet_gives_way_to_nobody_to_whom_others_have_given_the_session() {
+    let (mut na, mut eu, mut ap, _) = parted();
+    run(&mut eu, T + 5, "any", Op::Assume { home: NA, epoch: 5 });
+    let told = does(&mut eu, T + 6, "s", Op::Release { to: AP });
+    copy(&State::new(EU, 2), &mut ap, false);
+    assert_eq!(tell(&mut ap, EU, eu.acts(), changes(0, &told)), Outcome::Count(1));
+    let written = does(&mut ap, T + 7, "s", set("ap", Expiry::Default));
+    copy(&State::new(AP, 3), &mut na, false);
+    let mine = records(&na);
+    for promised in [1, 5] {
+        assert_eq!(tell(&mut na, AP, ap.acts(), changes(0, &written)), fenced(NA, promised), "nothing is settled");
+        assert_eq!(records(&na), mine);
+        run(&mut na, T + 8, "any", promise(NA, 5));
+    }
+    assert_eq!(tell(&mut na, EU, Believed::new(), held(&eu, NA, 5, T + 6)), Outcome::Count(1), "it is settled");
+    assert_eq!(tell(&mut na, AP, ap.acts(), changes(0, &written)), Outcome::Count(1));
+    assert_eq!(value(&na, T + 9, "s"), Some("ap".to_owned()));
+}
+
+#[test]
+fn a_home_that_takes_over_again_hears_of_an_id_that_others_have_given_to_another_session() {
+    let (mut na, mut eu, _, _) = parted();
+    run(&mut eu, T + 5, "any", Op::Assume { home: NA, epoch: 5 });
+    does(&mut eu, T + 6, "s", Op::Destroy);
+    does(&mut eu, T + 7, "s", set("another", Expiry::Default));
+    assert_eq!(eu.record(&key("s")).expect("it lives").home, EU);
+    run(&mut na, T + 8, "any", promise(NA, 5));
+    assert_eq!(tell(&mut na, EU, Believed::new(), held(&eu, NA, 5, T + 6)), Outcome::Count(1));
+    assert_eq!(value(&na, T + 9, "s"), Some("another".to_owned()));
+    assert!(!na.orders(na.record(&key("s")).expect("it lives")));
+}
+
+#[test]
 fn a_session_that_was_taken_in_beyond_the_cut_is_settled_by_the_heir() {
     for heir_writes in [false, true] {
         let [mut na, mut eu, mut ap] = [NA, EU, AP].map(|region| State::new(region, 1 + u32::from(region.0)));
