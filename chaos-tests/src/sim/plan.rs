@@ -73,7 +73,7 @@ impl Plan {
     pub fn losses(&self) -> Losses {
         match self.stress {
             _ if self.regions < 2 || self.is_long() => Losses::Unmet,
-            Some(bug) if OF_LOSSES.contains(&bug) => Losses::Automatic,
+            Some(bug) if LOSS_PLANTS.contains(&bug) => Losses::Automatic,
             Some(_) => Losses::Unmet,
             None if !self.losses => Losses::Unmet,
             None if self.regions > 2 && self.seed % 3 == 1 => Losses::Automatic,
@@ -133,12 +133,8 @@ pub const PLANTS: [&str; 14] = [
     "both-owners-after-adopt",
 ];
 
-/// Bugs that need regions for which others act.
-const OF_LOSSES: [&str; 5] =
-    ["lease-from-receipt", "skips-old-lease", "fences-by-term-alone", "drops-orphans", "geo-opens-without-quorum"];
-
 /// Every bug that can be planted in a world of several regions, by name.
-pub const WORLD_PLANTS: [&str; 7] = [
+pub const WORLD_PLANTS: [&str; 9] = [
     "cursor-apart-from-data",
     "page-drops-beyond-its-span",
     "tombstones-by-window",
@@ -146,19 +142,16 @@ pub const WORLD_PLANTS: [&str; 7] = [
     "miss-without-asking",
     "stale-copies-answer",
     "forwarded-writes-forgotten",
+    "epoch-lowered-by-travel",
+    "revokes-by-wall-clock",
 ];
 
-/// Bugs that can be planted and are not proven to be noticed: the first two are too rare, those of losses were not tried often enough.
-pub const RARE_PLANTS: [&str; 8] = [
-    "pieces-in-any-order",
-    "answers-when-deposed",
-    "lease-from-receipt",
-    "skips-old-lease",
-    "fences-by-term-alone",
-    "drops-orphans",
-    "geo-opens-without-quorum",
-    "epoch-lowered-by-travel",
-];
+/// Bugs that need regions for which others act.
+pub const LOSS_PLANTS: [&str; 5] =
+    ["lease-from-receipt", "skips-old-lease", "fences-by-term-alone", "drops-orphans", "geo-opens-without-quorum"];
+
+/// Bugs that can be planted and are too rare to be noticed for certain.
+pub const RARE_PLANTS: [&str; 2] = ["pieces-in-any-order", "answers-when-deposed"];
 
 /// The switch for the bug called `name`.
 pub fn plant(name: &str) -> Option<Plants> {
@@ -193,6 +186,7 @@ pub fn plant(name: &str) -> Option<Plants> {
         "drops-orphans" => &mut plants.drops_orphans,
         "geo-opens-without-quorum" => &mut plants.geo_opens_without_quorum,
         "epoch-lowered-by-travel" => &mut plants.epoch_lowered_by_travel,
+        "revokes-by-wall-clock" => &mut plants.revokes_by_wall_clock,
         _ => return None,
     };
     *switch = true;

@@ -70,7 +70,11 @@ impl SimArgs {
 
     /// The bugs that can be planted in what is run.
     pub(super) fn plants(&self) -> &'static [&'static str] {
-        if self.regions > 1 { &plan::WORLD_PLANTS } else { &plan::PLANTS }
+        match self.regions {
+            1 => &plan::PLANTS,
+            _several if self.losses => &plan::LOSS_PLANTS,
+            _several => &plan::WORLD_PLANTS,
+        }
     }
 
     /// The same for runs whose faults go on for so long, in seconds of virtual time.
@@ -131,7 +135,7 @@ pub fn run(args: &SimArgs) -> anyhow::Result<()> {
 
 /// The bug called `name`.
 fn known(name: &str) -> anyhow::Result<&'static str> {
-    let all = || plan::PLANTS.into_iter().chain(plan::WORLD_PLANTS).chain(plan::RARE_PLANTS);
+    let all = || plan::PLANTS.into_iter().chain(plan::WORLD_PLANTS).chain(plan::LOSS_PLANTS).chain(plan::RARE_PLANTS);
     let bug = all().find(|known| *known == name);
     bug.with_context(|| {
         format!("no bug called {name} can be planted; there are: {}", all().collect::<Vec<_>>().join(", "))
@@ -213,6 +217,9 @@ fn summarize(coverage: &Coverage, runs: u64, virtual_time: Duration, took: Durat
     println!("{runs} seeds, {hours:.2} h of virtual time in {seconds:.0} s; no more than what was found is shown");
 }
 
+/// For how many seeds the numbers below are.
+const PER_RUNS: u64 = 100;
+
 /// What a run of many seeds must have reached, and how often per hundred seeds.
 const DEMANDED: [(&str, u64); 26] = [
     ("Blackout", 10),
@@ -263,21 +270,49 @@ const DEMANDED_OF_WORLDS: [(&str, u64); 16] = [
     ("owned sessions read", 100),
 ];
 
+/// The same where whole regions are lost, beside those faults.
+const DEMANDED_OF_LOSSES: [(&str, u64); 18] = [
+    ("regions lost: Power", 5),
+    ("regions lost: Killed", 5),
+    ("regions lost: CutOff", 4),
+    ("regions lost: Silenced", 4),
+    ("regions lost: Mute", 4),
+    ("regions lost: Frozen", 4),
+    ("fences of lost regions", 15),
+    ("fences by a person", 1),
+    ("fences by a person who gives up a region", 5),
+    ("failbacks", 20),
+    ("changes of hands with a cut", 8),
+    ("homes acted for by others", 25),
+    ("homes that are acted for by themselves again", 25),
+    ("changes ordered for another region", 150),
+    ("writes acknowledged under leases", 1_000),
+    ("returns settled", 25),
+    ("orphans applied already", 3),
+    ("orphans in the journal", 1),
+];
+
+/// Runs of which so much is demanded; fewer need not reach it.
+const RUNS_DEMANDED: u64 = 100;
+
+/// The same where whole regions are lost, which takes longer.
+const RUNS_OF_LOSSES_DEMANDED: u64 = 50;
+
 /// Fails where the seeds did not reach what they are for; a few seeds need not.
 fn demand(args: &SimArgs, coverage: &Coverage, runs: u64) -> anyhow::Result<()> {
-    const RUNS_MIN: u64 = 100;
-    if runs < RUNS_MIN {
+    let (demanded, on_one, runs_min) = match args.regions {
+        1 => (&DEMANDED[..], &faults::ON_ONE[..], RUNS_DEMANDED),
+        _several if args.losses => (&DEMANDED_OF_LOSSES[..], &[][..], RUNS_OF_LOSSES_DEMANDED),
+        _several => (&DEMANDED_OF_WORLDS[..], &[][..], RUNS_DEMANDED),
+    };
+    if runs < runs_min {
         return Ok(());
     }
-    let (demanded, on_one) = match args.regions {
-        1 => (&DEMANDED[..], &faults::ON_ONE[..]),
-        _several => (&DEMANDED_OF_WORLDS[..], &[][..]),
-    };
     let on_one =
         on_one.iter().flat_map(|fault| ["leader", "follower"].map(|role| (format!("{fault:?} of a {role}"), 5)));
     let demanded = demanded.iter().map(|(what, times)| ((*what).to_owned(), *times)).chain(on_one);
-    let missed = demanded.filter(|(what, times)| coverage.times(what) < times * runs / RUNS_MIN);
+    let missed = demanded.filter(|(what, times)| coverage.times(what) < times * runs / PER_RUNS);
     let missed: Vec<String> =
-        missed.map(|(what, times)| format!("{what} (wanted {})", times * runs / RUNS_MIN)).collect();
+        missed.map(|(what, times)| format!("{what} (wanted {})", times * runs / PER_RUNS)).collect();
     if missed.is_empty() { Ok(()) } else { bail!("the seeds did not reach: {}", missed.join(", ")) }
 }

@@ -5,7 +5,7 @@
 //! shard. Replicas that applied the same entries answer alike, so a follower may go on at another one. After a restart a feed
 //! reaches back as far as the log was read again.
 
-use crate::state::Effect;
+use crate::{ids::Stamp, state::Effect};
 use std::collections::VecDeque;
 
 /// Which feed an index is of: drawn anew when the indexes of a shard begin anew, so that a cursor from before then is not
@@ -41,6 +41,8 @@ pub struct FeedBounds {
 pub struct Changed {
     /// The entry's index.
     pub index: u64,
+    /// Its stamp: what it did may have been written elsewhere, by another clock.
+    pub stamp: Stamp,
     /// What it did, in order; never nothing.
     pub effects: Vec<Effect>,
 }
@@ -85,15 +87,15 @@ impl Feed {
         self.id = id;
     }
 
-    /// Adds what the entry at `index` did. Indexes ascend; those in between changed nothing.
-    pub fn push(&mut self, index: u64, effects: Vec<Effect>) {
+    /// Adds what the entry at `index` with this stamp did. Indexes ascend; those in between changed nothing.
+    pub fn push(&mut self, index: u64, stamp: Stamp, effects: Vec<Effect>) {
         self.last = index;
         if effects.is_empty() {
             return;
         }
         let bytes = effects.iter().map(bytes_of).sum();
         self.bytes += bytes;
-        self.entries.push_back((bytes, Changed { index, effects }));
+        self.entries.push_back((bytes, Changed { index, stamp, effects }));
         while self.bytes > self.bytes_max && self.entries.len() > 1 {
             let Some((bytes, oldest)) = self.entries.pop_front() else { return };
             self.bytes -= bytes;
@@ -166,7 +168,7 @@ mod tests {
         feed.skip(10);
         for index in 11..=20 {
             let effects = if index % 2 == 0 { effects(&mut state, 1_000) } else { Vec::new() };
-            feed.push(index, effects);
+            feed.push(index, index, effects);
         }
         feed
     }

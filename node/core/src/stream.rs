@@ -30,9 +30,10 @@ pub struct Source {
 pub struct Progress {
     /// All changes up to here are in; none before the first copy was complete.
     pub cursor: Option<FeedCursor>,
-    /// The stamp of the source's log when it told the last piece.
+    /// The latest stamp of the source's log that a piece was of.
     pub as_of: Stamp,
-    /// All that the source wrote up to this stamp is in: the stamp of an entry, where `as_of` may be later than what was told.
+    /// All that the source logged up to this stamp is in: its own, since what it tells may have been written elsewhere, by a
+    /// clock that is ahead of it.
     pub held: Stamp,
     /// The copy that is being taken.
     pub copying: Option<Copying>,
@@ -45,7 +46,7 @@ pub struct Copying {
     pub begin: FeedCursor,
     /// The last key that is in; none yet before the first page.
     pub after: Option<Key>,
-    /// What [`Progress::held`] will be: the latest write in the first page, since all others are read after it.
+    /// What [`Progress::held`] will be: the stamp of the first page, since all others are read after it.
     pub held: Stamp,
 }
 
@@ -142,7 +143,7 @@ pub struct HeldPage {
 pub struct Absorbed {
     /// Where it comes from.
     pub source: Source,
-    /// The stamp of the source's log at its end.
+    /// The stamp of the last entry that it tells of, or that had been applied before its page was read; 0 where it is of none.
     pub as_of: Stamp,
     /// For which homes the source is believed although something may be written under an earlier epoch than was promised here,
     /// and under which epoch: those for which it acts. Of its own home a region believes those who act for it only when what

@@ -64,4 +64,6 @@ pub struct Plants {
     pub geo_opens_without_quorum: bool,
     /// A session that travels gets the epoch of the region that gives it away, however low it is.
     pub epoch_lowered_by_travel: bool,
+    /// Whether a session is revoked is decided by the times of its login and of the revocation, by two clocks, instead of by epochs.
+    pub revokes_by_wall_clock: bool,
 }

@@ -5,7 +5,7 @@
 
 use crate::raft::{Proposal, malformed};
 use bytes::Bytes;
-use sojourn_core::{Command, Key, Stamp, touch};
+use sojourn_core::{Command, Key, Op, RegionId, Stamp, touch};
 use sojourn_proto::wire::{FORMAT_VERSION, Reader, Wire, put_varint};
 use std::{io, sync::Arc};
 
@@ -22,6 +22,8 @@ pub struct Bundle {
     is_told: bool,
     /// Whether it may wait a moment for others that are to be logged.
     is_patient: bool,
+    /// The home whose returning region has it settled what it wrote, wherever those sessions are at home by now.
+    settles: Option<RegionId>,
 }
 
 impl Bundle {
@@ -38,8 +40,12 @@ impl Bundle {
         let keys = keys.into_iter().cloned().collect();
         let touches = commands.iter().all(|command| touch::may_touch(&command.op)).then(|| commands.into());
         let is_told = !commands.iter().all(|command| command.op.is_of_shard());
+        let settles = commands.iter().find_map(|command| match command.op {
+            Op::Settle { home, .. } => Some(home),
+            _ => None,
+        });
         let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
-        Self { count, bytes, keys, touches, is_told, is_patient: false }
+        Self { count, bytes, keys, touches, is_told, is_patient: false, settles }
     }
 
     /// The same commands, with what the leader knows of these sessions in front of them too.
@@ -88,6 +94,11 @@ impl Bundle {
     /// Whether its outcomes may be told only by who acts for the sessions: not so of what a shard does for itself.
     pub fn needs_lease(&self) -> bool {
         self.is_told
+    }
+
+    /// The home for which it settles what was written, if it does.
+    pub fn settles(&self) -> Option<RegionId> {
+        self.settles
     }
 
     /// Whether it may wait a moment for others that are to be logged.

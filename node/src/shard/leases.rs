@@ -4,7 +4,7 @@
 //! a lease is enough for it. Each shard checks by its own log under which epoch it acts for a session's home. So a lease of
 //! another epoch is none, and a shard that has promised not to act any more answers nothing whatever lease runs.
 
-use super::{NotProposed, Sessions};
+use super::{NotProposed, Sessions, batch::Bundle};
 use crate::env::Clock;
 use parking_lot::RwLock;
 use sojourn_core::{Key, Outcome, Refusal, RegionId, State, control::FailoverMode, lease::Lease};
@@ -105,21 +105,34 @@ impl Claim {
 }
 
 impl Sessions {
+    /// What the answer to a bundle rests on now.
+    pub fn claim_of(&self, leases: &Leases, bundle: &Bundle) -> Claim {
+        match bundle.settles() {
+            // Who acts for the home answers, also where one of its sessions has gone to another since.
+            Some(home) => self.claim_on(leases, |_| vec![Some(home)]),
+            None => self.claim(leases, bundle.keys()),
+        }
+    }
+
     /// What an answer about these sessions rests on now.
     pub fn claim(&self, leases: &Leases, keys: &[Key]) -> Claim {
+        self.claim_on(leases, |state| keys.iter().map(|key| state.record(key).map(|record| record.home)).collect())
+    }
+
+    /// What an answer about sessions of these homes rests on; one that is not known may be any.
+    fn claim_on(&self, leases: &Leases, homes: impl FnOnce(&State) -> Vec<Option<RegionId>>) -> Claim {
         let is_leased = self.leased.load(Ordering::SeqCst);
         if !is_leased && !leases.is_in_doubt() {
             return Claim::Free;
         }
         let state = self.state.read();
         let (mut acting, mut other) = (Vec::new(), None);
-        for key in keys {
-            match state.record(key) {
-                Some(record) => match state.acts_for(record.home) {
-                    Some(epoch) => acting.push((record.home, epoch)),
-                    None => other = Some(record.home),
+        for home in homes(&state) {
+            match home {
+                Some(home) => match state.acts_for(home) {
+                    Some(epoch) => acting.push((home, epoch)),
+                    None => other = Some(home),
                 },
-                // It may be of any home.
                 None => acting.extend(state.acts()),
             }
         }

@@ -128,7 +128,7 @@ impl Sessions {
     }
 
     /// Tells those who watch, and those who follow of what this region orders.
-    fn tell(&self, index: u64, mut effects: Vec<Effect>) {
+    fn tell(&self, index: u64, stamp: Stamp, mut effects: Vec<Effect>) {
         self.applied.store(index, Ordering::SeqCst);
         if self.notices.receiver_count() > 0 {
             for (ordinal, Effect { key, event, record, told: _ }) in (0..).zip(effects.iter().cloned()) {
@@ -138,7 +138,7 @@ impl Sessions {
             }
         }
         effects.retain(|effect| effect.told);
-        self.feed.lock().push(index, effects);
+        self.feed.lock().push(index, stamp, effects);
         self.fed.notify_waiters();
     }
 }
@@ -175,12 +175,12 @@ impl Machine for Sessions {
         if joined {
             self.touches.join(self.last_stamp());
         }
-        self.tell(index, effects);
+        self.tell(index, stamp, effects);
         Ok(Applied::Sessions(outcomes))
     }
 
     fn pass(&self, index: u64) {
-        self.feed.lock().push(index, Vec::new());
+        self.feed.lock().push(index, 0, Vec::new());
     }
 
     fn unsaved_bytes(&self) -> u64 {
@@ -219,7 +219,7 @@ impl Machine for Sessions {
         let _alone = self.shelf.replaced.write().await;
         commit.await?;
         let mut state = self.state.write();
-        loaded.plants = state.plants;
+        loaded.plants = state.plants.clone();
         *state = loaded;
         self.leased.store(is_leased(&state), Ordering::SeqCst);
         self.feed.lock().skip(index);

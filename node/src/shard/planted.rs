@@ -3,7 +3,7 @@
 use super::Sessions;
 use crate::env::{Env, Plants, SlewedClock};
 use sojourn_core::{Stamp, state};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What planted bugs need.
 pub(super) struct Planted {
@@ -22,6 +22,7 @@ impl Planted {
             tombstones_by_window: self.env.plants.tombstones_by_window,
             fences_by_term_alone: self.env.plants.fences_by_term_alone,
             epoch_lowered_by_travel: self.env.plants.epoch_lowered_by_travel,
+            revoked_at: self.env.plants.revokes_by_wall_clock.then(BTreeMap::new),
             sequence: None,
         }
     }

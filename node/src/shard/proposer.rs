@@ -250,7 +250,7 @@ impl Proposer {
 
     fn push(&self, bundle: Bundle) -> Result<Answered, NotProposed> {
         let machine = self.group.machine();
-        let claim = bundle.needs_lease().then(|| machine.claim(&self.leases, bundle.keys()));
+        let claim = bundle.needs_lease().then(|| machine.claim_of(&self.leases, &bundle));
         if let Some(claim) = &claim {
             machine.uphold(&self.leases, claim)?;
         }

@@ -99,7 +99,7 @@ pub(super) struct Batch {
     pub after: FeedCursor,
     /// The cursor after it.
     pub next: FeedCursor,
-    /// The stamp of the source's log.
+    /// The stamp of the last entry that it tells of; 0 if it tells of none.
     pub as_of: Stamp,
     /// See [`Tick::ping_ms`].
     pub echo_ms: Option<u64>,
@@ -129,7 +129,7 @@ pub(super) struct CopyOf {
 pub(super) enum Copied {
     /// What there is.
     Page {
-        /// The stamp of the source's log.
+        /// The stamp of the source's log before it was read.
         as_of: Stamp,
         /// See [`Span::until`].
         until: Option<Key>,

@@ -224,9 +224,10 @@ async fn page(led: &Led, copy: &CopyOf, bounds: FeedBounds) -> Copied {
     if !sessions.reaches(copy.begin) {
         return Copied::BeginAnew;
     }
+    let as_of = sessions.last_stamp();
     match sessions.copy_page(&copy.span, bounds).await {
         Ok(page) => Copied::Page {
-            as_of: sessions.last_stamp(),
+            as_of,
             until: page.until,
             homes: page.homes,
             records: page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect(),
@@ -321,7 +322,7 @@ impl Sending {
     /// What is to be sent now, if anything; none at all if the feed does not reach back.
     async fn next_batch(&mut self, window_bytes: u64) -> Option<Option<Batch>> {
         let sessions = self.led.sessions().clone();
-        let (as_of, acts) = (sessions.last_stamp(), sessions.audit(State::acts));
+        let (mut as_of, acts) = (0, sessions.audit(State::acts));
         let mut records = BTreeMap::new();
         if window_bytes > 0 {
             let FeedBounds { bytes_max, entries_max } = self.bounds;
@@ -329,6 +330,7 @@ impl Sending {
             match sessions.follow(self.cursor, bounds).await {
                 Ok(Fed::Changes { entries, next }) => {
                     self.cursor = next;
+                    as_of = entries.last().map_or(0, |entry| entry.stamp);
                     records = latest(entries, &self.follow.slots);
                 }
                 Ok(Fed::CursorTooOld) => return None,

@@ -109,13 +109,14 @@ pub async fn run(regions: &Arc<Regions>, rng: &mut StdRng, over: Duration) {
 
 /// The faults that bring out a planted bug.
 fn preferred(plan: &Plan) -> &'static [Fault] {
-    use Fault::{Isolate, Kill, Lose, OneWay, Part, Restart, Storm, Transfer};
+    use Fault::{ClockJump, Isolate, Kill, Lose, OneWay, Part, Restart, Storm, Transfer};
     match plan.stress {
         Some("cursor-apart-from-data") => &[Kill, Kill, Restart],
         Some("pieces-in-any-order") => &[Kill, Restart, Storm],
         Some("page-drops-beyond-its-span") => &[Restart, Lose],
         Some("answers-when-deposed") => &[Transfer, Transfer, Transfer, OneWay, Storm],
         Some("stale-copies-answer") => &[Part, OneWay, Isolate],
+        Some("revokes-by-wall-clock") => &[ClockJump, ClockJump, Part, OneWay],
         _ => &[],
     }
 }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::sim::{
     faults as region_faults,
+    plan::Plan,
     world::{End, World},
 };
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
@@ -31,14 +32,32 @@ enum Loss {
 
 const LOSSES: [Loss; 6] = [Loss::Power, Loss::Killed, Loss::CutOff, Loss::Silenced, Loss::Mute, Loss::Frozen];
 
+/// How regions are lost in a run; those that bring out the planted bug, if there is one.
+fn kinds(plan: &Plan) -> &'static [Loss] {
+    match plan.stress {
+        // The answer comes long after it was asked for.
+        Some("lease-from-receipt") => &[Loss::Frozen, Loss::Silenced],
+        // Whoever led goes on by the lease that it has granted itself.
+        Some("skips-old-lease") => &[Loss::CutOff],
+        _ => &LOSSES,
+    }
+}
+
 /// The longest pause between two losses, in ms.
 const PAUSE_MS_MAX: u64 = 900;
 
 /// How much longer than its leases a region is away at most, in ms: others need about a second to take over.
 const LONGER_MS_MAX: u64 = 3_600;
 
+/// A lease that lasts longer than it takes to elect another control leader and to take over.
+const LEASE_LONG_MS: u64 = 5 * LEASE_MS_MIN;
+
 /// How long leases last in a run, in ms.
-pub fn lease_ms(rng: &mut StdRng) -> u64 {
+pub fn lease_ms(plan: &Plan, rng: &mut StdRng) -> u64 {
+    if plan.stress == Some("skips-old-lease") {
+        // So long that others could take over before the lease is over.
+        return LEASE_LONG_MS;
+    }
     rng.random_range(LEASE_MS_MIN..=LEASE_MS_MIN + LEASE_MS_MIN / 2)
 }
 
@@ -51,7 +70,8 @@ pub async fn run(regions: Arc<Regions>, mut rng: StdRng, over: Duration) {
         if regions.history.ledger.now() >= over {
             return;
         }
-        let (region, loss) = (rng.random_range(0..regions.all.len()), *LOSSES.choose(&mut rng).unwrap_or(&Loss::Power));
+        let (region, loss) =
+            (rng.random_range(0..regions.all.len()), *kinds(&regions.plan).choose(&mut rng).unwrap_or(&Loss::Power));
         let lasts_ms = assumed_ms(regions.lease_ms.min(2 * LEASE_MS_MIN)) + rng.random_range(400..LONGER_MS_MAX);
         let lasts = Duration::from_millis(lasts_ms);
         regions.history.ledger.note(format_args!("LOSS of region {region} ({loss:?}) for {lasts:?}"));

@@ -108,7 +108,9 @@ impl Regions {
 /// What a world is founded with.
 fn founding(plan: &Plan, rng: &mut StdRng) -> ControlOptions {
     match plan.losses() {
-        Losses::Automatic => ControlOptions { failover: FailoverMode::Automatic, lease_ms: losses::lease_ms(rng) },
+        Losses::Automatic => {
+            ControlOptions { failover: FailoverMode::Automatic, lease_ms: losses::lease_ms(plan, rng) }
+        }
         Losses::Person | Losses::Unmet => {
             ControlOptions { failover: FailoverMode::Operator, lease_ms: LEASE_MS_DEFAULT }
         }

@@ -108,7 +108,7 @@ pub struct Effect {
 }
 
 /// Bugs that the simulation plants to prove that its oracles see them. All off outside the simulation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plants {
     /// `put` and `patch` create what is gone.
     pub update_creates: bool,
@@ -126,6 +126,9 @@ pub struct Plants {
     pub fences_by_term_alone: bool,
     /// A session that travels has the epoch of where it goes.
     pub epoch_lowered_by_travel: bool,
+    /// A user's sessions are revoked that began before the revocation, by this shard's clock and that of whoever created them,
+    /// instead of by epochs: when each user was revoked last.
+    pub revoked_at: Option<BTreeMap<(NamespaceId, Box<[u8]>), Stamp>>,
     /// Every version of an entry has this sequence.
     pub sequence: Option<u64>,
 }

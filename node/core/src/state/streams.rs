@@ -212,7 +212,7 @@ impl Turn<'_> {
                 if !follows && !self.state.plants.pieces_in_any_order {
                     return Ok(Outcome::Nothing);
                 }
-                let held = known.held.max(latest(&records));
+                let (as_of, held) = (known.as_of.max(as_of), known.held.max(as_of));
                 (Progress { cursor: Some(next), as_of, held, copying: None }, self.take_in(records, teller)?)
             }
             Piece::Page { asked, begin, span, homes, replaces, records, elsewhere } => {
@@ -224,8 +224,8 @@ impl Turn<'_> {
                     known.cursor.is_some_and(|cursor| cursor.feed == begin.feed && begin.index < cursor.index);
                 let held = match &known.copying {
                     Some(copying) if copying.begin == begin && copying.after == span.after => copying.held,
-                    _other if self.state.plants.pieces_in_any_order => latest(&records),
-                    _other if span.after.is_none() && !goes_back => latest(&records),
+                    _other if self.state.plants.pieces_in_any_order => as_of,
+                    _other if span.after.is_none() && !goes_back => as_of,
                     _other => return Ok(Outcome::Nothing),
                 };
                 self.state.check(self.stamp, &records, teller)?;
@@ -317,11 +317,6 @@ impl Turn<'_> {
 struct Theirs {
     homes: BTreeSet<RegionId>,
     replaces: bool,
-}
-
-/// The stamp of the latest write among these.
-fn latest(records: &[(Key, Record)]) -> Stamp {
-    records.iter().map(|(_, record)| record.written).max().unwrap_or(0)
 }
 
 /// Whether two copies are the same but for where their fields are.

@@ -25,6 +25,9 @@ impl Turn<'_> {
         if epoch > self.state.revocation_epoch(namespace, user) {
             self.state.revocations.entry(namespace).or_default().insert(user.into(), epoch);
         }
+        if let Some(revoked_at) = &mut self.state.plants.revoked_at {
+            revoked_at.insert((namespace, user.into()), self.stamp);
+        }
         // Whether or not some are known to be left: those of a home that has changed hands since are not.
         self.end_revoked(namespace, user, bounded(count_max))
     }
@@ -69,6 +72,10 @@ impl State {
     /// Whether the session's login read an epoch below its user's.
     pub(super) fn is_revoked(&self, key: &Key, record: &Record) -> bool {
         let Some(owner) = record.owner.as_deref().filter(|owner| !owner.user.is_empty()) else { return false };
+        if let Some(revoked_at) = &self.plants.revoked_at {
+            let user = (key.namespace(), owner.user.clone());
+            return revoked_at.get(&user).is_some_and(|at| record.incarnation.stamp < *at);
+        }
         owner.revocation_epoch < self.revocation_epoch(key.namespace(), &owner.user)
     }
 

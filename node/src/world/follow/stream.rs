@@ -200,6 +200,8 @@ impl Follower {
             let span = Span { until: until.clone(), ..copy.span };
             let homes = self.believed(homes)?;
             let believed = homes.clone();
+            // A single slot says nothing of how far the others are.
+            let as_of = if is_whole { as_of } else { 0 };
             let piece = Piece::Page { asked, begin, span, homes, replaces: false, records, elsewhere };
             changed += self.absorb(as_of, believed, piece, true).await?;
             match until {

@@ -24,7 +24,11 @@ fn promise(home: RegionId, epoch: u32) -> Op {
 
 fn tell(state: &mut State, from: RegionId, believed: Believed, piece: Piece) -> Outcome {
     let source = Source { region: from, shard: ShardId(0) };
-    let absorbed = Box::new(Absorbed { source, as_of: T, believed, piece });
+    let as_of = match &piece {
+        Piece::Changes { records, .. } => records.iter().map(|(_, record)| record.written).max().unwrap_or(0),
+        Piece::Page { .. } | Piece::Held { .. } => T,
+    };
+    let absorbed = Box::new(Absorbed { source, as_of, believed, piece });
     let bars = state.bars(&absorbed).map(Outcome::Refused);
     let outcome = run(state, T, "absorb", Op::Absorb { absorbed });
     assert!(bars.is_none_or(|bars| bars == outcome));
