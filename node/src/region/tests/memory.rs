@@ -20,7 +20,7 @@ use sojourn_core::{
     policy::Policy,
     region::{Addresses, Member},
 };
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, process, time::Duration};
 
 const NODES: u64 = 3;
 
@@ -209,7 +209,7 @@ fn hot_bytes(node: &RegionNode) -> u64 {
 #[test]
 fn five_times_the_memory_is_held_read_and_patched_on_every_node() {
     let (_crate, module) = module_path!().split_once("::").expect("a module of a crate");
-    let mut alone = Command::new(std::env::current_exe().expect("this program"));
+    let mut alone = process::Command::new(std::env::current_exe().expect("this program"));
     let ran = alone.args(["--ignored", "--exact", &format!("{module}::five_times_the_memory_alone")]).output();
     let ran = ran.expect("it starts");
     let said = String::from_utf8_lossy(&ran.stdout);
