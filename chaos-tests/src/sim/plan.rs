@@ -73,7 +73,7 @@ impl Plan {
     pub fn losses(&self) -> Losses {
         match self.stress {
             _ if self.regions < 2 || self.is_long() => Losses::Unmet,
-            Some(bug) if LOSS_PLANTS.contains(&bug) => Losses::Automatic,
+            Some(bug) if OF_LOSSES.contains(&bug) => Losses::Automatic,
             Some(_) => Losses::Unmet,
             None if !self.losses => Losses::Unmet,
             None if self.regions > 2 && self.seed % 3 == 1 => Losses::Automatic,
@@ -134,7 +134,7 @@ pub const PLANTS: [&str; 14] = [
 ];
 
 /// Every bug that can be planted in a world of several regions, by name.
-pub const WORLD_PLANTS: [&str; 9] = [
+pub const WORLD_PLANTS: [&str; 8] = [
     "cursor-apart-from-data",
     "page-drops-beyond-its-span",
     "tombstones-by-window",
@@ -143,15 +143,26 @@ pub const WORLD_PLANTS: [&str; 9] = [
     "stale-copies-answer",
     "forwarded-writes-forgotten",
     "epoch-lowered-by-travel",
-    "revokes-by-wall-clock",
 ];
 
 /// Bugs that need regions for which others act.
-pub const LOSS_PLANTS: [&str; 5] =
+const OF_LOSSES: [&str; 5] =
     ["lease-from-receipt", "skips-old-lease", "fences-by-term-alone", "drops-orphans", "geo-opens-without-quorum"];
 
-/// Bugs that can be planted and are too rare to be noticed for certain.
-pub const RARE_PLANTS: [&str; 2] = ["pieces-in-any-order", "answers-when-deposed"];
+/// Those of them that are proven to be noticed.
+pub const LOSS_PLANTS: [&str; 2] = ["lease-from-receipt", "drops-orphans"];
+
+/// Bugs that can be planted and are not proven to be noticed: the first two are too rare, the others have to be brought out more
+/// often. Where three regions lose one by themselves, all others have answered, so that `geo-opens-without-quorum` needs a person or
+/// more regions.
+pub const RARE_PLANTS: [&str; 6] = [
+    "pieces-in-any-order",
+    "answers-when-deposed",
+    "skips-old-lease",
+    "fences-by-term-alone",
+    "geo-opens-without-quorum",
+    "revokes-by-wall-clock",
+];
 
 /// The switch for the bug called `name`.
 pub fn plant(name: &str) -> Option<Plants> {
