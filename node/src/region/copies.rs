@@ -83,7 +83,7 @@ impl Copies {
         if slots_heard != slots {
             *slots_heard = slots.to_vec();
         }
-        known.forget_heard();
+        known.forget_heard(self.clock.boot().saturating_sub(LOST_AFTER), self.began);
     }
 
     /// Everything that a source told up to `cursor` is in this shard's log.
@@ -143,10 +143,14 @@ impl Copies {
     /// Whether what is here of `key`, be it nothing, answers for `home`.
     pub(super) fn answers_for(&self, home: RegionId, key: &Key) -> bool {
         let known = self.known.lock();
-        let touched = known.touched.get(key).map_or(known.floor, |(_, at)| known.floor.max(*at));
         let heard = known.heard_of(home, key.slot());
         let is_fresh = |heard| heard + STALE_MAX >= self.clock.boot() || self.plants.stale_copies_answer;
-        heard.is_some_and(|heard| is_fresh(heard) && heard > touched)
+        // What is here may be of a session that had the id before: another region has ordered the one that was written.
+        let is_told = known.touched.get(key).is_none_or(|(by, at)| {
+            let told = known.heard_of(*by, key.slot());
+            heard > Some(*at) && told > Some(*at)
+        });
+        heard.is_some_and(|heard| is_fresh(heard) && heard > known.floor) && is_told
     }
 
     /// How old what is here of a region may be; none if it is too old to answer.
@@ -171,11 +175,16 @@ impl Known {
         speaking.next()
     }
 
-    /// Forgets what every source has been heard after.
-    fn forget_heard(&mut self) {
+    /// Forgets what every source has been heard after, and so has the one that it was written at, unless that one was last heard before
+    /// `lost`: by default it was when this leader `began`.
+    fn forget_heard(&mut self, lost: Duration, began: Duration) {
         let Some(all) = self.heard.values().map(|(_, at)| *at).min() else { return };
         while let Some((at, key)) = self.order.front().filter(|(at, _)| *at < all) {
-            if self.touched.get(key).is_some_and(|(_, touched)| touched == at) {
+            if let Some((by, touched)) = self.touched.get(key).filter(|(_, touched)| touched == at) {
+                let told = self.heard_of(*by, key.slot());
+                if told <= Some(*touched) && told.unwrap_or(began) >= lost {
+                    return;
+                }
                 self.touched.remove(key);
             }
             self.order.pop_front();
@@ -225,6 +234,34 @@ mod tests {
         assert!(!copies.has_lost(EU, key(1).slot()));
         pass(15_101);
         assert!(copies.has_lost(EU, key(1).slot()));
+    }
+
+    #[test]
+    fn a_copy_of_one_region_does_not_answer_for_what_was_written_at_another_until_that_was_heard() {
+        const AP: RegionId = RegionId(2);
+        let hands = Arc::new(Hands::default());
+        let copies = Copies::new(1, hands.clone());
+        let all = [(Slot::new(0).expect("a slot"), Slot::new(SLOTS - 1).expect("a slot"))];
+        let hear_ap = |at_ms| copies.hear(Source { region: AP, shard: ShardId(0) }, &all, Duration::from_millis(at_ms));
+        hands.set_boot_ms(5_000);
+        copies.touch(&key(1), AP);
+        hands.set_boot_ms(5_300);
+        heard(&copies, 5_200);
+        assert!(!copies.answers_for(EU, &key(1)) && copies.answers_for(EU, &key(2)));
+        assert_eq!(copies.found(&key(1)), Some(AP), "it was not heard at all");
+        hear_ap(4_900);
+        assert!(!copies.answers_for(EU, &key(1)), "heard of before that");
+        hear_ap(5_100);
+        assert!(copies.answers_for(EU, &key(1)));
+        assert_eq!(copies.found(&key(1)), None);
+
+        copies.touch(&key(1), AP);
+        hands.set_boot_ms(16_000);
+        heard(&copies, 15_900);
+        assert_eq!(copies.found(&key(1)), Some(AP), "one that is silent keeps back what is heard of all");
+        copies.lose(Source { region: AP, shard: ShardId(0) });
+        heard(&copies, 15_950);
+        assert!(copies.answers_for(EU, &key(1)), "nobody waits for one that is lost");
     }
 
     #[test]

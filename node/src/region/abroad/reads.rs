@@ -2,7 +2,7 @@
 
 use super::{ARRIVE_TIMEOUT, Place, Ways, not_proposed};
 use crate::{
-    region::{node::Inner, shards::Shard},
+    region::{backend::Unavailable, node::Inner, shards::Shard},
     shard::NotProposed,
 };
 use futures::future::join_all;
@@ -104,15 +104,15 @@ impl Ways {
                 if let Some(age) = self.age_of_copy(held, now, home, (key, token)).await {
                     return Ok(Found::Here { age });
                 }
-                let answer = self.abroad.read(home, key.clone(), projection.clone()).await;
+                let (asked, answer) = self.read_at(held, home, (key, projection)).await;
                 // What was told may be later than the copy that is heard of next. Not so if the copy shows it: a session that is
                 // read again and again must not wait for its copy again and again.
                 let known = held.group.machine().record(key);
                 let is_shown = answer.as_ref().is_ok_and(|answer| shows(known.as_deref(), answer));
                 if let Some(copies) = held.copies().filter(|_| !is_shown) {
-                    copies.touch(key, home);
+                    copies.touch(key, asked);
                 }
-                let answer = answer.map_err(|error| not_proposed(home, &error))?;
+                let answer = answer.map_err(|error| not_proposed(asked, &error))?;
                 match self.still_to_come(held, key, &answer) {
                     Some(home) => return self.read_after(held, home, query).await,
                     None => answer,
@@ -125,6 +125,25 @@ impl Ways {
             }
         };
         as_asked(query, answer).map(Found::Elsewhere)
+    }
+
+    /// Reads at the region that orders a session as far as the record here says; first where this region has written or found a later
+    /// one under the id, if it is still to be heard of. Which of them has answered, and what.
+    async fn read_at(
+        &self,
+        held: &Shard,
+        region: RegionId,
+        (key, projection): (&Key, &Projection),
+    ) -> (RegionId, Result<Answer, Unavailable>) {
+        let read = |region| self.abroad.read(region, key.clone(), projection.clone());
+        if let Some(found) = held.copies().and_then(|copies| copies.found(key)).filter(|found| *found != region) {
+            let answer = read(found).await;
+            // Else it has given the session away since, or does not answer.
+            if let Ok(Answer::Seen { token: Some(_), .. }) = answer {
+                return (found, answer);
+            }
+        }
+        (region, read(region).await)
     }
 
     /// Reads a session that is on its way to `home`.
