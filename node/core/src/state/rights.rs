@@ -118,6 +118,14 @@ impl State {
                 return Some(Refusal::Fenced { home: known.home, epoch: promised });
             }
         }
+        let awaits = known.filter(|known| known.home == self.region && known.home != record.home);
+        if let Some(known) =
+            awaits.filter(|known| self.acts_for(known.home).is_none() && !self.believes(believed, known.home))
+        {
+            // Another session has the id by now, in another home. What this region wrote to the one before it must be settled while
+            // it is here.
+            return Some(Refusal::Fenced { home: known.home, epoch: self.promised(known.home) });
+        }
         let Record { home, version, .. } = *record;
         let right = self.rights.get(&home)?;
         let former = version.epoch < right.epoch && right.may_have_been(region);
