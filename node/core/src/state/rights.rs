@@ -72,6 +72,12 @@ impl State {
         acts.map(|(home, right)| (*home, right.epoch)).collect()
     }
 
+    /// Whether this shard may have written a record itself, for a home that it acted for under an earlier epoch.
+    pub(super) fn may_have_written(&self, record: &Record) -> bool {
+        let right = self.rights.get(&record.home).filter(|right| !right.acts);
+        right.is_some_and(|right| record.version.epoch < right.epoch && right.may_have_been(self.region))
+    }
+
     /// The epoch below which nothing that is written for `home` counts here any more; 0 if nothing was promised.
     ///
     /// Whoever counts this region among those that hold a write asks for it, too: a write under an earlier epoch is held by
@@ -117,6 +123,14 @@ impl State {
             if left_too_late(known, record, promised) || (ours && was_given_away) {
                 return Some(Refusal::Fenced { home: known.home, epoch: promised });
             }
+        }
+        let awaits = known.filter(|known| known.home == self.region && known.home != record.home);
+        if let Some(known) =
+            awaits.filter(|known| self.acts_for(known.home).is_none() && !self.believes(believed, known.home))
+        {
+            // Another session has the id by now, in another home. What this region wrote to the one before it must be settled while
+            // it is here.
+            return Some(Refusal::Fenced { home: known.home, epoch: self.promised(known.home) });
         }
         let Record { home, version, .. } = *record;
         let right = self.rights.get(&home)?;

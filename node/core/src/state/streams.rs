@@ -122,8 +122,8 @@ impl State {
         epoch.is_some_and(|epoch| left_too_late(known, record, epoch))
     }
 
-    /// A page of a copy of what this shard orders or may have given away, in the order of keys, within `bounds`. Fields that are on disk only come
-    /// as such.
+    /// A page of a copy of what this shard orders, has ordered or may have given away, in the order of keys, within `bounds`. Fields that are
+    /// on disk only come as such.
     pub fn copy_page(&self, span: &Span, bounds: FeedBounds) -> CopyPage {
         let FeedBounds { entries_max, bytes_max } = bounds;
         let homes = self.acts();
@@ -135,8 +135,9 @@ impl State {
                 break;
             }
             last = Some(key.clone());
-            // Whoever has travelled may not have been heard of where it is at home: the change that said so may be gone.
-            if self.orders(record) || record.version.home_epoch > 0 {
+            // Whoever has travelled may not have been heard of where it is at home: the change that said so may be gone. And whoever has
+            // this page counts as one who has all that this shard ever logged, so it tells what it wrote while it acted, too.
+            if self.orders(record) || record.version.home_epoch > 0 || self.may_have_written(record) {
                 bytes += record.body_bytes();
                 page.records.push((key.clone(), record.clone()));
             } else {

@@ -65,7 +65,9 @@ fn lacks(assumed: &Assumed, key: &Key, change: &Change) -> bool {
     assumed.held.get(key).is_none_or(|held| *held < change.rank())
 }
 
-/// Whether a session that is not there at all had ended: its tombstone may have gone by then.
+/// Whether a session that is not there at all had ended: its tombstone may have gone by then, and one whose absolute deadline has
+/// passed is not taken in any more.
 fn may_be_gone(assumed: &Assumed, key: &Key, change: &Change) -> bool {
-    !assumed.held.contains_key(key) && change.record.life != Life::Live
+    let ended = change.record.life != Life::Live || change.record.absolute_deadline <= assumed.by.stamp;
+    !assumed.held.contains_key(key) && ended
 }

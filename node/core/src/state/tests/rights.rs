@@ -228,6 +228,44 @@ fn what_is_to_be_settled_yet_gives_way_to_nobody_to_whom_others_have_given_the_s
 }
 
 #[test]
+fn what_is_to_be_settled_yet_gives_way_to_no_other_session_under_its_id() {
+    for ends in [false, true] {
+        let (mut na, mut eu, ..) = parted();
+        run(&mut eu, T + 5, "any", Op::Assume { home: NA, epoch: 5 });
+        does(&mut eu, T + 6, "s", Op::Destroy);
+        let another = does(&mut eu, T + 7, "s", set("another", Expiry::Default));
+        assert_eq!(another[0].record.home, EU);
+        does(&mut na, T + 6, "s", if ends { Op::Destroy } else { set("alone", Expiry::Default) });
+        run(&mut na, T + 8, "any", promise(NA, 5));
+        let mine = records(&na);
+        copy(&State::new(EU, 2), &mut na, false);
+        // A region believes nobody about its home before it has settled what it wrote.
+        assert_eq!(tell(&mut na, EU, Believed::from([(EU, 2)]), changes(0, &another)), fenced(NA, 5));
+        assert_eq!(records(&na), mine, "it is there to be settled");
+        assert_eq!(tell(&mut na, EU, eu.acts(), changes(0, &another)), Outcome::Count(1), "it is settled");
+        assert_eq!(value(&na, T + 9, "s"), Some("another".to_owned()));
+    }
+}
+
+#[test]
+fn a_copy_of_who_acts_no_more_tells_what_it_wrote_or_counts_for_nothing() {
+    let held = |state: &State| state.progress(Source { region: NA, shard: ShardId(0) }).held;
+    let (mut na, mut eu, mut ap, _) = parted();
+    let mut late = State::new(AP, 3);
+    run(&mut na, T + 4, "any", promise(NA, 5));
+    // Who has not heard of it yet may take it in, as what was written before.
+    assert_eq!(copy(&na, &mut late, false), Outcome::Count(2));
+    assert_eq!((records(&late), held(&late)), (records(&na), T));
+    // Who has promised has no more than before, and says so.
+    for (state, until) in [(&mut eu, T + 2), (&mut ap, T + 1)] {
+        assert_eq!((copy(&na, state, false), held(state)), (fenced(NA, 5), until));
+    }
+    run(&mut eu, T + 5, "any", Op::Assume { home: NA, epoch: 5 });
+    assert!(matches!(tell(&mut eu, NA, Believed::new(), self::held(&na, NA, 5, T + 2)), Outcome::Count(_)));
+    assert_eq!((copy(&na, &mut eu, false), records(&eu)), (Outcome::Count(0), records(&na)), "it has it");
+}
+
+#[test]
 fn a_home_that_takes_over_again_hears_of_an_id_that_others_have_given_to_another_session() {
     let (mut na, mut eu, _, _) = parted();
     run(&mut eu, T + 5, "any", Op::Assume { home: NA, epoch: 5 });
