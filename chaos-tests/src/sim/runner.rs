@@ -281,7 +281,7 @@ const DEMANDED_OF_LOSSES: [(&str, u64); 18] = [
     ("fences of lost regions", 15),
     ("fences by a person", 1),
     ("fences by a person who gives up a region", 5),
-    ("failbacks", 20),
+    ("person: failbacks agreed on", 20),
     ("changes of hands with a cut", 8),
     ("homes acted for by others", 25),
     ("homes that are acted for by themselves again", 25),
