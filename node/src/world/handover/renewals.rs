@@ -58,7 +58,20 @@ async fn renew(agreement: &dyn Agreement, node: &RegionNode, world: &ControlStat
     let acts = world.regions.values().filter(|home| home.holders().contains(&here));
     let asked = acts.map(|home| async move {
         let sent_ms = leases.now_ms();
-        match timeout(every * TURNS_WAITED_MAX, agreement.renew(home.id, home.epoch, world.version)).await {
+        let ask = || agreement.renew(home.id, home.epoch, world.version);
+        // Once more when the next turn is due: the first one may have gone where nobody answers yet.
+        let answer = async {
+            let mut first = std::pin::pin!(ask());
+            match timeout(every, &mut first).await {
+                Ok(answer) => answer,
+                Err(_late) => tokio::select! {
+                    biased;
+                    answer = &mut first => answer,
+                    answer = ask() => answer,
+                },
+            }
+        };
+        match timeout(every * TURNS_WAITED_MAX, answer).await {
             Ok(Ok(Grant::Lease { ms })) => {
                 let since_ms = if plants.lease_from_receipt { leases.now_ms() } else { sent_ms };
                 leases.renewed(home.id, home.epoch, since_ms, ms);
