@@ -229,7 +229,6 @@ pub(super) fn wrong_counts(
 #[cfg(test)]
 mod tests {
     use super::*;
-
     use sojourn_node::gateway::http::api::Side;
 
     const LOST: usize = 0;

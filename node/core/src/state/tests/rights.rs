@@ -23,11 +23,15 @@ fn promise(home: RegionId, epoch: u32) -> Op {
 }
 
 fn tell(state: &mut State, from: RegionId, believed: Believed, piece: Piece) -> Outcome {
-    let source = Source { region: from, shard: ShardId(0) };
     let as_of = match &piece {
         Piece::Changes { records, .. } => records.iter().map(|(_, record)| record.written).max().unwrap_or(0),
         Piece::Page { .. } | Piece::Held { .. } => T,
     };
+    tell_as_of(state, as_of, (from, believed), piece)
+}
+
+fn tell_as_of(state: &mut State, as_of: u64, (from, believed): (RegionId, Believed), piece: Piece) -> Outcome {
+    let source = Source { region: from, shard: ShardId(0) };
     let absorbed = Box::new(Absorbed { source, as_of, believed, piece });
     let bars = state.bars(&absorbed).map(Outcome::Refused);
     let outcome = run(state, T, "absorb", Op::Absorb { absorbed });
@@ -205,6 +209,16 @@ fn a_session_that_left_after_the_heir_had_answered_has_stayed() {
     assert_eq!(tell(&mut eu, AP, ap.acts(), piece), Outcome::Count(0));
     assert_eq!(eu.record(&key("s")).expect("it lives").home, NA);
     run(&mut na, T + 9, "any", promise(NA, 5));
+}
+
+#[test]
+fn a_source_is_held_as_far_as_its_own_log_whatever_clock_its_sessions_were_written_by() {
+    let (mut na, mut eu) = (State::new(NA, 1), State::new(EU, 2));
+    let far_ahead = does(&mut eu, T + 1_000, "s", set("v", Expiry::Default));
+    copy(&State::new(EU, 2), &mut na, false);
+    let told = tell_as_of(&mut na, T + 2, (EU, eu.acts()), changes(0, &far_ahead));
+    assert_eq!(told, Outcome::Count(1));
+    assert_eq!(na.progress(Source { region: EU, shard: ShardId(0) }).held, T + 2);
 }
 
 #[test]
