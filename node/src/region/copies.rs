@@ -144,19 +144,23 @@ impl Copies {
     pub(super) fn answers_for(&self, home: RegionId, key: &Key) -> bool {
         let known = self.known.lock();
         let heard = known.heard_of(home, key.slot());
-        let is_fresh = |heard| heard + STALE_MAX >= self.clock.boot() || self.plants.stale_copies_answer;
         // What is here may be of a session that had the id before: another region has ordered the one that was written.
         let is_told = known.touched.get(key).is_none_or(|(by, at)| {
             let told = known.heard_of(*by, key.slot());
             heard > Some(*at) && told > Some(*at)
         });
-        heard.is_some_and(|heard| is_fresh(heard) && heard > known.floor) && is_told
+        heard.is_some_and(|heard| self.is_fresh(heard) && heard > known.floor) && is_told
     }
 
     /// How old what is here of a region may be; none if it is too old to answer.
     pub(super) fn age(&self, home: RegionId, slot: Slot) -> Option<Duration> {
         let heard = self.known.lock().heard_of(home, slot)?;
-        Some(self.clock.boot().saturating_sub(heard)).filter(|age| *age <= STALE_MAX)
+        self.is_fresh(heard).then(|| self.clock.boot().saturating_sub(heard))
+    }
+
+    /// Whether what was heard then may answer still.
+    fn is_fresh(&self, heard: Duration) -> bool {
+        heard + STALE_MAX >= self.clock.boot() || self.plants.stale_copies_answer
     }
 
     /// Whether a region was not heard of for so long that it cannot be waited for.
