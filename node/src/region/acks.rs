@@ -39,9 +39,10 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// What `bundle` waits for by the policies of its namespaces, if anything: not so what a shard does for itself, which must go
-    /// on while other regions are away.
+    /// on while other regions are away, and what it settles for one that is back. That one takes in what became of its writes before
+    /// it calls them settled; until then it follows nobody who acts for it, so that two of them would wait for each other.
     pub fn by(region: &RegionState, bundle: &Bundle) -> Option<Self> {
-        if !bundle.needs_lease() {
+        if !bundle.needs_lease() || bundle.settles().is_some() {
             return None;
         }
         let regions_of = |namespace| region.namespaces.get(&namespace).map_or(0, |found| found.policy.ack_regions);
@@ -185,6 +186,11 @@ pub(super) fn may_have_written(outcomes: &[Outcome]) -> bool {
 mod tests {
     use super::*;
     use futures::future::{FutureExt, join_all};
+    use sojourn_core::{
+        Command, Key, NamespaceId, Op, Request,
+        policy::{Namespace, Policy},
+        tombstones::Return,
+    };
 
     const EU: RegionId = RegionId(1);
     const APAC: RegionId = RegionId(2);
@@ -220,6 +226,21 @@ mod tests {
         hear(&acks, 1, EU, (0, 99), 11);
         assert_eq!(later.now_or_never(), Some(Ok(())));
         assert!(acks.known.lock().waiting.is_empty());
+    }
+
+    #[test]
+    fn what_is_settled_for_a_region_that_is_back_waits_for_nobody() {
+        let policy = Policy { ack_regions: 1, ..Policy::default() };
+        let namespace = Namespace { id: NamespaceId(0), name: "default".into(), policy };
+        let region = RegionState { namespaces: [(namespace.id, namespace)].into(), ..RegionState::default() };
+        let waits = |op: Op| {
+            let key = Key::new(NamespaceId(0), b"s").expect("an id");
+            let rules = Policy::default().rules(false);
+            let command = Command { request: Request::default(), key, rules, touched: None, op };
+            Wanted::by(&region, &Bundle::new(&[command])).is_some()
+        };
+        assert!(waits(Op::Destroy));
+        assert!(!waits(Op::Settle { home: EU, epoch: 2, how: Return::Merge, orphans: Vec::new() }));
     }
 
     #[tokio::test(start_paused = true)]

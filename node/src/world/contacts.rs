@@ -22,10 +22,7 @@ use sojourn_core::{
 use sojourn_proto::wire::{decode_all, encode};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -47,8 +44,8 @@ pub struct Contacts {
     heard: Mutex<BTreeMap<RegionId, Duration>>,
     /// Regions that do not act for themselves now, or are being drained: they take no new sessions.
     closed: Mutex<BTreeSet<RegionId>>,
-    /// Whether this region is known to have settled what it wrote while others acted for it.
-    settled: AtomicBool,
+    /// Who acts for this region's home and under which epoch, if it is known to have settled what it wrote before.
+    settled: Mutex<Option<(u32, BTreeSet<RegionId>)>>,
     /// What was wrong with a region's answer, so that it is said once.
     complaints: Mutex<BTreeMap<RegionId, String>>,
 }
@@ -58,7 +55,7 @@ impl Contacts {
         let regions = Mutex::new(regions(&own, &neighbours, &BTreeMap::new(), &BTreeSet::new()));
         let (known, heard, closed, complaints) =
             (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-        let settled = AtomicBool::new(false);
+        let settled = Mutex::default();
         Self { own, neighbours, roster, known, regions, heard, closed, settled, complaints }
     }
 
@@ -188,13 +185,18 @@ impl Contacts {
         let is_closed = |region: &&control::Region| region.phase != Phase::Serving || region.draining;
         *closed = world.regions.values().filter(is_closed).map(|region| region.id).collect();
         self.note(&known, &closed);
-        let is_settled = world.regions.get(&self.own.id).is_some_and(|own| !own.diverged);
-        self.settled.store(is_settled, Ordering::Relaxed);
+        let own = world.regions.get(&self.own.id).filter(|own| !own.diverged);
+        *self.settled.lock() = own.map(|own| (own.epoch, own.holders()));
     }
 
-    /// Whether this region has settled what it wrote while others acted for it, as far as this node knows.
-    pub(super) fn is_settled(&self) -> bool {
-        self.settled.load(Ordering::Relaxed)
+    /// Whether what `teller` says of this region's own sessions, for which it acts under `epoch`, may be taken in: this region has
+    /// settled what it wrote before that. Not so where this node has not heard yet that others act, which its region may have logged
+    /// already.
+    pub(super) fn is_settled(&self, teller: RegionId, epoch: u32) -> bool {
+        let settled = self.settled.lock();
+        settled
+            .as_ref()
+            .is_some_and(|(known, holders)| *known > epoch || (*known == epoch && holders.contains(&teller)))
     }
 
     fn note(&self, known: &BTreeMap<RegionId, Arc<Whereabouts>>, closed: &BTreeSet<RegionId>) {

@@ -90,7 +90,7 @@ impl Hands {
     pub fn is_cut(&self, by: &By) -> bool {
         self.next_opening(by.home, by.epoch).is_some_and(|opening| {
             let gap = opening.cut.get(&(by.region, by.shard));
-            !opening.answered.contains(&by.region) && gap.is_none_or(|gap| by.stamp > gap.stamp)
+            !opening.answered.contains(&by.region) && gap.is_none_or(|gap| by.is_beyond(gap))
         })
     }
 
@@ -153,8 +153,17 @@ pub struct By {
     pub epoch: u32,
     /// The stamp of the entry.
     pub stamp: Stamp,
+    /// Its place in the shard's log: several entries may have one stamp.
+    pub index: u64,
     /// When a replica applied it first, in virtual time.
     pub at: Duration,
+}
+
+impl By {
+    /// Whether it may be missing where this is.
+    pub fn is_beyond(&self, gap: &Gap) -> bool {
+        (self.stamp, self.index) > (gap.stamp, gap.index)
+    }
 }
 
 /// Replays what the control group logged, in whatever region it was applied.
@@ -162,28 +171,39 @@ pub struct By {
 /// # Errors
 /// A hole in its log, two regions that applied different entries, or one that cannot be read.
 pub fn replay(regions: &Regions) -> Result<Hands, String> {
+    let mut hands = Hands::default();
+    commands(regions)?.into_iter().for_each(|(_, command)| hands.take(command));
+    Ok(hands)
+}
+
+/// What the control group logged, and when the first node applied it.
+///
+/// # Errors
+/// See [`replay`].
+pub fn commands(regions: &Regions) -> Result<Vec<(Duration, ControlCommand)>, String> {
     let mut entries = BTreeMap::new();
     for world in &regions.all {
         world.ledger.with(|book| {
             for (index, seen) in book.entries.get(&CONTROL_GROUP).into_iter().flatten() {
-                let known = entries.entry(*index).or_insert_with(|| seen.payload.clone());
-                if *known != seen.payload {
+                let (payload, at) = entries.entry(*index).or_insert_with(|| (seen.payload.clone(), seen.at));
+                if *payload != seen.payload {
                     return Err(format!("{} applied another entry {index} of the control group", world.seat.name));
                 }
+                *at = seen.at.min(*at);
             }
             Ok(())
         })?;
     }
-    let mut hands = Hands::default();
-    for (expected, (index, payload)) in (0..).zip(entries) {
+    let mut commands = Vec::new();
+    for (expected, (index, (payload, at))) in (0..).zip(entries) {
         if expected != index {
             return Err(format!("nobody applied entry {expected} of the control group, but {index} was applied"));
         }
         let Some(payload) = payload else { continue };
         let command = payload.get(VERSION_BYTES..).map(decode_all);
-        hands.take(command.ok_or("an empty entry")?.map_err(|error| error.to_string())?);
+        commands.push((at, command.ok_or("an empty entry")?.map_err(|error| error.to_string())?));
     }
-    Ok(hands)
+    Ok(commands)
 }
 
 /// What an entry of the control group begins with.

@@ -3,7 +3,7 @@
 //! Each region is a [`World`](super::world::World) of its own with real nodes; their streams, contacts and calls between regions are
 //! the real ones too. `workload` says which sessions there are, `client` asks for them in every region, `faults` part regions and
 //! lose them whole, `losses` does so until others act for them, `person` decides over regions, `travels` gives sessions other homes, `history` writes down what clients were told, `settling` waits until all copies are equal, `reference` replays
-//! what every region ordered, and `oracles` judge. Start at [`play`].
+//! what every region ordered, `oracles` judge, and `story` is what a failing run is read by. Start at [`play`].
 
 mod client;
 mod faults;
@@ -14,6 +14,7 @@ mod oracles;
 mod person;
 mod reference;
 mod settling;
+mod story;
 mod travels;
 mod workload;
 

@@ -142,16 +142,21 @@ impl Reference {
             if expected != *index {
                 return Err(format!("{name}: nobody applied entry {expected} of {shard:?}, but {index} was applied"));
             }
-            self.replay_entry(world.seat.region, shard, &mut state, seen)?;
+            self.replay_entry((world.seat.region, shard, *index), &mut state, seen)?;
         }
         Ok(state)
     }
 
-    fn replay_entry(&mut self, id: RegionId, shard: ShardId, state: &mut State, seen: &Seen) -> Result<(), String> {
+    fn replay_entry(
+        &mut self,
+        (id, shard, index): (RegionId, ShardId, u64),
+        state: &mut State,
+        seen: &Seen,
+    ) -> Result<(), String> {
         let Some(payload) = &seen.payload else { return Ok(()) };
         let (stamp, commands) = decode_entry(&Proposal(payload.clone())).map_err(|error| error.to_string())?;
         let region = usize::from(id.0);
-        let by = |home, epoch| By { region: id, shard, home, epoch, stamp, at: seen.at };
+        let by = |home, epoch| By { region: id, shard, home, epoch, stamp, index, at: seen.at };
         for command in commands {
             let (request, key) = (command.request, command.key.clone());
             let settled = matches!(command.op, Op::Settle { .. });

@@ -201,7 +201,8 @@ impl State {
             Recall::New => {}
         }
         // Not remembered: whoever asks again, here or where the slot is by then, is answered anew.
-        if let Some(refusal) = self.not_served(&key, &op, request.origin != 0) {
+        let refusal = self.not_served(&key, &op, request.origin != 0).or_else(|| self.settles_nothing(&op));
+        if let Some(refusal) = refusal {
             return Outcome::Refused(refusal);
         }
         let mut turn = Turn { state: self, stamp, rules, effects };

@@ -7,13 +7,13 @@
 //! the same, so that nothing is counted twice.
 
 use super::{
-    Effect,
+    Effect, State,
     journal::{Conflict, Side},
     streams::told_as,
     turn::Turn,
 };
 use crate::{
-    command::{Outcome, Refusal},
+    command::{Op, Outcome, Refusal},
     ids::{Key, RegionId},
     orphans::{Orphan, Orphaned, Settled, Tally, retire, settle},
     session::Record,
@@ -26,6 +26,15 @@ pub const ORPHANS_PER_APPLY_MAX: usize = 512;
 /// After so many bytes of fields an entry looks at no more of them.
 pub const ORPHANS_BYTES_PER_APPLY_MAX: u64 = 4 << 20;
 
+impl State {
+    /// Why this shard cannot settle what a region wrote: it does not act for it (yet). A region asks again until it does.
+    pub(super) fn settles_nothing(&self, op: &Op) -> Option<Refusal> {
+        let Op::Settle { home, epoch, .. } = *op else { return None };
+        let acts = self.acts_for(home).is_some_and(|acting| acting >= epoch);
+        (!acts).then(|| Refusal::Fenced { home, epoch: self.promised(home) })
+    }
+}
+
 impl Turn<'_> {
     pub(super) fn settle_orphans(
         &mut self,
@@ -34,9 +43,6 @@ impl Turn<'_> {
         how: Return,
         orphans: &[Orphaned],
     ) -> Result<Outcome, Refusal> {
-        if self.state.acts_for(home).is_none_or(|acting| acting < epoch) {
-            return Err(Refusal::Fenced { home, epoch: self.state.promised(home) });
-        }
         let orphans = &orphans[..count_within_bounds(orphans)];
         if orphans.iter().any(|orphan| self.state.records.get(&orphan.key).is_some_and(|record| record.is_cold())) {
             return Err(Refusal::NotHere);

@@ -157,8 +157,9 @@ impl Turn<'_> {
     pub(super) fn promise(&mut self, home: RegionId, epoch: u32, holders: &BTreeSet<RegionId>) -> Outcome {
         let known = self.state.rights.get(&home).cloned().unwrap_or_default();
         if epoch > known.epoch {
-            // Who acted knows everything.
-            let held = if known.acts { None } else { Some(self.state.held_until(holders)) };
+            // Who acted last knows everything; not so who was lost meanwhile and others acted after it.
+            let acted_last = known.acts && holders.contains(&self.state.region);
+            let held = if acted_last { None } else { Some(self.state.held_until(holders)) };
             let missing_since = known.missing_since.into_iter().chain(held).min();
             let former = known.former.filter(|_| !holders.is_empty()).map(|former| &former | holders);
             self.state.rights.insert(home, Right { epoch, acts: false, former, missing_since });

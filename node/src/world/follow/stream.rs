@@ -253,8 +253,11 @@ impl Follower {
         if acts.iter().any(outdone) {
             return Err(Ended::Fenced);
         }
-        if !self.contacts.upgrade().is_some_and(|contacts| contacts.is_settled()) {
-            let own = self.led.sessions().audit(State::region);
+        let own = self.led.sessions().audit(State::region);
+        let contacts = self.contacts.upgrade();
+        let is_settled =
+            |epoch| contacts.as_ref().is_some_and(|contacts| contacts.is_settled(self.source.region, epoch));
+        if acts.get(&own).is_some_and(|epoch| !is_settled(*epoch)) {
             acts.remove(&own);
         }
         Ok(acts)

@@ -17,8 +17,9 @@ use sojourn_core::{
 use sojourn_proto::wire::encode;
 use std::collections::BTreeMap;
 
-/// How often one session is asked for again that was refused because nobody acted yet.
-const ATTEMPTS_MAX: u64 = 8;
+/// How often one session is asked for in a row that was refused: fields of the one that the others have may be on disk only. While
+/// nobody acts yet, all begins anew.
+const ATTEMPTS_MAX: usize = 8;
 
 impl Driver {
     /// Has `acting` settle what this region wrote after the cut, takes in what became of it, and says so.
@@ -28,8 +29,8 @@ impl Driver {
         acting: RegionId,
         shards: &BTreeMap<ShardId, Standing>,
     ) -> Result<(), Undone> {
-        // All up to the cut was told.
-        let after_cut = |shard: &ShardId| own.cut.get(&(own.id, *shard)).map_or(0, |gap| gap.stamp.saturating_add(1));
+        // All before the cut was told; of several entries with its stamp maybe not the last.
+        let cut = |shard: &ShardId| own.cut.get(&(own.id, *shard)).map_or(0, |gap| gap.stamp);
         let policies =
             self.node.region().namespaces.values().map(|namespace| namespace.policy.foreign_absolute_ms).min();
         // Others have acted, and destroyed sessions of this region, since it was fenced at the earliest.
@@ -46,11 +47,11 @@ impl Driver {
         // The planted bug: nobody hears of them.
         let drops = self.node.env().plants.drops_orphans;
         for shard in shards.keys().filter(|_| !drops) {
-            self.settle_shard((own.id, own.epoch), acting, (*shard, after_cut(shard)), &mut orphans).await?;
+            self.settle_shard((own.id, own.epoch), acting, (*shard, cut(shard)), &mut orphans).await?;
         }
         // Those who act stamp by their own clocks.
         for (shard, standing) in shards {
-            let since = after_cut(shard).saturating_sub(CLOCK_SLACK_MS);
+            let since = cut(shard).saturating_sub(CLOCK_SLACK_MS);
             self.pull((own.id, own.epoch), acting, (*shard, standing.stamp), since).await?;
         }
         tracing::info!(?orphans, "what this region wrote while others acted for it is settled");
@@ -68,14 +69,13 @@ impl Driver {
         loop {
             let (records, until) = self.node.held(shard, home.0, since, span).await?;
             let mut left: Vec<(Key, Record)> = records.into_iter().filter(|(_, mine)| is_orphan(mine, home)).collect();
-            for attempt in 0.. {
-                left = self.settle_page(home, acting, left, attempt, orphans).await?;
-                if left.is_empty() {
-                    break;
+            for _attempt in 0..ATTEMPTS_MAX {
+                if !left.is_empty() {
+                    left = self.settle_page(home, acting, left, orphans).await?;
                 }
-                if attempt == ATTEMPTS_MAX {
-                    return Err(Undone::NotYet(acting));
-                }
+            }
+            if !left.is_empty() {
+                return Err(Undone::NotYet(acting));
             }
             match until {
                 Some(until) => span = Span::all_after(Some(until)),
@@ -84,17 +84,15 @@ impl Driver {
         }
     }
 
-    /// Asks for some sessions; those that were refused come back. A refusal is remembered as any answer is, so the next attempt
-    /// is another request.
+    /// Asks for some sessions; those that were refused come back.
     async fn settle_page(
         &self,
         (home, epoch): (RegionId, u32),
         acting: RegionId,
         page: Vec<(Key, Record)>,
-        attempt: u64,
         orphans: &mut Tally,
     ) -> Result<Vec<(Key, Record)>, Undone> {
-        let commands = page.iter().map(|(key, mine)| settle_one((home, epoch), key, mine, attempt)).collect();
+        let commands = page.iter().map(|(key, mine)| settle_one((home, epoch), key, mine)).collect();
         let mut left = Vec::new();
         for (orphan, outcome) in page.into_iter().zip(self.node.write_at(acting, commands).await) {
             match outcome? {
@@ -115,13 +113,13 @@ fn is_orphan(mine: &Record, (home, epoch): (RegionId, u32)) -> bool {
 }
 
 /// Settles one session.
-fn settle_one((home, epoch): (RegionId, u32), key: &Key, mine: &Record, attempt: u64) -> Command {
+fn settle_one((home, epoch): (RegionId, u32), key: &Key, mine: &Record) -> Command {
     let orphan = Orphaned { key: key.clone(), mine: mine.clone(), base: None };
     // What was written under a later epoch than this region's last one was written by others; what it wrote itself may be of
     // any before.
     let since = mine.version.epoch.saturating_add(1).min(epoch);
     let op = Op::Settle { home, epoch: since, how: Return::Merge, orphans: vec![orphan] };
-    let request = Request { origin: origin(home, epoch), sequence: name(key, mine, attempt), settled: 0 };
+    let request = Request { origin: origin(home, epoch), sequence: name(key, mine), settled: 0 };
     Command { request, key: key.clone(), rules: Policy::default().rules(false), touched: None, op }
 }
 
@@ -131,8 +129,8 @@ fn origin(home: RegionId, epoch: u32) -> u64 {
 }
 
 /// Names an orphan among those of its return.
-fn name(key: &Key, mine: &Record, attempt: u64) -> u64 {
-    first_bytes(&encode(&(key.clone(), (mine.version, attempt)))).max(1)
+fn name(key: &Key, mine: &Record) -> u64 {
+    first_bytes(&encode(&(key.clone(), mine.version))).max(1)
 }
 
 fn first_bytes(bytes: &[u8]) -> u64 {

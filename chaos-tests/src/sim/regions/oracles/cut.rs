@@ -58,16 +58,16 @@ fn check_shard(evidence: &Evidence<'_>, findings: &mut Findings, opening: &Openi
 /// Whether a change is one of those that may be missing.
 fn is_beyond(opening: &Opening, change: &Change) -> bool {
     let gap = opening.cut.get(&(change.by.region, change.by.shard));
-    !opening.answered.contains(&change.by.region) && gap.is_none_or(|gap| change.by.stamp > gap.stamp)
+    !opening.answered.contains(&change.by.region) && gap.is_none_or(|gap| change.by.is_beyond(gap))
 }
 
 fn lacks(assumed: &Assumed, key: &Key, change: &Change) -> bool {
     assumed.held.get(key).is_none_or(|held| *held < change.rank())
 }
 
-/// Whether a session that is not there at all had ended: its tombstone may have gone by then, and one whose absolute deadline has
-/// passed is not taken in any more.
+/// Whether the change need not be there: the session had ended, and its tombstone may have gone by then; or its absolute deadline has
+/// passed, and it is not taken in any more.
 fn may_be_gone(assumed: &Assumed, key: &Key, change: &Change) -> bool {
-    let ended = change.record.life != Life::Live || change.record.absolute_deadline <= assumed.by.stamp;
-    !assumed.held.contains_key(key) && ended
+    let is_forgotten = !assumed.held.contains_key(key) && change.record.life != Life::Live;
+    is_forgotten || change.record.absolute_deadline <= assumed.by.stamp
 }

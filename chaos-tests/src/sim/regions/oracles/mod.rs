@@ -21,7 +21,7 @@ use super::{
     Records, Regions,
     history::Call,
     reference::{self, Reference},
-    settling,
+    settling, story,
     workload::{Nature, Session},
 };
 use crate::sim::{coverage::Coverage, ledger::Violation, oracles::Findings};
@@ -89,6 +89,7 @@ pub fn audit(regions: &Regions) -> (Vec<Violation>, Coverage) {
         coverage.merge(&findings.coverage);
         violations.extend(findings.into_found());
     }
+    story::print(regions, &violations);
     let (taken, left) = evidence.reference.pieces;
     coverage.add("sweeps that shards have logged", evidence.reference.sweeps);
     coverage.add("pieces of streams taken in", taken);

@@ -81,7 +81,7 @@ fn written_after<'a>(evidence: &'a Evidence<'_>, reconciled: &Reconciled) -> BTr
         by.region == reconciled.home
             && by.home == reconciled.home
             && since == Some(by.epoch)
-            && gap.is_none_or(|gap| by.stamp > gap.stamp)
+            && gap.is_none_or(|gap| by.is_beyond(gap))
     };
     for (key, history) in &evidence.reference.histories {
         // What it gave away is settled by where it went.

@@ -262,6 +262,47 @@ fn what_is_to_be_settled_yet_gives_way_to_no_other_session_under_its_id() {
 }
 
 #[test]
+fn who_acted_and_missed_what_others_wrote_after_it_lacks_that() {
+    let missing = |holders: &[RegionId]| {
+        let (_, mut eu, ..) = parted_acting();
+        let holders = holders.iter().copied().collect();
+        run(&mut eu, T + 9, "any", Op::Promise { home: NA, epoch: 9, holders });
+        eu.rights()[&NA].missing_since
+    };
+    assert_eq!(missing(&[EU]), None, "it acted last, and knows everything");
+    // It was lost, others acted under an epoch of which it never heard, and what they told of it counts no more.
+    assert!(missing(&[AP]).is_some());
+    assert!(missing(&[]).is_some(), "nobody knows who acted last");
+}
+
+/// The same, and the second acts for the first.
+fn parted_acting() -> (State, State, State, Vec<Effect>) {
+    let (na, mut eu, ap, effects) = parted();
+    run(&mut eu, T + 3, "any", Op::CaughtUp { home: NA, epoch: 5 });
+    run(&mut eu, T + 3, "any", Op::Assume { home: NA, epoch: 5 });
+    (na, eu, ap, effects)
+}
+
+#[test]
+fn what_a_region_wrote_is_settled_once_somebody_acts_however_often_it_asked_before() {
+    let (mut na, mut eu, ..) = parted();
+    does(&mut na, T + 6, "s", set("alone", Expiry::Default));
+    let orphan = Orphaned { key: key("s"), mine: (**na.record(&key("s")).expect("it lives")).clone(), base: None };
+    let mut settle = |stamp| {
+        let request = Request { origin: 9, sequence: 1, settled: 0 };
+        let op = Op::Settle { home: NA, epoch: 2, how: Return::Merge, orphans: vec![orphan.clone()] };
+        let command = Command { request, key: key("s"), rules: rules(), touched: None, op };
+        let outcome = eu.apply(stamp, command, &mut Vec::new());
+        run(&mut eu, stamp, "any", Op::Assume { home: NA, epoch: 5 });
+        outcome
+    };
+    assert_eq!(settle(T + 7), fenced(NA, 5), "nobody acts yet");
+    let settled = settle(T + 8);
+    assert!(matches!(settled, Outcome::Settled(tally) if tally.total() == 1), "{settled:?}");
+    assert_eq!(settle(T + 9), settled, "and counted once");
+}
+
+#[test]
 fn a_copy_of_who_acts_no_more_tells_what_it_wrote_or_counts_for_nothing() {
     let held = |state: &State| state.progress(Source { region: NA, shard: ShardId(0) }).held;
     let (mut na, mut eu, mut ap, _) = parted();
