@@ -475,13 +475,15 @@ pub enum Op {
         /// The epoch that was promised.
         epoch: u32,
     },
-    /// Settles what a region that has returned wrote while others acted for it: see [`crate::orphans`]. Logged by the shard that
-    /// acts for the home. Answers `Settled` for those that it has looked at, the first ones, one at least: to be asked again
+    /// Settles what a region that has returned wrote while others acted for it, or for a home that it acted for when it was lost: see
+    /// [`crate::orphans`]. Logged by the shard that acts for the home. Answers `Settled` for those that it has looked at, the first ones, one at least: to be asked again
     /// with the others. [`Refusal::Fenced`] if it does not act for the home.
     Settle {
-        /// Whose writes.
+        /// Who wrote them.
+        by: RegionId,
+        /// The home of their sessions.
         home: RegionId,
-        /// The first epoch that was drawn for the home after it last served.
+        /// The first epoch that was drawn for the home after that one last acted.
         epoch: u32,
         /// How the region comes back.
         how: Return,

@@ -133,7 +133,8 @@ fn plan_step(state: &ControlState, home: &Region, observed: &Observed, patience:
     }
 }
 
-/// Who should act for `home`, of the others who answered: whom it prefers, else the nearest, those that are drained last.
+/// Who should act for `home`, of the others who answered: whom it prefers, else the nearest, those that are drained or have to settle
+/// something last.
 pub fn heir(state: &ControlState, home: &Region, handover: &Handover) -> Option<RegionId> {
     let able = state.regions.values().filter(|other| {
         other.id != home.id && other.phase == Phase::Serving && handover.reports.contains_key(&other.id)
@@ -141,7 +142,8 @@ pub fn heir(state: &ControlState, home: &Region, handover: &Handover) -> Option<
     let rank = |other: &Region| {
         let preferred = home.heirs.iter().position(|heir| *heir == other.id).unwrap_or(usize::MAX);
         let away_km = home.place.zip(other.place).map_or(u32::MAX, |(one, two)| one.distance_km(two));
-        (other.draining, preferred, away_km, other.id)
+        // What it wrote for the home when it was lost would be settled with nobody.
+        (home.is_unsettled(other.id), other.draining, preferred, away_km, other.id)
     };
     able.min_by_key(|other| rank(other)).map(|other| other.id)
 }

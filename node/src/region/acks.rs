@@ -240,7 +240,7 @@ mod tests {
             Wanted::by(&region, &Bundle::new(&[command])).is_some()
         };
         assert!(waits(Op::Destroy));
-        assert!(!waits(Op::Settle { home: EU, epoch: 2, how: Return::Merge, orphans: Vec::new() }));
+        assert!(!waits(Op::Settle { by: EU, home: EU, epoch: 2, how: Return::Merge, orphans: Vec::new() }));
     }
 
     #[tokio::test(start_paused = true)]

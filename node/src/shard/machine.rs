@@ -102,6 +102,11 @@ impl Sessions {
         self.state.read().acts_for(home).is_some()
     }
 
+    /// Whether something may be missing here of what was written for a home before it changed hands.
+    pub fn lacks(&self, home: RegionId) -> bool {
+        self.state.read().lacks(home)
+    }
+
     /// Sessions that left for another shard before `left_before` and are not settled yet, at most `max`.
     pub fn departures(&self, left_before: Stamp, max: usize) -> Vec<(Key, Departure)> {
         self.state.read().departures(left_before, max)

@@ -44,8 +44,8 @@ pub struct Contacts {
     heard: Mutex<BTreeMap<RegionId, Duration>>,
     /// Regions that do not act for themselves now, or are being drained: they take no new sessions.
     closed: Mutex<BTreeSet<RegionId>>,
-    /// Who acts for this region's home and under which epoch, if it is known to have settled what it wrote before.
-    settled: Mutex<Option<(u32, BTreeSet<RegionId>)>>,
+    /// What the world agrees on, as this node has heard.
+    agreed: Mutex<Option<Arc<ControlState>>>,
     /// What was wrong with a region's answer, so that it is said once.
     complaints: Mutex<BTreeMap<RegionId, String>>,
 }
@@ -55,8 +55,8 @@ impl Contacts {
         let regions = Mutex::new(regions(&own, &neighbours, &BTreeMap::new(), &BTreeSet::new()));
         let (known, heard, closed, complaints) =
             (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-        let settled = Mutex::default();
-        Self { own, neighbours, roster, known, regions, heard, closed, settled, complaints }
+        let agreed = Mutex::default();
+        Self { own, neighbours, roster, known, regions, heard, closed, agreed, complaints }
     }
 
     /// All other regions.
@@ -179,24 +179,22 @@ impl Contacts {
     }
 
     /// Takes note of which regions act for themselves.
-    pub(super) fn see(&self, world: &ControlState) {
+    pub(super) fn see(&self, world: Arc<ControlState>) {
         let known = self.known.lock();
         let mut closed = self.closed.lock();
         let is_closed = |region: &&control::Region| region.phase != Phase::Serving || region.draining;
         *closed = world.regions.values().filter(is_closed).map(|region| region.id).collect();
         self.note(&known, &closed);
-        let own = world.regions.get(&self.own.id).filter(|own| !own.diverged);
-        *self.settled.lock() = own.map(|own| (own.epoch, own.holders()));
+        drop((known, closed));
+        *self.agreed.lock() = Some(world);
     }
 
-    /// Whether what `teller` says of this region's own sessions, for which it acts under `epoch`, may be taken in: this region has
-    /// settled what it wrote before that. Not so where this node has not heard yet that others act, which its region may have logged
-    /// already.
-    pub(super) fn is_settled(&self, teller: RegionId, epoch: u32) -> bool {
-        let settled = self.settled.lock();
-        settled
-            .as_ref()
-            .is_some_and(|(known, holders)| *known > epoch || (*known == epoch && holders.contains(&teller)))
+    /// Whether this region may take in what `teller` says of a home for which it acts under `epoch`, as far as this node has heard:
+    /// see [`control::Region::may_take_in`].
+    pub(super) fn may_take_in(&self, home: RegionId, teller: RegionId, epoch: u32) -> bool {
+        let agreed = self.agreed.lock();
+        let home = agreed.as_ref().and_then(|world| world.regions.get(&home));
+        home.is_some_and(|home| home.may_take_in(self.own.id, teller, epoch))
     }
 
     fn note(&self, known: &BTreeMap<RegionId, Arc<Whereabouts>>, closed: &BTreeSet<RegionId>) {

@@ -68,7 +68,7 @@ wire_enum!(Op {
     40 => Assume { home, epoch },
     41 => CaughtUp { home, epoch },
     42 => Adopt { mode_version },
-    43 => Settle { home, epoch, how, orphans },
+    43 => Settle { by, home, epoch, how, orphans },
     44 => Release { to },
     45 => Swept { known },
     46 => Slot { slot, step },

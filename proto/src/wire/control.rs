@@ -52,7 +52,8 @@ wire_struct!(Region {
     diverged,
     unheard,
     cut,
-    orphans
+    orphans,
+    strays
 });
 wire_enum!(FailoverMode { 0 => Automatic, 1 => Operator });
 wire_struct!(FailoverPolicy { mode, mode_version, lease_ms });
@@ -100,7 +101,8 @@ wire_enum!(Step {
     4 => Absorbed { from },
     5 => GoOn,
     6 => Return,
-    7 => Reconciled { orphans },
+    7 => Settled { by, orphans },
+    8 => Reconciled,
 });
 
 wire_enum!(ControlOutcome { 0 => Done, 1 => Region[region], 2 => Namespace[namespace], 3 => Refused[refusal] });

@@ -30,12 +30,14 @@ pub struct Opening {
     pub cut: BTreeMap<(RegionId, ShardId), Gap>,
 }
 
-/// A region has settled what it wrote.
+/// A region has settled what it wrote for a home.
 #[derive(Clone, Debug)]
 pub struct Reconciled {
     /// Which.
+    pub by: RegionId,
+    /// Whose sessions.
     pub home: RegionId,
-    /// The epoch under which others acted for it then.
+    /// The epoch under which others acted for them then.
     pub epoch: u32,
     /// What became of it, as it is reported.
     pub orphans: Tally,
@@ -72,12 +74,12 @@ impl Hands {
         self.openings.iter().find(|opening| opening.home == home && opening.epoch > epoch)
     }
 
-    /// The last epoch before `epoch` under which a home's region acted itself.
-    pub fn last_served(&self, home: RegionId, epoch: u32) -> Option<u32> {
+    /// The last epoch before `epoch` under which a region acted for a home.
+    pub fn last_acted(&self, by: RegionId, home: RegionId, epoch: u32) -> Option<u32> {
         let reigns = self.reigns.range((home, 0)..(home, epoch)).rev();
         reigns
             .map(|((_, epoch), region)| (*epoch, region))
-            .find(|(_, region)| region.holders().contains(&home))
+            .find(|(_, region)| region.holders().contains(&by))
             .map(|(epoch, _)| epoch)
     }
 
@@ -101,9 +103,10 @@ impl Hands {
             _ => None,
         };
         let settled = match &command {
-            ControlCommand::Handover { home, epoch, step: Step::Reconciled { orphans } } => {
-                let diverged = before.regions.get(home).is_some_and(|region| region.diverged);
-                diverged.then_some((*home, *epoch, *orphans))
+            ControlCommand::Handover { home, epoch, step: Step::Settled { by, orphans } } => {
+                // Said again by the next who coordinates, it changes nothing.
+                let is_first = |region: &Region| *by != *home || region.orphans.is_none();
+                before.regions.get(home).is_some_and(is_first).then_some((*by, *home, *epoch, *orphans))
             }
             _ => None,
         };
@@ -113,10 +116,10 @@ impl Hands {
         if let Some(cause) = fence {
             *self.fences.entry(cause).or_default() += 1;
         }
-        if let (Some((home, epoch, orphans)), Some(region)) =
-            (settled, settled.and_then(|(home, ..)| before.regions.get(&home)))
+        if let (Some((by, home, epoch, orphans)), Some(region)) =
+            (settled, settled.and_then(|(_, home, ..)| before.regions.get(&home)))
         {
-            self.reconciled.push(Reconciled { home, epoch, orphans, cut: region.cut.clone() });
+            self.reconciled.push(Reconciled { by, home, epoch, orphans, cut: region.cut.clone() });
         }
         for (home, now) in &self.world.regions {
             if now.handover().is_some() {

@@ -6,7 +6,7 @@ use crate::sim::{plan::Losses, world::Running};
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use sojourn_core::{
     RegionId,
-    control::{Cause, ControlCommand, ControlState, Phase},
+    control::{Cause, ControlCommand, ControlState, Phase, Region},
 };
 use sojourn_node::{
     region::backend::Backend,
@@ -48,10 +48,15 @@ pub fn is_content(regions: &Regions) -> bool {
 pub fn discontent(regions: &Regions) -> Option<String> {
     nodes(regions).find_map(|(name, machine, known)| {
         let Some(known) = known else { return Some(format!("node {machine} of {name} knows of no world")) };
-        let away =
-            known.regions.values().find(|region| region.phase != Phase::Serving || !region.unheard.is_empty())?;
+        let away = known.regions.values().find(|region| !is_at_rest(region))?;
         Some(format!("node {machine} of {name} knows {away:?}"))
     })
+}
+
+/// Whether a region acts for itself, and nothing is open of what was written for it.
+fn is_at_rest(region: &Region) -> bool {
+    let is_settled = region.strays.values().all(Option::is_some);
+    region.phase == Phase::Serving && region.unheard.is_empty() && is_settled
 }
 
 /// What a node lacks of a world of all regions that writes as it was founded to; nothing if every node knows that it does.

@@ -83,6 +83,8 @@ pub struct Assumed {
 /// Sessions that a returning region had changed after the cut, settled by whoever acts.
 #[derive(Clone, Debug)]
 pub struct Settlement {
+    /// Who wrote them.
+    pub by: RegionId,
     /// Whose sessions.
     pub home: RegionId,
     /// The epoch under which others acted for them.
@@ -184,9 +186,10 @@ impl Reference {
                     let held = state.records(None).map(|(key, record)| (key.clone(), rank(record))).collect();
                     self.assumed.push(Assumed { by: by(home, epoch), held });
                 }
-                (About::Settlement(home, mine), Outcome::Settled(tally)) => {
+                (About::Settlement(by, home, mine), Outcome::Settled(tally)) => {
                     let request = (request.origin, request.sequence);
                     self.settlements.push(Settlement {
+                        by,
                         home,
                         epoch: state.acts_for(home).unwrap_or(0),
                         request,
@@ -245,7 +248,7 @@ impl Reference {
 /// What of a command the reference keeps.
 enum About {
     Assumption(RegionId, u32),
-    Settlement(RegionId, Vec<(Key, Rank)>),
+    Settlement(RegionId, RegionId, Vec<(Key, Rank)>),
     Other,
 }
 
@@ -253,9 +256,10 @@ impl About {
     fn of(command: &Command) -> Self {
         match &command.op {
             Op::Assume { home, epoch } => Self::Assumption(*home, *epoch),
-            Op::Settle { home, orphans, .. } => {
+            Op::Settle { by, home, orphans, .. } => {
                 let rank = |record: &Record| (record.incarnation, record.version);
-                Self::Settlement(*home, orphans.iter().map(|orphan| (orphan.key.clone(), rank(&orphan.mine))).collect())
+                let mine = orphans.iter().map(|orphan| (orphan.key.clone(), rank(&orphan.mine)));
+                Self::Settlement(*by, *home, mine.collect())
             }
             _ => Self::Other,
         }

@@ -61,9 +61,9 @@ fn tell(world: &World, shard: ShardId, book: &Book, is_told_of: &impl Fn(&str) -
 /// What a command says about homes.
 fn about(command: &Command) -> Option<String> {
     match &command.op {
-        Op::Settle { home, epoch, orphans, .. } => {
+        Op::Settle { by, home, epoch, orphans, .. } => {
             let orphans: Vec<_> = orphans.iter().map(|one| format!("{:?} {}", one.key, line(&one.mine))).collect();
-            Some(format!("settles for {} since {epoch}: {}", home.0, orphans.join(", ")))
+            Some(format!("settles for {} what {} wrote before {epoch}: {}", home.0, by.0, orphans.join(", ")))
         }
         op @ (Op::Promise { .. } | Op::Assume { .. } | Op::CaughtUp { .. }) => Some(format!("{op:?}")),
         _other => None,

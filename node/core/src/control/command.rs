@@ -164,11 +164,15 @@ pub enum Step {
     GoOn,
     /// The home itself is back, and knows that others act.
     Return,
-    /// The home has settled what became of its writes that others did not have, and holds what they wrote.
-    Reconciled {
-        /// What became of them.
+    /// A region, the home itself or one that acted for it and was lost, has settled what it wrote last and others did not have.
+    Settled {
+        /// Which.
+        by: RegionId,
+        /// What became of that.
         orphans: Tally,
     },
+    /// The home has settled that, and holds what others wrote since, so that it may take over again.
+    Reconciled,
 }
 
 /// What a change of the world answers.

@@ -90,6 +90,10 @@ impl ControlState {
         };
         region.epoch = epoch;
         region.phase = Phase::Fenced(handover);
+        if cause != Cause::Failback {
+            // Who settled anything with those who acted until now does so with those who are next.
+            region.orphans = None;
+        }
         Ok(())
     }
 
@@ -121,7 +125,8 @@ impl ControlState {
                 region.unheard.clear();
             }
             Step::Return => self.region_mut(home)?.come_back()?,
-            Step::Reconciled { orphans } => self.region_mut(home)?.reconcile(orphans)?,
+            Step::Settled { by, orphans } => self.region_mut(home)?.settled(by, orphans)?,
+            Step::Reconciled => self.region_mut(home)?.reconcile()?,
         }
         Ok(ControlOutcome::Done)
     }
@@ -178,6 +183,7 @@ impl ControlState {
             region.lease_ms_max = lease_ms;
             region.unheard.extend(handover.unheard(world.into_iter()));
             region.cut.extend(handover.gaps());
+            region.leave_strays(&handover, &successors);
             region.open(successors);
             self.last_change_of_hands = self.version + 1;
         }
@@ -268,11 +274,42 @@ impl Region {
         if successors == Successors::one(self.id) {
             self.phase = Phase::Serving;
             self.away = false;
-            self.cut.clear();
+            self.forget_cuts();
         } else {
             self.phase = Phase::Open(successors);
             self.diverged = true;
         }
+    }
+
+    /// Others who acted and have not said how far they were may have written what nobody else has. Who acts again has it.
+    fn leave_strays(&mut self, handover: &Handover, successors: &Successors) {
+        let silent = handover.holders.iter().filter(|holder| !handover.reports.contains_key(holder));
+        let home = self.id;
+        self.strays.extend(silent.filter(|holder| **holder != home).map(|holder| (*holder, None)));
+        let acting = successors.regions();
+        self.strays.retain(|stray, _| !acting.contains(stray));
+    }
+
+    fn settled(&mut self, by: RegionId, orphans: Tally) -> Result<(), ControlRefusal> {
+        if self.handover().is_some() || !self.is_unsettled(by) {
+            return Err(ControlRefusal::Phase(self.id));
+        }
+        if by == self.id {
+            // What was settled once is not there to be counted again.
+            self.orphans.get_or_insert(orphans);
+            return Ok(());
+        }
+        self.strays.insert(by, Some(orphans));
+        if self.phase == Phase::Serving {
+            self.forget_cuts();
+        }
+        Ok(())
+    }
+
+    /// A home that acts itself has nothing to say of cuts, but to those who have to settle what they wrote after them.
+    fn forget_cuts(&mut self) {
+        let strays = &self.strays;
+        self.cut.retain(|(region, _), _| strays.get(region) == Some(&None));
     }
 
     fn come_back(&mut self) -> Result<(), ControlRefusal> {
@@ -280,9 +317,6 @@ impl Region {
             Phase::Open(successors) => {
                 self.phase = Phase::Returning(successors.clone());
                 self.away = false;
-                if self.diverged {
-                    self.orphans = None;
-                }
                 Ok(())
             }
             Phase::Returning(_) => Ok(()),
@@ -292,13 +326,11 @@ impl Region {
         }
     }
 
-    fn reconcile(&mut self, orphans: Tally) -> Result<(), ControlRefusal> {
-        if !matches!(self.phase, Phase::Returning(_)) {
+    fn reconcile(&mut self) -> Result<(), ControlRefusal> {
+        if !matches!(self.phase, Phase::Returning(_)) || self.orphans.is_none() {
             return Err(ControlRefusal::Phase(self.id));
         }
         self.diverged = false;
-        // What was settled once is not there to be counted again.
-        self.orphans.get_or_insert(orphans);
         Ok(())
     }
 }

@@ -44,8 +44,11 @@ pub struct Region {
     pub unheard: BTreeSet<RegionId>,
     /// What may be missing of each shard that wrote for the home since it last served.
     pub cut: BTreeMap<(RegionId, ShardId), Gap>,
-    /// What became of its orphaned writes when it last returned.
+    /// What became of its orphaned writes when it last returned; none before it has settled them with those who act.
     pub orphans: Option<Tally>,
+    /// Others that acted for it and were lost, and what became of what they had written for it last; none before they have settled
+    /// that.
+    pub strays: BTreeMap<RegionId, Option<Tally>>,
 }
 
 /// Who acts for a home.
@@ -158,6 +161,19 @@ impl Region {
             Phase::Gathering(handover) | Phase::CatchingUp { handover, .. } => !handover.reports.contains_key(&region),
             Phase::Serving | Phase::Fenced(_) | Phase::Open(_) | Phase::Returning(_) => false,
         }
+    }
+
+    /// Whether a region wrote for this home, others have acted since without having heard all of it, and it is not settled yet what
+    /// becomes of that.
+    pub fn is_unsettled(&self, by: RegionId) -> bool {
+        if by == self.id { self.diverged } else { self.strays.get(&by) == Some(&None) }
+    }
+
+    /// Whether a region may take in what `teller` says of this home, for which it acts under `epoch`: it has settled what it wrote
+    /// itself. Not so where this is not known to be as it was when the teller began to act, or later.
+    pub fn may_take_in(&self, by: RegionId, teller: RegionId, epoch: u32) -> bool {
+        let is_known = self.epoch > epoch || (self.epoch == epoch && self.holders().contains(&teller));
+        is_known && !self.is_unsettled(by)
     }
 
     /// Its handover, while there is one.

@@ -63,6 +63,7 @@ impl ControlState {
             unheard: BTreeSet::new(),
             cut: BTreeMap::new(),
             orphans: None,
+            strays: BTreeMap::new(),
         };
         self.regions.insert(id, region);
         Ok(ControlOutcome::Region(id))

@@ -54,7 +54,9 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => any_region().prop_map(|from| Step::Absorbed { from }),
         1 => Just(Step::GoOn),
         2 => Just(Step::Return),
-        2 => (0_u64..9).prop_map(|merged| Step::Reconciled { orphans: Tally { merged, ..Tally::default() } }),
+        2 => (any_region(), 0_u64..9)
+            .prop_map(|(by, merged)| Step::Settled { by, orphans: Tally { merged, ..Tally::default() } }),
+        2 => Just(Step::Reconciled),
     ]
 }
 
@@ -156,7 +158,10 @@ fn onward(state: &ControlState, home: RegionId, by: RegionId) -> Option<ControlC
         Phase::Gathering(_) => Step::Name { successors: Successors::one(by) },
         Phase::CatchingUp { successors, .. } => Step::Ready { region: successors.of(Slot::new(0)?) },
         Phase::Open(_) => Step::Return,
-        Phase::Returning(_) if region.diverged => Step::Reconciled { orphans: Tally::default() },
+        Phase::Returning(_) if region.diverged && region.orphans.is_none() => {
+            Step::Settled { by: home, orphans: Tally::default() }
+        }
+        Phase::Returning(_) if region.diverged => Step::Reconciled,
         Phase::Returning(_) => return Some(ControlCommand::Failback { region: home, at: AT }),
     };
     Some(step(state, home, taken))

@@ -181,7 +181,8 @@ fn a_home_that_was_about_to_take_over_and_cannot_is_not_waited_for_for_ever() {
     step(&mut state, Step::Name { successors: Successors::one(EU) });
     step(&mut state, Step::Ready { region: EU });
     step(&mut state, Step::Return);
-    step(&mut state, Step::Reconciled { orphans: Default::default() });
+    step(&mut state, Step::Settled { by: NA, orphans: Default::default() });
+    step(&mut state, Step::Reconciled);
     assert_eq!(state.apply(ControlCommand::Failback { region: NA, at: 0 }), ControlOutcome::Done);
     for region in [EU, APAC] {
         step(&mut state, Step::Report { region, report: Report::new() });

@@ -78,6 +78,16 @@ impl State {
         right.is_some_and(|right| record.version.epoch < right.epoch && right.may_have_been(self.region))
     }
 
+    /// Whether something may be missing here of what was written for a home before it changed hands.
+    pub fn lacks(&self, home: RegionId) -> bool {
+        self.rights.get(&home).is_some_and(|right| !right.acts && right.missing_since.is_some())
+    }
+
+    /// Whether this shard may have acted for a home for which it does not act now.
+    pub fn may_have_acted(&self, home: RegionId) -> bool {
+        self.rights.get(&home).is_some_and(|right| !right.acts && right.may_have_been(self.region))
+    }
+
     /// The epoch below which nothing that is written for `home` counts here any more; 0 if nothing was promised.
     ///
     /// Whoever counts this region among those that hold a write asks for it, too: a write under an earlier epoch is held by

@@ -68,7 +68,7 @@ impl Turn<'_> {
             Op::Promise { home, epoch, holders } => Ok(self.promise(home, epoch, &holders)),
             Op::Assume { home, epoch } => self.assume(home, epoch),
             Op::CaughtUp { home, epoch } => Ok(self.caught_up(home, epoch)),
-            Op::Settle { home, epoch, how, orphans } => self.settle_orphans(home, epoch, how, &orphans),
+            Op::Settle { by: _, home, epoch, how, orphans } => self.settle_orphans(home, epoch, how, &orphans),
             Op::Release { to } => self.release(key, to),
             Op::Swept { known } => Ok(self.swept(known)),
             Op::Adopt { mode_version } => Ok(self.adopt(mode_version)),

@@ -3,7 +3,7 @@
 use super::drain;
 use crate::{
     cli::output::{Align, table},
-    gateway::http::api::{Acts, Cut, RegionStatus, Regions},
+    gateway::http::api::{Acts, Cut, Orphans, RegionStatus, Regions, Stray},
     notation::{about, show_duration},
 };
 
@@ -131,14 +131,26 @@ fn details(region: &RegionStatus) -> String {
     for cut in &region.cut {
         lines.push(format!("{name}: {}", missing(cut)));
     }
-    if let Some(orphans) = region.orphans {
-        lines.push(format!(
-            "{name}: of what only it had written, {} had arrived, {} merged, {} went on, {} lie in the journal",
-            orphans.already_applied, orphans.merged, orphans.fast_forwarded, orphans.journaled
-        ));
+    if let Some(orphans) = &region.orphans {
+        lines.push(format!("{name}: of what only it had written, {}", became(orphans)));
+    }
+    for Stray { region: stray, orphans } in &region.strays {
+        lines.push(match orphans {
+            Some(orphans) => {
+                format!("{name}: of what only {stray} had written for it when that was lost, {}", became(orphans))
+            }
+            None => format!(
+                "{name}: what {stray} wrote for it when that was lost is not settled yet; it is once {stray} is back"
+            ),
+        });
     }
     let drained: String = region.drain.iter().map(|draining| drain::left(name, draining)).collect();
     lines.iter().map(|line| format!("{line}\n")).chain([drained]).collect()
+}
+
+fn became(orphans: &Orphans) -> String {
+    let Orphans { already_applied, merged, fast_forwarded, journaled } = orphans;
+    format!("{already_applied} had arrived, {merged} merged, {fast_forwarded} went on, {journaled} lie in the journal")
 }
 
 /// What of a shard may be missing.

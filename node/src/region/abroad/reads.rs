@@ -196,6 +196,8 @@ impl Ways {
             (None, Some(_)) => Standing::Behind,
             // Its leader may know of a later deadline than it has logged.
             (Some(record), _) if record.life == Life::Live && record.deadline() <= now => Standing::Stale,
+            // Whoever acts by now is heard, and what was written before that is not here.
+            (Some(record), _) if held.group.machine().lacks(record.home) => Standing::Stale,
             (Some(record), Some(token)) if !token.is_reached_by(&record) => Standing::Behind,
             // Whatever the caller has seen, this region may have ended the session elsewhere since.
             (Some(_), _) if copies.answers_for(home, key) => Standing::Answers(age),

@@ -22,7 +22,7 @@ use futures::{
     stream::{FuturesOrdered, FuturesUnordered, StreamExt},
 };
 use sojourn_core::{
-    Key, NodeId, Outcome, Refusal, RegionId, Slot, State,
+    Key, NodeId, Outcome, Refusal, RegionId, Slot,
     feed::FeedCursor,
     state::Believed,
     stream::{Absorbed, Copying, Piece, Source, Span},
@@ -109,6 +109,8 @@ enum Ended {
     Barred(Refusal),
     #[error("it acts for a home for which this shard still acts")]
     Fenced,
+    #[error("it acts for region {}, for which this one has to settle what it wrote first", .0.0)]
+    Unsettled(RegionId),
 }
 
 /// What a batch leaves when it is in.
@@ -245,19 +247,23 @@ impl Follower {
     ///
     /// # Errors
     /// This shard acts for one of them too, under an earlier epoch: it has lost the right and does not know yet. What it wrote
-    /// since is not merged with what others wrote, but settled.
+    /// since is not merged with what others wrote, but settled. Or it acted for one of another region, and has not settled it yet.
     fn believed(&self, mut acts: Believed) -> Result<Believed, Ended> {
-        let outdone = |(home, epoch): (&RegionId, &u32)| {
-            self.led.sessions().audit(|state| state.acts_for(*home)).is_some_and(|own| own < *epoch)
-        };
-        if acts.iter().any(outdone) {
-            return Err(Ended::Fenced);
-        }
-        let own = self.led.sessions().audit(State::region);
-        let contacts = self.contacts.upgrade();
-        let is_settled =
-            |epoch| contacts.as_ref().is_some_and(|contacts| contacts.is_settled(self.source.region, epoch));
-        if acts.get(&own).is_some_and(|epoch| !is_settled(*epoch)) {
+        let contacts = self.contacts.upgrade().ok_or(Ended::Unknown)?;
+        let (own, region) = self.led.sessions().audit(|state| {
+            let outdone = |(home, epoch): (&RegionId, &u32)| state.acts_for(*home).is_some_and(|own| own < *epoch);
+            if acts.iter().any(outdone) {
+                return Err(Ended::Fenced);
+            }
+            let own = state.region();
+            let wrote = |home: &RegionId| *home != own && state.may_have_acted(*home);
+            let mut wrote = acts.iter().filter(|(home, _)| wrote(home));
+            match wrote.find(|(home, epoch)| !contacts.may_take_in(**home, self.source.region, **epoch)) {
+                Some((home, _)) => Err(Ended::Unsettled(*home)),
+                None => Ok((own, self.source.region)),
+            }
+        })?;
+        if acts.get(&own).is_some_and(|epoch| !contacts.may_take_in(own, region, *epoch)) {
             acts.remove(&own);
         }
         Ok(acts)

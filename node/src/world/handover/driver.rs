@@ -180,9 +180,13 @@ impl Driver {
                 self.step(*home, *epoch, Step::Absorbed { from: *from }).await
             }
             Duty::Return { epoch } => self.step(here, *epoch, Step::Return).await,
-            Duty::Settle { acting } => {
+            Duty::Settle { home, acting } => {
+                let home = world.regions.get(home).ok_or(Undone::Overtaken)?;
+                self.settle(home, *acting, shards).await
+            }
+            Duty::Reconcile { acting, .. } => {
                 let own = world.regions.get(&here).ok_or(Undone::Overtaken)?;
-                self.settle(own, *acting, shards).await
+                self.reconcile(own, *acting, shards).await
             }
         }
     }

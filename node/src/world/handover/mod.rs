@@ -41,7 +41,7 @@ async fn run_openings(contacts: Weak<Contacts>, mut world: Heard<Option<Arc<Cont
         let known = world.borrow_and_update().clone();
         let Some(contacts) = contacts.upgrade() else { return };
         if let Some(known) = known {
-            contacts.see(&known);
+            contacts.see(known);
         }
         drop(contacts);
         if world.changed().await.is_err() {

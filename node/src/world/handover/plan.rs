@@ -30,8 +30,10 @@ pub(super) enum Duty {
     Absorb { home: RegionId, epoch: u32, from: RegionId },
     /// Say that this region is back.
     Return { epoch: u32 },
-    /// Have those who act settle what this region wrote after the cut, take in what became of it, and say so.
-    Settle { acting: RegionId },
+    /// Have those who act settle what this region wrote for a home, its own or one that it acted for, after the cut, and say so.
+    Settle { home: RegionId, acting: RegionId },
+    /// Take in from who acts what became of that, and what was written since, then say that this region may take over again.
+    Reconcile { epoch: u32, acting: RegionId },
 }
 
 /// All that has to be done now.
@@ -39,7 +41,11 @@ pub(super) fn plan(world: &ControlState, here: RegionId, shards: &BTreeMap<Shard
     if shards.is_empty() || !world.regions.contains_key(&here) {
         return Vec::new();
     }
-    let of_homes: Vec<Duty> = world.regions.values().filter_map(|home| next(home, here, shards)).collect();
+    let mut of_homes: Vec<Duty> = world.regions.values().filter_map(|home| next(home, here, shards)).collect();
+    if world.regions.values().any(|home| home.is_unsettled(here)) {
+        // What is here to be settled must not be overwritten by what others hold of another home.
+        of_homes.retain(|duty| !matches!(duty, Duty::Level { .. }));
+    }
     // Leases are granted for the epochs of the world: first all shards write under those. A region that is away holds up nothing.
     let is_away = |duty: &Duty| matches!(duty, Duty::Absorb { .. });
     let adoption = if of_homes.iter().all(is_away) { adoption(world, here, shards) } else { None };
@@ -88,14 +94,24 @@ fn next(home: &Region, here: RegionId, shards: &BTreeMap<ShardId, Standing>) -> 
         }
         // It acted when it was lost, and the home has taken over again meanwhile: as long as it believes to act it follows nobody. Or
         // whoever acts asks for what this region holds once that does not grow any more.
-        Phase::Serving if !has_promised && (acted || home.unheard.contains(&here)) => promise(BTreeSet::new()),
+        Phase::Serving if !has_promised && (acted || home.unheard.contains(&here) || home.is_unsettled(here)) => {
+            promise(BTreeSet::new())
+        }
         // A region that has not heard of its first epoch yet has shut out nobody.
         Phase::Serving if !has_promised => None,
         Phase::Open(_) | Phase::Returning(_) if !has_promised => promise(BTreeSet::new()),
         Phase::Open(_) if id == here => Some(Duty::Return { epoch }),
         Phase::Returning(_) if id == here => {
             let acting = home.holders().first().copied()?;
-            home.diverged.then_some(Duty::Settle { acting })
+            match home.orphans {
+                _ if !home.diverged => None,
+                None => Some(Duty::Settle { home: id, acting }),
+                Some(_) => Some(Duty::Reconcile { epoch, acting }),
+            }
+        }
+        _ if home.is_unsettled(here) => {
+            let acting = home.holders().first().copied()?;
+            Some(Duty::Settle { home: id, acting })
         }
         Phase::Serving | Phase::Open(_) | Phase::Returning(_) => {
             let acting = home.holders().first().copied()?;

@@ -1,7 +1,8 @@
-//! Settles what this region wrote while others acted for it.
+//! Settles what this region wrote while others acted for it, and what it wrote for a home that it acted for when it was lost.
 //!
-//! Its own sessions stand still meanwhile: it orders none of them, and believes nobody about them. So whoever coordinates next
-//! finds the same ones and asks the same: each session has a request of its own, named by what it is, and is counted once.
+//! The sessions of that home stand still meanwhile: this region orders none of them, and believes nobody about them. So whoever
+//! coordinates next finds the same ones and asks the same: each session has a request of its own, named by what it is, and is counted
+//! once.
 
 use super::driver::{Driver, Undone};
 use crate::region::{backend::Backend, standing::Standing};
@@ -22,19 +23,19 @@ use std::collections::BTreeMap;
 const ATTEMPTS_MAX: usize = 8;
 
 impl Driver {
-    /// Has `acting` settle what this region wrote after the cut, takes in what became of it, and says so.
+    /// Has `acting` settle what this region wrote for a home after the cut, and says so. What became of it is taken in afterwards only:
+    /// until then whoever coordinates finds the same sessions.
     pub(super) async fn settle(
         &self,
-        own: &Region,
+        home: &Region,
         acting: RegionId,
         shards: &BTreeMap<ShardId, Standing>,
     ) -> Result<(), Undone> {
-        // All before the cut was told; of several entries with its stamp maybe not the last.
-        let cut = |shard: &ShardId| own.cut.get(&(own.id, *shard)).map_or(0, |gap| gap.stamp);
+        let (here, ..) = self.node.identity();
         let policies =
             self.node.region().namespaces.values().map(|namespace| namespace.policy.foreign_absolute_ms).min();
-        // Others have acted, and destroyed sessions of this region, since it was fenced at the earliest.
-        let fenced_at = own.cut.values().map(|gap| gap.stamp.saturating_add(gap.ms)).min();
+        // Others have acted, and destroyed sessions of the home, since who wrote them last was fenced at the earliest.
+        let fenced_at = home.cut.values().map(|gap| gap.stamp.saturating_add(gap.ms)).min();
         let how = fenced_at.map(|at| plan_return(at, self.node.now_ms(), policies.unwrap_or(0)));
         if how == Some(Return::Copy) {
             tracing::error!(
@@ -47,15 +48,26 @@ impl Driver {
         // The planted bug: nobody hears of them.
         let drops = self.node.env().plants.drops_orphans;
         for shard in shards.keys().filter(|_| !drops) {
-            self.settle_shard((own.id, own.epoch), acting, (*shard, cut(shard)), &mut orphans).await?;
+            let since = cut(home, here, *shard);
+            self.settle_shard((home.id, home.epoch), acting, (*shard, since), &mut orphans).await?;
         }
-        // Those who act stamp by their own clocks.
+        tracing::info!(home = home.id.0, ?orphans, "what only this region had written is settled");
+        self.step(home.id, home.epoch, Step::Settled { by: here, orphans }).await
+    }
+
+    /// Takes in from `acting` what became of the sessions of this region, and says so.
+    pub(super) async fn reconcile(
+        &self,
+        own: &Region,
+        acting: RegionId,
+        shards: &BTreeMap<ShardId, Standing>,
+    ) -> Result<(), Undone> {
         for (shard, standing) in shards {
-            let since = cut(shard).saturating_sub(CLOCK_SLACK_MS);
+            // Those who act stamp by their own clocks.
+            let since = cut(own, own.id, *shard).saturating_sub(CLOCK_SLACK_MS);
             self.pull((own.id, own.epoch), acting, (*shard, standing.stamp), since).await?;
         }
-        tracing::info!(?orphans, "what this region wrote while others acted for it is settled");
-        self.step(own.id, own.epoch, Step::Reconciled { orphans }).await
+        self.step(own.id, own.epoch, Step::Reconciled).await
     }
 
     async fn settle_shard(
@@ -92,7 +104,8 @@ impl Driver {
         page: Vec<(Key, Record)>,
         orphans: &mut Tally,
     ) -> Result<Vec<(Key, Record)>, Undone> {
-        let commands = page.iter().map(|(key, mine)| settle_one((home, epoch), key, mine)).collect();
+        let (here, ..) = self.node.identity();
+        let commands = page.iter().map(|(key, mine)| settle_one(here, (home, epoch), key, mine)).collect();
         let mut left = Vec::new();
         for (orphan, outcome) in page.into_iter().zip(self.node.write_at(acting, commands).await) {
             match outcome? {
@@ -105,7 +118,13 @@ impl Driver {
     }
 }
 
-/// Whether a record may be what this region wrote itself, where `epoch` is the one under which others act for it: it wrote under those
+/// From which stamp on others may lack what a shard of region `by` wrote for a home: all before was told; of several entries with this
+/// stamp maybe not the last.
+fn cut(home: &Region, by: RegionId, shard: ShardId) -> Stamp {
+    home.cut.get(&(by, shard)).map_or(0, |gap| gap.stamp)
+}
+
+/// Whether a record may be what this region wrote itself, where `epoch` is the one under which others act by now: it wrote under those
 /// before. What it has taken in of theirs since, conflicts that they noted included, is settled already, and is here when the world has
 /// not heard yet that it is.
 fn is_orphan(mine: &Record, (home, epoch): (RegionId, u32)) -> bool {
@@ -113,19 +132,19 @@ fn is_orphan(mine: &Record, (home, epoch): (RegionId, u32)) -> bool {
 }
 
 /// Settles one session.
-fn settle_one((home, epoch): (RegionId, u32), key: &Key, mine: &Record) -> Command {
+fn settle_one(by: RegionId, (home, epoch): (RegionId, u32), key: &Key, mine: &Record) -> Command {
     let orphan = Orphaned { key: key.clone(), mine: mine.clone(), base: None };
     // What was written under a later epoch than this region's last one was written by others; what it wrote itself may be of
     // any before.
     let since = mine.version.epoch.saturating_add(1).min(epoch);
-    let op = Op::Settle { home, epoch: since, how: Return::Merge, orphans: vec![orphan] };
-    let request = Request { origin: origin(home, epoch), sequence: name(key, mine), settled: 0 };
+    let op = Op::Settle { by, home, epoch: since, how: Return::Merge, orphans: vec![orphan] };
+    let request = Request { origin: origin(by, home, epoch), sequence: name(key, mine), settled: 0 };
     Command { request, key: key.clone(), rules: Policy::default().rules(false), touched: None, op }
 }
 
 /// Names this return among all that write to a shard.
-fn origin(home: RegionId, epoch: u32) -> u64 {
-    first_bytes(&[b"return", &encode(&(home, epoch))[..]].concat()).max(1)
+fn origin(by: RegionId, home: RegionId, epoch: u32) -> u64 {
+    first_bytes(&[b"return", &encode(&(by, (home, epoch)))[..]].concat()).max(1)
 }
 
 /// Names an orphan among those of its return.

@@ -93,10 +93,11 @@ impl World {
                 self.step(home, epoch, Step::Absorbed { from });
             }
             Duty::Return { epoch } => self.step(here, epoch, Step::Return),
-            Duty::Settle { .. } => {
-                let epoch = self.state.regions[&here].epoch;
-                self.step(here, epoch, Step::Reconciled { orphans: Tally::default() });
+            Duty::Settle { home, .. } => {
+                let epoch = self.state.regions[&home].epoch;
+                self.step(home, epoch, Step::Settled { by: here, orphans: Tally::default() });
             }
+            Duty::Reconcile { epoch, .. } => self.step(here, epoch, Step::Reconciled),
         }
         self.done.push((here, duty));
     }
@@ -176,7 +177,10 @@ fn a_lost_region_is_acted_for_and_takes_over_again_once_it_has_settled() {
     };
     let epoch = world.state.regions[&NA].epoch;
     let promise = Duty::Promise { home: NA, epoch, holders: BTreeSet::new() };
-    assert_eq!(of_na(&world), [promise, Duty::Return { epoch }, Duty::Settle { acting: EU }]);
+    assert_eq!(
+        of_na(&world),
+        [promise, Duty::Return { epoch }, Duty::Settle { home: NA, acting: EU }, Duty::Reconcile { epoch, acting: EU }]
+    );
 
     world.apply(ControlCommand::Failback { region: NA, at: 10 });
     world.settle();
@@ -219,6 +223,28 @@ fn a_region_that_acted_and_missed_that_the_home_took_over_again_gives_the_right_
     let duties = plan(&world.state, EU, &world.shards[&EU]);
     assert!(duties.contains(&promise), "{duties:?}");
     assert!(plan(&world.state, APAC, &world.shards[&APAC]).is_empty(), "it never acted");
+}
+
+#[test]
+fn who_was_lost_while_it_acted_settles_what_it_wrote_before_it_takes_in_anything_else() {
+    let mut world = World::new(FailoverMode::Automatic);
+    let na = world.state.regions.get_mut(&NA).expect("a region");
+    na.strays.insert(APAC, None);
+    // It was named and lost before it had logged anything.
+    na.epoch += 10;
+    let epoch = na.epoch;
+    let promise = Duty::Promise { home: NA, epoch, holders: BTreeSet::new() };
+    assert_eq!(plan(&world.state, APAC, &world.shards[&APAC]), [promise.clone()]);
+    world.fulfil(APAC, promise);
+    let of_eu = world.state.regions[&EU].epoch;
+    world.rights(APAC, |rights| {
+        rights.insert(EU, Right { epoch: of_eu, missing_since: Some(7), ..Right::default() });
+    });
+    let settle = Duty::Settle { home: NA, acting: NA };
+    assert_eq!(plan(&world.state, APAC, &world.shards[&APAC]), std::slice::from_ref(&settle));
+    world.fulfil(APAC, settle);
+    let left = plan(&world.state, APAC, &world.shards[&APAC]);
+    assert!(left.iter().all(|duty| matches!(duty, Duty::Level { .. })) && left.len() == 2, "{left:?}");
 }
 
 #[test]

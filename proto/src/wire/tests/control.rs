@@ -72,7 +72,8 @@ fn failover(epoch: u32) -> Vec<ControlCommand> {
         step(Step::Ready { region: RegionId(2) }),
         step(Step::GoOn),
         step(Step::Return),
-        step(Step::Reconciled { orphans: Tally { journaled: 1, ..Tally::default() } }),
+        step(Step::Settled { by: RegionId(0), orphans: Tally { journaled: 1, ..Tally::default() } }),
+        step(Step::Reconciled),
         ControlCommand::Failback { region: RegionId(0), at: 9_000 },
     ];
     let back = |step| ControlCommand::Handover { home: RegionId(0), epoch: epoch + 1, step };
@@ -125,7 +126,8 @@ fn the_format_of_control_is_pinned() {
     assert_eq!(step(Step::Name { successors }), [12, 1, 9, 2, 1, 255, 127, 4]);
     assert_eq!(step(Step::Return), [12, 1, 9, 6]);
     let orphans = Tally { already_applied: 1, merged: 2, fast_forwarded: 3, journaled: 4 };
-    assert_eq!(step(Step::Reconciled { orphans }), [12, 1, 9, 7, 1, 2, 3, 4]);
+    assert_eq!(step(Step::Settled { by: RegionId(5), orphans }), [12, 1, 9, 7, 5, 1, 2, 3, 4]);
+    assert_eq!(step(Step::Reconciled), [12, 1, 9, 8]);
     let mode = ControlCommand::SetFailover { mode: FailoverMode::Automatic, lease_ms: 10_000 };
     assert_eq!(encode(&mode), [4, 0, 144, 78]);
     assert_eq!(encode(&Coordinates::new(-1, 90)), [1, 1, 180, 1]);

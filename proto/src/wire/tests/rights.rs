@@ -46,7 +46,7 @@ fn rights() -> Vec<Op> {
         Op::Adopt { mode_version: 4 },
         Op::Release { to: HOME },
         Op::Swept { known: Swept { epoch: 300, through: 9 } },
-        Op::Settle { home: HOME, epoch: 300, how: Return::Copy, orphans: Vec::new() },
+        Op::Settle { by: RegionId(5), home: HOME, epoch: 300, how: Return::Copy, orphans: Vec::new() },
     ]
 }
 
@@ -62,7 +62,7 @@ fn what_shards_log_of_rights_survives() {
     holds(&command(absorb(Piece::Held { asked: 300, home: HOME, epoch: 7, records: records() })));
     holds(&Outcome::Refused(Refusal::Fenced { home: HOME, epoch: 7 }));
     let orphans = vec![Orphaned { key: key("s"), mine: record(), base: Some(record()) }];
-    holds(&command(Op::Settle { home: HOME, epoch: 7, how: Return::Merge, orphans }));
+    holds(&command(Op::Settle { by: RegionId(5), home: HOME, epoch: 7, how: Return::Merge, orphans }));
     holds(&Outcome::Settled(Tally { already_applied: 1, merged: 2, fast_forwarded: 3, journaled: 300 }));
 }
 
@@ -92,7 +92,7 @@ fn tags_of_rights_are_pinned() {
         &[42, 4],
         &[44, 3],
         &[45, 172, 2, 9],
-        &[43, 3, 172, 2, 1, 0],
+        &[43, 5, 3, 172, 2, 1, 0],
     ];
     assert_eq!(encoded, expected);
     assert_eq!(encode(&Refusal::Fenced { home: HOME, epoch: 7 }), [18, 3, 7]);

@@ -1,5 +1,6 @@
-//! What a region had acknowledged and others did not have is not dropped silently: when it comes back, each session that it changed
-//! after the cut is settled once, the counts that are reported add up, and where both sides wrote both values are in the journal.
+//! What a region had acknowledged and others did not have is not dropped silently, whether the sessions were its own or of a home that
+//! it acted for: when it comes back, each session that it changed after the cut is settled once, the counts that are reported add up,
+//! and where both sides wrote both values are in the journal.
 
 use super::{Evidence, Findings};
 use crate::sim::regions::{
@@ -27,25 +28,26 @@ fn check_return(
     reconciled: &Reconciled,
     conflicts: &BTreeSet<(Key, Rank)>,
 ) {
-    let Reconciled { home, epoch, orphans: reported, .. } = reconciled;
+    let Reconciled { by, home, epoch, orphans: reported, .. } = reconciled;
     let settlements = evidence.reference.settlements.iter();
     let settled: BTreeMap<(u64, u64), &Settlement> = settlements
-        .filter(|settlement| (settlement.home, settlement.epoch) == (*home, *epoch))
+        .filter(|settlement| (settlement.by, settlement.home, settlement.epoch) == (*by, *home, *epoch))
         .map(|settlement| (settlement.request, settlement))
         .collect();
     let sum = settled.values().fold(Tally::default(), |sum, settlement| add(sum, settlement.tally));
     if sum != *reported {
-        findings.report(format!("region {} reports {reported:?} for epoch {epoch}, settled were {sum:?}", home.0));
+        let (by, home) = (by.0, home.0);
+        findings.report(format!(
+            "region {by} reports {reported:?} of region {home} for epoch {epoch}, settled were {sum:?}"
+        ));
     }
     // A region that left again before it took over has settled in several returns what it wrote when it last did.
-    let served = evidence.reference.hands.last_served(*home, *epoch).unwrap_or(0);
-    let since_served = evidence
-        .reference
-        .settlements
-        .iter()
-        .filter(|settlement| settlement.home == *home && (served + 1..=*epoch).contains(&settlement.epoch));
+    let acted = evidence.reference.hands.last_acted(*by, *home, *epoch).unwrap_or(0);
+    let since_acted = evidence.reference.settlements.iter().filter(|settlement| {
+        (settlement.by, settlement.home) == (*by, *home) && (acted + 1..=*epoch).contains(&settlement.epoch)
+    });
     let looked_at: BTreeSet<(&Key, Rank)> =
-        since_served.flat_map(|settlement| settlement.mine.iter().map(|(key, rank)| (key, *rank))).collect();
+        since_acted.flat_map(|settlement| settlement.mine.iter().map(|(key, rank)| (key, *rank))).collect();
     let cut = written_after(evidence, reconciled);
     for (key, change) in &cut {
         if !looked_at.contains(&(*key, change.rank())) {
@@ -64,7 +66,7 @@ fn check_return(
         }
     }
     let Tally { already_applied, merged, fast_forwarded, journaled } = *reported;
-    findings.coverage.count("returns settled");
+    findings.coverage.count(if by == home { "returns settled" } else { "writes for other homes settled" });
     findings.coverage.add("orphans applied already", already_applied);
     findings.coverage.add("orphans merged", merged);
     findings.coverage.add("orphans that went on", fast_forwarded);
@@ -72,13 +74,14 @@ fn check_return(
     findings.coverage.add("sessions changed beyond a cut", cut.len() as u64);
 }
 
-/// The last of what the home's region itself changed of each session after the cut and before it heard of it.
+/// The last of what a region changed of each session after the cut and before it heard of it.
 fn written_after<'a>(evidence: &'a Evidence<'_>, reconciled: &Reconciled) -> BTreeMap<&'a Key, &'a Change> {
     let mut last: BTreeMap<&Key, &Change> = BTreeMap::new();
     let is_orphan = |by: &By| {
         let gap = reconciled.cut.get(&(by.region, by.shard));
-        let since = evidence.reference.hands.last_served(reconciled.home, reconciled.epoch);
-        by.region == reconciled.home
+        let Reconciled { by: region, home, epoch, .. } = *reconciled;
+        let since = evidence.reference.hands.last_acted(region, home, epoch);
+        by.region == region
             && by.home == reconciled.home
             && since == Some(by.epoch)
             && gap.is_none_or(|gap| by.is_beyond(gap))

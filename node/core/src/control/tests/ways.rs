@@ -95,7 +95,12 @@ fn a_region_that_returns_takes_over_only_when_its_orphans_are_settled() {
     assert_eq!(acting(&state, NA), Some(EU));
     assert_eq!(refused(&mut state, failback.clone()), ControlRefusal::NotReconciled(NA));
     let orphans = Tally { merged: 1, journaled: 1, ..Tally::default() };
-    take(&mut state, NA, Step::Reconciled { orphans });
+    assert_eq!(refuse(&mut state, NA, Step::Reconciled), ControlRefusal::Phase(NA));
+    take(&mut state, NA, Step::Settled { by: NA, orphans });
+    assert_eq!(refused(&mut state, failback.clone()), ControlRefusal::NotReconciled(NA));
+    // Who asks again after having taken in what others wrote finds less to settle.
+    take(&mut state, NA, Step::Settled { by: NA, orphans: Tally::default() });
+    take(&mut state, NA, Step::Reconciled);
     done(&mut state, failback);
     assert_eq!(acting(&state, NA), None);
     // Who acted says so itself: nobody's lease has to be waited for, and nothing can be missing.
@@ -106,6 +111,44 @@ fn a_region_that_returns_takes_over_only_when_its_orphans_are_settled() {
     let na = &state.regions[&NA];
     assert_eq!((acting(&state, NA), &na.phase, na.orphans), (Some(NA), &Phase::Serving, Some(orphans)));
     assert!(na.cut.is_empty() && na.unheard.is_empty() && !na.diverged);
+}
+
+#[test]
+fn who_was_lost_while_it_acted_for_another_home_has_to_settle_what_it_wrote() {
+    let mut state = lost();
+    take(&mut state, NA, Step::Return);
+    take(&mut state, NA, Step::Settled { by: NA, orphans: Tally::default() });
+    take(&mut state, NA, Step::Reconciled);
+    // The one who acts is lost before it can hand over.
+    done(&mut state, ControlCommand::Failback { region: NA, at: AT });
+    take(&mut state, NA, Step::Waited { quiet_ms: assumed_ms(10_000) });
+    take(&mut state, NA, answers(NA, &[(1, 60, 66)]));
+    take(&mut state, NA, answers(APAC, &[(1, 61, 61)]));
+    let epoch = state.regions[&NA].epoch;
+    assert!(
+        !state.regions[&NA].may_take_in(EU, NA, epoch),
+        "it is not known yet who acts, and so not what there is to settle"
+    );
+    take(&mut state, NA, Step::Name { successors: Successors::one(NA) });
+    take(&mut state, NA, Step::Ready { region: NA });
+    let na = &state.regions[&NA];
+    assert_eq!((&na.phase, na.is_unsettled(EU), na.is_unsettled(APAC)), (&Phase::Serving, true, false));
+    assert_eq!([EU, APAC].map(|by| na.may_take_in(by, NA, epoch)), [false, true]);
+    assert_eq!(na.cut.keys().collect::<Vec<_>>(), [&(EU, ShardId(0))], "it goes by the cut");
+    // Others are named before it: it would have nobody to settle with.
+    let mut again = state.clone();
+    done(&mut again, fence(NA, Cause::Operator { force: true }));
+    take(&mut again, NA, Step::Waited { quiet_ms: assumed_ms(10_000) });
+    for region in [EU, APAC] {
+        take(&mut again, NA, answers(region, &[(0, 9, 9)]));
+    }
+    let handover = again.regions[&NA].handover().expect("it is decided");
+    assert_eq!(crate::failover::heir(&again, &again.regions[&NA], handover), Some(APAC));
+    let orphans = Tally { merged: 1, ..Tally::default() };
+    assert_eq!(refuse(&mut state, NA, Step::Settled { by: APAC, orphans }), ControlRefusal::Phase(NA));
+    take(&mut state, NA, Step::Settled { by: EU, orphans });
+    let na = &state.regions[&NA];
+    assert_eq!((na.strays.get(&EU), na.cut.len(), na.may_take_in(EU, NA, epoch)), (Some(&Some(orphans)), 0, true));
 }
 
 #[test]

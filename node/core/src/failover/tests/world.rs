@@ -433,7 +433,8 @@ impl World {
                 self.apply(tell(Step::Return))?;
             }
             Phase::Returning(_) if region == home && diverged => {
-                self.apply(tell(Step::Reconciled { orphans: Default::default() }))?;
+                self.apply(tell(Step::Settled { by: home, orphans: Default::default() }))?;
+                self.apply(tell(Step::Reconciled))?;
             }
             Phase::Returning(_) if region == home => {
                 self.apply(ControlCommand::Failback { region: home, at: 0 })?;

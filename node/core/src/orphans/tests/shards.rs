@@ -91,7 +91,7 @@ proptest! {
         let (mut total, mut sum) = (0, 0);
         for (request, page) in (1..).zip(orphans(&home, cut, count)) {
             total += page.len() as u64;
-            let settle = || Op::Settle { home: HOME, epoch: NEW, how, orphans: page.clone() };
+            let settle = || Op::Settle { by: HOME, home: HOME, epoch: NEW, how, orphans: page.clone() };
             let first = run(&mut heir, request, settle());
             let after = records(&heir);
             prop_assert_eq!(&run(&mut heir, request, settle()), &first, "asked again");
@@ -117,7 +117,7 @@ proptest! {
         }
         // Settled once more, as by somebody who has forgotten: nothing changes.
         for page in orphans(&home, cut, ORPHANS_PER_APPLY_MAX) {
-            run(&mut heir, 0, Op::Settle { home: HOME, epoch: NEW, how, orphans: page });
+            run(&mut heir, 0, Op::Settle { by: HOME, home: HOME, epoch: NEW, how, orphans: page });
         }
         prop_assert_eq!(sessions(&heir), settled);
         prop_assert_eq!(conflicts(&heir).len(), journal.len());
@@ -136,7 +136,7 @@ fn the_journal_tells_both_values_and_ends_by_itself() {
     let (mine, theirs) = ([(1, Deed::Patch(1))], [(1, Deed::Patch(2)), (1, Deed::Patch(3))]);
     let (home, mut heir, cut) = parted(&[(1, Deed::Create)], &mine, &theirs);
     let pages = orphans(&home, cut, 9);
-    let settle = |epoch| Op::Settle { home: HOME, epoch, how: Return::Merge, orphans: pages[0].clone() };
+    let settle = |epoch| Op::Settle { by: HOME, home: HOME, epoch, how: Return::Merge, orphans: pages[0].clone() };
     assert_eq!(run(&mut heir, 0, settle(NEW + 1)), Outcome::Refused(Refusal::Fenced { home: HOME, epoch: NEW }));
     assert_eq!(tally(run(&mut heir, 0, settle(NEW))), Tally { journaled: 1, ..Tally::default() });
     let found = conflicts(&heir);
@@ -168,7 +168,7 @@ fn a_page_that_is_too_large_is_settled_in_part() {
         Orphaned { key, mine: record(1, (OLD, 1), Life::Live), base: None }
     };
     let orphans: Vec<Orphaned> = (0..ORPHANS_PER_APPLY_MAX + 5).map(orphan).collect();
-    let op = |orphans| Op::Settle { home: HOME, epoch: NEW, how: Return::Merge, orphans };
+    let op = |orphans| Op::Settle { by: HOME, home: HOME, epoch: NEW, how: Return::Merge, orphans };
     let first = tally(run(&mut heir, 0, op(orphans.clone()))).total();
     assert_eq!(first, ORPHANS_PER_APPLY_MAX as u64);
     assert_eq!(tally(run(&mut heir, 0, op(orphans[ORPHANS_PER_APPLY_MAX..].to_vec()))).total(), 5);
@@ -178,7 +178,7 @@ fn a_page_that_is_too_large_is_settled_in_part() {
 #[test]
 fn whoever_does_not_act_settles_nothing() {
     let mut other = State::new(HEIR, 3);
-    let settle = Op::Settle { home: HOME, epoch: NEW, how: Return::Merge, orphans: Vec::new() };
+    let settle = Op::Settle { by: HOME, home: HOME, epoch: NEW, how: Return::Merge, orphans: Vec::new() };
     assert_eq!(run(&mut other, 0, settle), Outcome::Refused(Refusal::Fenced { home: HOME, epoch: 0 }));
     assert_eq!(other.acts(), Believed::from([(HEIR, 3)]));
 }

@@ -270,6 +270,10 @@ fn who_acted_and_missed_what_others_wrote_after_it_lacks_that() {
         eu.rights()[&NA].missing_since
     };
     assert_eq!(missing(&[EU]), None, "it acted last, and knows everything");
+    let (_, eu, mut ap, _) = parted_acting();
+    assert_eq!([ap.lacks(NA), eu.lacks(NA), ap.lacks(EU)], [true, false, false]);
+    run(&mut ap, T + 9, "any", Op::CaughtUp { home: NA, epoch: 5 });
+    assert!(!ap.lacks(NA));
     // It was lost, others acted under an epoch of which it never heard, and what they told of it counts no more.
     assert!(missing(&[AP]).is_some());
     assert!(missing(&[]).is_some(), "nobody knows who acted last");
@@ -290,7 +294,7 @@ fn what_a_region_wrote_is_settled_once_somebody_acts_however_often_it_asked_befo
     let orphan = Orphaned { key: key("s"), mine: (**na.record(&key("s")).expect("it lives")).clone(), base: None };
     let mut settle = |stamp| {
         let request = Request { origin: 9, sequence: 1, settled: 0 };
-        let op = Op::Settle { home: NA, epoch: 2, how: Return::Merge, orphans: vec![orphan.clone()] };
+        let op = Op::Settle { by: NA, home: NA, epoch: 2, how: Return::Merge, orphans: vec![orphan.clone()] };
         let command = Command { request, key: key("s"), rules: rules(), touched: None, op };
         let outcome = eu.apply(stamp, command, &mut Vec::new());
         run(&mut eu, stamp, "any", Op::Assume { home: NA, epoch: 5 });
@@ -356,7 +360,7 @@ fn a_session_that_was_taken_in_beyond_the_cut_is_settled_by_the_heir() {
             |(key, record): (Key, std::sync::Arc<Record>)| Orphaned { key, mine: (*record).clone(), base: None };
         let orphans: Vec<Orphaned> = held.into_iter().map(orphan).collect();
         assert_eq!(orphans.len(), 1);
-        let settle = Op::Settle { home: NA, epoch: 5, how: Return::Merge, orphans };
+        let settle = Op::Settle { by: NA, home: NA, epoch: 5, how: Return::Merge, orphans };
         let mut effects = Vec::new();
         let command = Command { request: Request::default(), key: key("s"), rules: rules(), touched: None, op: settle };
         let Outcome::Settled(tally) = eu.apply(T + 11, command, &mut effects) else { panic!("it acts") };
@@ -408,7 +412,10 @@ fn onward(world: &ControlState, home: RegionId, by: RegionId) -> Option<ControlC
         Phase::Gathering(_) => Step::Name { successors: Successors::one(by) },
         Phase::CatchingUp { successors, .. } => Step::Ready { region: successors.of(crate::Slot::of(b"s")) },
         Phase::Open(_) => Step::Return,
-        Phase::Returning(_) if region.diverged => Step::Reconciled { orphans: Default::default() },
+        Phase::Returning(_) if region.diverged && region.orphans.is_none() => {
+            Step::Settled { by: home, orphans: Default::default() }
+        }
+        Phase::Returning(_) if region.diverged => Step::Reconciled,
         Phase::Returning(_) => return Some(ControlCommand::Failback { region: home, at: T }),
     };
     Some(ControlCommand::Handover { home, epoch: region.epoch, step })

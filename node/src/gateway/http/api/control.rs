@@ -11,6 +11,7 @@ use sojourn_core::{
     control::{Cause, ControlState, FailoverMode, Phase, Region, Successors},
     draining::{self, Forecast},
     ids::SLOTS,
+    orphans::Tally,
     state::JOURNAL,
 };
 use std::collections::BTreeMap;
@@ -98,6 +99,9 @@ pub struct RegionStatus {
     pub cut: Vec<Cut>,
     /// What became of the writes that nobody else had, when it last returned.
     pub orphans: Option<Orphans>,
+    /// Regions that wrote for it when they were lost, and what became of what they had written last.
+    #[serde(default)]
+    pub strays: Vec<Stray>,
     /// How many sessions are at home in it, as the region that answers knows them; none if not all shards say so in time.
     #[serde(default)]
     pub homes: Option<u64>,
@@ -145,6 +149,15 @@ pub struct Acts {
     pub first: u16,
     /// The last.
     pub last: u16,
+}
+
+/// A region that acted for another one when it was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stray {
+    /// Which.
+    pub region: String,
+    /// What became of what only it had written; none before it has settled that.
+    pub orphans: Option<Orphans>,
 }
 
 /// What may be missing of one shard.
@@ -339,6 +352,7 @@ impl RegionStatus {
             unheard: Vec::new(),
             cut: Vec::new(),
             orphans: None,
+            strays: Vec::new(),
             homes: None,
             drain: None,
         }
@@ -372,15 +386,21 @@ impl RegionStatus {
             voter: region.voter.map(|voter| voter.0),
             unheard: region.unheard.iter().map(|unheard| name(*unheard)).collect(),
             cut: cut.collect(),
-            orphans: region.orphans.map(|tally| Orphans {
-                already_applied: tally.already_applied,
-                merged: tally.merged,
-                fast_forwarded: tally.fast_forwarded,
-                journaled: tally.journaled,
-            }),
+            orphans: region.orphans.map(Orphans::from),
+            strays: region
+                .strays
+                .iter()
+                .map(|(stray, tally)| Stray { region: name(*stray), orphans: tally.map(Orphans::from) })
+                .collect(),
             homes: None,
             drain: None,
         }
+    }
+}
+
+impl From<Tally> for Orphans {
+    fn from(Tally { already_applied, merged, fast_forwarded, journaled }: Tally) -> Self {
+        Self { already_applied, merged, fast_forwarded, journaled }
     }
 }
 

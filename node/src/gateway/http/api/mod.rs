@@ -16,7 +16,7 @@ pub use cluster::{AddMember, Added, Addresses, Drain, Group, Log, Member, Remove
 pub use conflict::{Conflict, Conflicts, ListConflicts, Side};
 pub use control::{
     Acts, ControlGroup, Cut, DrainRegion, DrainWhatIf, Draining, FailBack, FailOver, Goes, LossPolicy, Orphans,
-    RegionStatus, Regions, Stays, Voter,
+    RegionStatus, Regions, Stays, Stray, Voter,
 };
 pub use namespace::{Change, Create, Created, Namespace, Namespaces};
 pub use rebalance::{Advice, Coming, Lead, Move, Rebalance, SetRebalancing, WhatIf};
