@@ -82,6 +82,16 @@ impl Plan {
         }
     }
 
+    /// Whether two regions are lost at once.
+    pub fn loses_two(&self) -> bool {
+        self.stress == Some("geo-opens-without-quorum")
+    }
+
+    /// Whether many a login is slow: the user is revoked before its session is there.
+    pub fn logs_in_slowly(&self) -> bool {
+        self.stress == Some("revokes-by-wall-clock")
+    }
+
     /// The faults that are preferred.
     pub fn preferred(&self) -> &'static [Fault] {
         use Fault::{Blackout, ClockJump, Crash, Depose, FailedSync, Kill, PowerCut, SlowDisk, Transfer};
@@ -165,6 +175,12 @@ pub const RARE_PLANTS: [&str; 7] = [
     "revokes-by-wall-clock",
     "lease-from-receipt",
 ];
+
+/// Whether what is to be brought out happens in worlds of five regions only: where three regions have lost one, all others have
+/// answered.
+pub fn needs_five(stress: Option<&str>) -> bool {
+    stress == Some("geo-opens-without-quorum")
+}
 
 /// The switch for the bug called `name`.
 pub fn plant(name: &str) -> Option<Plants> {

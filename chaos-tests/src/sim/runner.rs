@@ -11,6 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The most regions of a world under simulation.
+const REGIONS_MAX: u16 = 5;
+
 /// Options of `chaos-tests sim`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SimArgs {
@@ -33,7 +36,7 @@ pub struct SimArgs {
     #[arg(long)]
     nodes: Option<u64>,
     /// Regions of the world: 1 to 5.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=5))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(REGIONS_MAX)))]
     regions: u16,
     /// Loses whole regions of a world for so long that others act for them, in half of the runs.
     #[arg(long)]
@@ -60,7 +63,9 @@ impl SimArgs {
     pub(super) fn plan(&self, seed: u64, plant: Option<&'static str>, stress: Option<&'static str>) -> Plan {
         let nodes = self.nodes.unwrap_or(if seed.is_multiple_of(8) { 5 } else { 3 });
         let faults = Duration::from_secs(self.seconds);
-        Plan { seed, nodes, regions: self.regions, faults, losses: self.losses, plant, stress, print: self.trace }
+        let several = if plan::needs_five(stress) { REGIONS_MAX } else { self.regions };
+        let regions = if self.regions > 1 { several } else { 1 };
+        Plan { seed, nodes, regions, faults, losses: self.losses, plant, stress, print: self.trace }
     }
 
     /// The bug that is asked for.

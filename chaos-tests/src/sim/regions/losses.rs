@@ -9,8 +9,9 @@ use crate::sim::{
     plan::Plan,
     world::{End, World},
 };
-use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use sojourn_core::lease::{LEASE_MS_MIN, assumed_ms};
+use sojourn_node::raft;
 use std::{sync::Arc, time::Duration};
 
 /// How a region is lost.
@@ -70,14 +71,34 @@ pub async fn run(regions: Arc<Regions>, mut rng: StdRng, over: Duration) {
         if regions.history.ledger.now() >= over {
             return;
         }
-        let (region, loss) =
-            (rng.random_range(0..regions.all.len()), *kinds(&regions.plan).choose(&mut rng).unwrap_or(&Loss::Power));
+        let drawn = rng.random_range(0..regions.all.len());
+        let region = preferred(&regions).unwrap_or(drawn);
+        let loss = *kinds(&regions.plan).choose(&mut rng).unwrap_or(&Loss::Power);
         let lasts_ms = assumed_ms(regions.lease_ms.min(2 * LEASE_MS_MIN)) + rng.random_range(400..LONGER_MS_MAX);
         let lasts = Duration::from_millis(lasts_ms);
         regions.history.ledger.note(format_args!("LOSS of region {region} ({loss:?}) for {lasts:?}"));
         regions.history.ledger.count(format!("regions lost: {loss:?}"));
+        if regions.plan.loses_two() {
+            // Together they may be all that have some of the last writes.
+            let other = (region + rng.random_range(1..regions.all.len())) % regions.all.len();
+            let (regions, mut rng) = (regions.clone(), StdRng::seed_from_u64(rng.random()));
+            drop(raft::spawn(async move { lose(&regions, other, loss, lasts, &mut rng).await }));
+        }
         lose(&regions, region, loss, lasts, &mut rng).await;
     }
+}
+
+/// The region whose loss brings out the planted bug, if it is one in particular.
+fn preferred(regions: &Regions) -> Option<usize> {
+    if regions.plan.stress != Some("skips-old-lease") {
+        return None;
+    }
+    // Whoever leads the control group has granted itself a lease, of which the next leader knows nothing.
+    let leads = |world: &Arc<World>| {
+        let running = (0..world.machines.len()).filter_map(|machine| world.running(machine));
+        running.filter_map(|running| running.control).any(|control| control.leads())
+    };
+    regions.all.iter().position(leads)
 }
 
 async fn lose(regions: &Arc<Regions>, region: usize, loss: Loss, lasts: Duration, rng: &mut StdRng) {

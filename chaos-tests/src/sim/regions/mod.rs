@@ -94,7 +94,7 @@ impl Regions {
             world
         });
         let all = regions.collect();
-        let catalog = Catalog::new(plan.regions, mint_key);
+        let catalog = Catalog::new(plan.regions, mint_key, plan.logs_in_slowly());
         let history = History::new(plan.print);
         Self { plan: plan.clone(), all, wan, history, catalog, lease_ms: founding.lease_ms }
     }

@@ -44,6 +44,8 @@ pub struct Catalog {
     regions: u16,
     mint_key: MintKey,
     sessions: Mutex<Vec<Session>>,
+    /// Whether many a login has read its user's epoch before the last revocation.
+    slow_logins: bool,
     epochs: Mutex<BTreeMap<Box<[u8]>, u64>>,
 }
 
@@ -64,7 +66,7 @@ const MINTED_MS: u64 = 3_600_000;
 
 impl Catalog {
     /// The sessions that there are in the beginning.
-    pub fn new(regions: u16, mint_key: MintKey) -> Self {
+    pub fn new(regions: u16, mint_key: MintKey, slow_logins: bool) -> Self {
         let mut sessions = Vec::new();
         for home in 0..usize::from(regions) {
             let mut add = |nature, name: String| sessions.extend(session(nature, Some(home), &name));
@@ -75,7 +77,7 @@ impl Catalog {
             sessions.extend(session(Nature::Contested, None, &format!("contested {number}")));
             sessions.extend(session(Nature::Brief, None, &format!("brief {number}")));
         });
-        Self { regions, mint_key, sessions: Mutex::new(sessions), epochs: Mutex::default() }
+        Self { regions, mint_key, sessions: Mutex::new(sessions), slow_logins, epochs: Mutex::default() }
     }
 
     /// All of them.
@@ -198,7 +200,8 @@ impl Taste {
         };
         if nature == Nature::Owned {
             let user = user(rng);
-            let revocation_epoch = catalog.epoch(&user);
+            let is_slow = catalog.slow_logins && rng.random();
+            let revocation_epoch = catalog.epoch(&user).saturating_sub(u64::from(is_slow));
             owner = Some(Box::new(Owner { user, revocation_epoch, labels: BTreeMap::new() }));
         }
         catalog.sessions.lock().push(session.clone());

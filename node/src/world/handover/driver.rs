@@ -1,6 +1,7 @@
 //! Does for a region what follows from what the world agrees on.
 
 use super::{
+    chores::Chores,
     plan::{Duty, plan},
     report::{reach, report},
 };
@@ -21,6 +22,7 @@ use crate::{
         packing,
     },
 };
+use futures::future::BoxFuture;
 use sojourn_core::{
     Command, Key, NamespaceId, Op, Outcome, RegionId, Request, ShardId, Stamp,
     control::{ControlCommand, ControlRefusal, ControlState, FailoverMode, Handover, Step},
@@ -80,55 +82,95 @@ pub(in crate::world) struct Driver {
     pub agreement: Arc<dyn Agreement>,
 }
 
+/// What came of looking at what is to be done.
+struct Round {
+    /// What takes long, and is to go on.
+    chores: Vec<Duty>,
+    /// How the shards stood.
+    shards: BTreeMap<ShardId, Standing>,
+    /// Whether anything was done, or why not.
+    done: Result<bool, Undone>,
+}
+
 impl Driver {
     /// Does what is to be done whenever this node leads its region's system group, until the node is gone.
     pub async fn run(self) {
         let mut world = self.agreement.watch();
-        let mut due = None;
+        let (mut due, mut chores) = (None, Chores::default());
         while self.contacts.strong_count() > 0 {
             let coordinates = self.node.is_coordinator();
             let is_due = due.is_none_or(|at| at <= Instant::now());
             let known = world.borrow_and_update().clone();
             match known {
                 Some(known) if coordinates && is_due => {
-                    let pause = match self.round(&known).await {
-                        Ok(true) => RETRY_AFTER / 5,
-                        Ok(false) => IDLE_EVERY,
+                    let (round, ended) = chores.beside(self.round(&known)).await;
+                    let pause = match round {
+                        // What has ended meanwhile may be seen as undone.
+                        Ok(_) if !ended.is_empty() => Duration::ZERO,
+                        Ok(Round { chores: wanted, shards, done }) => {
+                            chores.become_those(wanted, |duty| self.begin(duty, &known, &shards));
+                            done.map_or(RETRY_AFTER, |any| if any { RETRY_AFTER / 5 } else { IDLE_EVERY })
+                        }
                         Err(error) => {
-                            tracing::debug!(reason = %error, "a duty of the region is left for the next time");
+                            tracing::debug!(reason = %error, "the duties of the region wait");
                             RETRY_AFTER
                         }
                     };
-                    due = Some(Instant::now() + pause);
+                    let failed = ended.iter().any(|(_, ended)| ended.is_err());
+                    due = Some(Instant::now() + if failed { RETRY_AFTER } else { pause });
                 }
                 // Whoever takes over looks at once.
-                Some(_) | None if !coordinates => due = None,
+                Some(_) | None if !coordinates => (due, chores) = (None, Chores::default()),
                 Some(_) | None => {}
             }
             let pause = due.map_or(LOOK_EVERY, |at| at.saturating_duration_since(Instant::now()).min(LOOK_EVERY));
-            match timeout(pause, world.changed()).await {
-                Ok(Ok(())) => due = None,
-                Ok(Err(_gone)) => return,
-                Err(_elapsed) => {}
+            tokio::select! {
+                biased;
+                (_, ended) = chores.next() => {
+                    let pause = if ended.is_ok() { Duration::ZERO } else { RETRY_AFTER };
+                    let at = Instant::now() + pause;
+                    due = Some(due.map_or(at, |due| due.min(at)));
+                }
+                woken = timeout(pause, world.changed()) => match woken {
+                    Ok(Ok(())) => due = None,
+                    Ok(Err(_gone)) => return,
+                    Err(_elapsed) => {}
+                },
             }
         }
     }
 
-    /// Does all that is to be done now; whether there was anything.
-    async fn round(&self, world: &ControlState) -> Result<bool, Undone> {
+    /// Does all that is to be done now and takes no time.
+    async fn round(&self, world: &ControlState) -> Result<Round, Undone> {
         let (here, ..) = self.node.identity();
         let shards = self.node.standings().await?;
-        let duties = plan(world, here, &shards);
-        let any = !duties.is_empty();
-        let mut undone = None;
-        for duty in duties {
+        let (chores, brief): (Vec<_>, Vec<_>) = plan(world, here, &shards).into_iter().partition(Duty::takes_long);
+        let mut done = Ok(!brief.is_empty());
+        for duty in brief {
             // One home's duty holds up no other's.
             if let Err(error) = self.fulfil(&duty, world, &shards).await {
                 tracing::debug!(?duty, reason = %error, "not done");
-                undone = Some(error);
+                done = Err(error);
             }
         }
-        undone.map_or(Ok(any), Err)
+        Ok(Round { chores, shards, done })
+    }
+
+    /// Begins with what takes long.
+    fn begin<'a>(
+        &'a self,
+        duty: Duty,
+        world: &Arc<ControlState>,
+        shards: &BTreeMap<ShardId, Standing>,
+    ) -> BoxFuture<'a, Result<(), Undone>> {
+        let (world, shards) = (world.clone(), shards.clone());
+        Box::pin(async move {
+            let done = self.fulfil(&duty, &world, &shards).await;
+            if let Err(error) = &done {
+                tracing::debug!(?duty, reason = %error, "not done");
+            }
+            done
+        })
     }
 
     async fn fulfil(

@@ -2,11 +2,13 @@
 //! and what they hold becomes what the world agrees on.
 //!
 //! `plan` says what is to be done, by the agreed state and by what the shards have logged; whoever leads the system group of a
-//! region does it (`driver`), and the next one goes on. Every node keeps its leases running (`renewals`).
+//! region does it (`driver`; what takes long goes on beside the rest: `chores`), and the next one goes on. Every node keeps its leases
+//! running (`renewals`).
 //!
 //! A shard logs that it acts only after the world has agreed that its region does. Before that the right could still go to
 //! somebody else, under the same epoch.
 
+mod chores;
 mod driver;
 mod plan;
 mod renewals;

@@ -36,6 +36,24 @@ pub(super) enum Duty {
     Reconcile { epoch: u32, acting: RegionId },
 }
 
+impl Duty {
+    /// Whether it takes as long as there are many sessions, or as another region needs to come back.
+    pub fn takes_long(&self) -> bool {
+        match self {
+            Self::CatchUp { .. }
+            | Self::Level { .. }
+            | Self::Absorb { .. }
+            | Self::Settle { .. }
+            | Self::Reconcile { .. } => true,
+            Self::Adopt { .. }
+            | Self::Promise { .. }
+            | Self::Report { .. }
+            | Self::Assume { .. }
+            | Self::Return { .. } => false,
+        }
+    }
+}
+
 /// All that has to be done now.
 pub(super) fn plan(world: &ControlState, here: RegionId, shards: &BTreeMap<ShardId, Standing>) -> Vec<Duty> {
     if shards.is_empty() || !world.regions.contains_key(&here) {
