@@ -13,13 +13,17 @@ const SEEDS_MAX: u64 = 60;
 
 /// Bugs that make replicas look different, which some oracles see at once, and the oracles that see what they do to clients:
 /// one of these has to notice.
-const HARM: [(&str, &[&str]); 6] = [
+const HARM: [(&str, &[&str]); 10] = [
     ("forget-requests-at-snapshot", &["retries", "search"]),
     ("acknowledge-before-sync", &["acknowledged"]),
     ("cursor-apart-from-data", &["converged"]),
     ("page-drops-beyond-its-span", &["converged"]),
     ("tombstones-by-window", &["converged", "destroyed"]),
     ("revokes-by-wall-clock", &["revoked"]),
+    ("lease-from-receipt", &["acting"]),
+    ("skips-old-lease", &["acting"]),
+    ("geo-opens-without-quorum", &["acknowledged", "counters", "seen"]),
+    ("fences-by-term-alone", &["acknowledged", "counters", "seen"]),
 ];
 
 /// Plants each bug in turn and prints which oracles noticed it, and after how many seeds.

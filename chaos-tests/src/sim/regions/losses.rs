@@ -9,9 +9,8 @@ use crate::sim::{
     plan::Plan,
     world::{End, World},
 };
-use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use sojourn_core::lease::{LEASE_MS_MIN, assumed_ms};
-use sojourn_node::raft;
 use std::{sync::Arc, time::Duration};
 
 /// How a region is lost.
@@ -50,8 +49,11 @@ const PAUSE_MS_MAX: u64 = 900;
 /// How much longer than its leases a region is away at most, in ms: others need about a second to take over.
 const LONGER_MS_MAX: u64 = 3_600;
 
-/// A lease that lasts longer than it takes to elect another control leader and to take over.
-const LEASE_LONG_MS: u64 = 5 * LEASE_MS_MIN;
+/// A lease that lasts longer than it takes to elect another control leader and to take over, about four seconds.
+const LEASE_LONG_MS: u64 = 9 * LEASE_MS_MIN;
+
+/// How much longer a region is away then, in ms: others have to act for it while its lease still runs.
+const TAKEOVER_MS: u64 = 3_000;
 
 /// How long leases last in a run, in ms.
 pub fn lease_ms(plan: &Plan, rng: &mut StdRng) -> u64 {
@@ -74,18 +76,29 @@ pub async fn run(regions: Arc<Regions>, mut rng: StdRng, over: Duration) {
         let drawn = rng.random_range(0..regions.all.len());
         let region = preferred(&regions).unwrap_or(drawn);
         let loss = *kinds(&regions.plan).choose(&mut rng).unwrap_or(&Loss::Power);
-        let lasts_ms = assumed_ms(regions.lease_ms.min(2 * LEASE_MS_MIN)) + rng.random_range(400..LONGER_MS_MAX);
+        let least_ms = if regions.lease_ms == LEASE_LONG_MS { TAKEOVER_MS } else { 0 };
+        let lease_ms = regions.lease_ms.min(2 * LEASE_MS_MIN);
+        let lasts_ms = assumed_ms(lease_ms) + least_ms + rng.random_range(400..LONGER_MS_MAX);
         let lasts = Duration::from_millis(lasts_ms);
         regions.history.ledger.note(format_args!("LOSS of region {region} ({loss:?}) for {lasts:?}"));
         regions.history.ledger.count(format!("regions lost: {loss:?}"));
         if regions.plan.loses_two() {
-            // Together they may be all that have some of the last writes.
-            let other = (region + rng.random_range(1..regions.all.len())) % regions.all.len();
-            let (regions, mut rng) = (regions.clone(), StdRng::seed_from_u64(rng.random()));
-            drop(raft::spawn(async move { lose(&regions, other, loss, lasts, &mut rng).await }));
+            lose_two(&regions, region, lasts, &mut rng).await;
+        } else {
+            lose(&regions, region, loss, lasts, &mut rng).await;
         }
-        lose(&regions, region, loss, lasts, &mut rng).await;
     }
+}
+
+/// Parts a region and another one from all others. Until their leases are over, what one of them acknowledges only the other one has
+/// heard of.
+async fn lose_two(regions: &Arc<Regions>, region: usize, lasts: Duration, rng: &mut StdRng) {
+    let other = (region + rng.random_range(1..regions.all.len())) % regions.all.len();
+    let others: Vec<usize> = (0..regions.all.len()).filter(|third| ![region, other].contains(third)).collect();
+    let ways = [region, other].map(|lost| ways(regions, lost, others.iter().copied())).concat();
+    cut(regions, &ways, false, true);
+    tokio::time::sleep(lasts).await;
+    cut(regions, &ways, false, false);
 }
 
 /// The region whose loss brings out the planted bug, if it is one in particular.
