@@ -7,7 +7,7 @@ use crate::env::{Clock, Plants};
 use parking_lot::Mutex;
 use sojourn_core::{Key, RegionId, Slot, feed::FeedCursor, stream::Source};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -41,10 +41,21 @@ pub struct Copies {
     plants: Plants,
 }
 
+/// What is known of one source.
+#[derive(Default)]
+struct Heard {
+    /// It speaks for these.
+    slots: Vec<(Slot, Slot)>,
+    /// And for these homes.
+    homes: BTreeSet<RegionId>,
+    /// A time on this node's boot clock: all that it had committed then is here.
+    at: Duration,
+}
+
 #[derive(Default)]
 struct Known {
-    /// By source: its slots, and a time on this node's boot clock. All that it had committed then is here.
-    heard: BTreeMap<Source, (Vec<(Slot, Slot)>, Duration)>,
+    /// By source.
+    heard: BTreeMap<Source, Heard>,
     /// By source: everything up to here is in this shard's log.
     taken: BTreeMap<Source, FeedCursor>,
     /// By source: entries of its log that it has told of and that are not here.
@@ -75,13 +86,15 @@ impl Copies {
         self.term
     }
 
-    /// All that `source` had committed at `at`, on this node's boot clock, is here; it speaks for these slots.
-    pub fn hear(&self, source: Source, slots: &[(Slot, Slot)], at: Duration) {
+    /// All that `source` had committed at `at`, on this node's boot clock, is here; it speaks for these slots, and acts for these
+    /// homes.
+    pub fn hear(&self, source: Source, slots: &[(Slot, Slot)], homes: BTreeSet<RegionId>, at: Duration) {
         let mut known = self.known.lock();
-        let (slots_heard, heard) = known.heard.entry(source).or_default();
-        *heard = at.max(*heard);
-        if slots_heard != slots {
-            *slots_heard = slots.to_vec();
+        let heard = known.heard.entry(source).or_default();
+        heard.at = at.max(heard.at);
+        heard.homes = homes;
+        if heard.slots != slots {
+            heard.slots = slots.to_vec();
         }
         known.forget_heard(self.clock.boot().saturating_sub(LOST_AFTER), self.began);
     }
@@ -105,7 +118,7 @@ impl Copies {
     pub fn lags(&self) -> Vec<Lag> {
         let (known, now) = (self.known.lock(), self.clock.boot());
         let mut lags: BTreeMap<RegionId, Lag> = BTreeMap::new();
-        for (source, (_, heard)) in &known.heard {
+        for (source, Heard { at: heard, .. }) in &known.heard {
             let region = source.region;
             let lag = lags.entry(region).or_insert(Lag { region, age: Duration::ZERO, entries: 0 });
             lag.age = lag.age.max(now.saturating_sub(*heard));
@@ -152,6 +165,11 @@ impl Copies {
         heard.is_some_and(|heard| self.is_fresh(heard) && heard > known.floor) && is_told
     }
 
+    /// Whether a region acted for a home when it was heard last: a copy that it vouches for is of a session that it orders.
+    pub(super) fn acts_for(&self, region: RegionId, home: RegionId, slot: Slot) -> bool {
+        self.known.lock().speaking(region, slot).is_some_and(|heard| heard.homes.contains(&home))
+    }
+
     /// How old what is here of a region may be; none if it is too old to answer.
     pub(super) fn age(&self, home: RegionId, slot: Slot) -> Option<Duration> {
         let heard = self.known.lock().heard_of(home, slot)?;
@@ -171,18 +189,20 @@ impl Copies {
 }
 
 impl Known {
-    fn heard_of(&self, home: RegionId, slot: Slot) -> Option<Duration> {
-        let theirs = self.heard.iter().filter(|(source, _)| source.region == home);
-        let mut speaking = theirs
-            .filter(|(_, (slots, _))| slots.iter().any(|(first, last)| (*first..=*last).contains(&slot)))
-            .map(|(_, (_, heard))| *heard);
-        speaking.next()
+    fn heard_of(&self, region: RegionId, slot: Slot) -> Option<Duration> {
+        self.speaking(region, slot).map(|heard| heard.at)
+    }
+
+    /// What is known of the source that speaks for a slot in a region.
+    fn speaking(&self, region: RegionId, slot: Slot) -> Option<&Heard> {
+        let mut theirs = self.heard.iter().filter(|(source, _)| source.region == region).map(|(_, heard)| heard);
+        theirs.find(|heard| heard.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot)))
     }
 
     /// Forgets what every source has been heard after, and so has the one that it was written at, unless that one was last heard before
     /// `lost`: by default it was when this leader `began`.
     fn forget_heard(&mut self, lost: Duration, began: Duration) {
-        let Some(all) = self.heard.values().map(|(_, at)| *at).min() else { return };
+        let Some(all) = self.heard.values().map(|heard| heard.at).min() else { return };
         while let Some((at, key)) = self.order.front().filter(|(at, _)| *at < all) {
             if let Some((by, touched)) = self.touched.get(key).filter(|(_, touched)| touched == at) {
                 let told = self.heard_of(*by, key.slot());
@@ -210,7 +230,7 @@ mod tests {
 
     fn heard(copies: &Copies, at_ms: u64) {
         let slots = [(Slot::new(0).expect("a slot"), Slot::new(SLOTS - 1).expect("a slot"))];
-        copies.hear(Source { region: EU, shard: ShardId(0) }, &slots, Duration::from_millis(at_ms));
+        copies.hear(Source { region: EU, shard: ShardId(0) }, &slots, [EU].into(), Duration::from_millis(at_ms));
     }
 
     #[test]
@@ -225,6 +245,7 @@ mod tests {
         copies.touch(&key(1), EU);
         assert!(!copies.answers_for(EU, &key(1)) && copies.answers_for(EU, &key(2)));
         assert_eq!((copies.found(&key(1)), copies.found(&key(2))), (Some(EU), None));
+        assert_eq!([EU, RegionId(2)].map(|home| copies.acts_for(EU, home, key(1).slot())), [true, false]);
         pass(5_200);
         heard(&copies, 5_000);
         assert!(!copies.answers_for(EU, &key(1)), "asked in the same moment, perhaps before");
@@ -246,7 +267,9 @@ mod tests {
         let hands = Arc::new(Hands::default());
         let copies = Copies::new(1, hands.clone());
         let all = [(Slot::new(0).expect("a slot"), Slot::new(SLOTS - 1).expect("a slot"))];
-        let hear_ap = |at_ms| copies.hear(Source { region: AP, shard: ShardId(0) }, &all, Duration::from_millis(at_ms));
+        let hear_ap = |at_ms| {
+            copies.hear(Source { region: AP, shard: ShardId(0) }, &all, [AP].into(), Duration::from_millis(at_ms));
+        };
         hands.set_boot_ms(5_000);
         copies.touch(&key(1), AP);
         hands.set_boot_ms(5_300);
@@ -276,7 +299,7 @@ mod tests {
         hands.set_boot_ms(5_000);
         heard(&copies, 4_900);
         let other = Source { region: EU, shard: ShardId(1) };
-        copies.hear(other, &[], Duration::from_millis(4_700));
+        copies.hear(other, &[], BTreeSet::new(), Duration::from_millis(4_700));
         copies.fall_behind(other, 3);
         copies.fall_behind(Source { region: EU, shard: ShardId(0) }, 4);
         let lag = |age_ms, entries| Lag { region: EU, age: Duration::from_millis(age_ms), entries };

@@ -145,6 +145,11 @@ impl Sessions {
         }
     }
 
+    /// Whether nobody else can have written for any of the homes that this shard acts for.
+    pub fn vouches(&self, leases: &Leases) -> bool {
+        self.uphold(leases, &self.claim_on(leases, |_| vec![None])).is_ok()
+    }
+
     /// Whether what was found out may be told.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use crate::{
     peers::{AbroadRoster, Lane, Reply, Rpc},
     raft::spawn,
     region::{RegionNode, acks::Acks, led::Led},
+    shard::Leases,
 };
 use parking_lot::Mutex;
 use sojourn_core::{
@@ -136,7 +137,9 @@ impl Sources {
             reply.send(&[&encode(&Followed::Streaming)]);
             let bounds = sources.bounds.batch;
             let (told, sent_bytes, due) = (cursor, 0, None);
-            let sending = Sending { to: from, follow, led, stream, bounds, cursor, told, sent_bytes, packer, due };
+            let leases = sources.node.leases().clone();
+            let sending =
+                Sending { to: from, follow, led, leases, stream, bounds, cursor, told, sent_bytes, packer, due };
             sending.run(Arc::downgrade(&sources), sources.rpc.clone()).await;
             sources.streams.lock().remove(&key);
             acks.lose(key);
@@ -257,6 +260,7 @@ struct Sending {
     to: NodeId,
     follow: Follow,
     led: Led,
+    leases: Arc<Leases>,
     stream: Arc<Stream>,
     bounds: FeedBounds,
     /// All up to here was sent, or is no business of the follower's.
@@ -313,7 +317,9 @@ impl Sending {
             if !self.led.confirm().await {
                 return None;
             }
-            self.due = Some((ping, self.led.sessions().feed_end().index));
+            // Else somebody else may have written, and this region says no more than what it knows.
+            let vouches = self.led.sessions().vouches(&self.leases);
+            self.due = vouches.then(|| (ping, self.led.sessions().feed_end().index));
         }
         let window = self.follow.window_bytes.saturating_sub(self.sent_bytes.saturating_sub(taken_bytes));
         Some((window, ping.is_some()))

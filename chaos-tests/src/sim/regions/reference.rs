@@ -110,6 +110,8 @@ pub struct Reference {
     pub assumed: Vec<Assumed>,
     /// In no order.
     pub settlements: Vec<Settlement>,
+    /// When a region promised first to take in nothing that was written for a home under earlier epochs, by region, home and epoch.
+    pub promised: BTreeMap<(RegionId, RegionId, u32), Duration>,
     /// Who acted for whom.
     pub hands: Hands,
     /// Pieces of streams that were taken in, and those that were not since they did not follow.
@@ -186,6 +188,9 @@ impl Reference {
                     let held = state.records(None).map(|(key, record)| (key.clone(), rank(record))).collect();
                     self.assumed.push(Assumed { by: by(home, epoch), held });
                 }
+                (About::Promise(home, epoch), Outcome::Done) => {
+                    self.promised.entry((id, home, epoch)).or_insert(seen.at);
+                }
                 (About::Settlement(by, home, mine), Outcome::Settled(tally)) => {
                     let request = (request.origin, request.sequence);
                     self.settlements.push(Settlement {
@@ -248,6 +253,7 @@ impl Reference {
 /// What of a command the reference keeps.
 enum About {
     Assumption(RegionId, u32),
+    Promise(RegionId, u32),
     Settlement(RegionId, RegionId, Vec<(Key, Rank)>),
     Other,
 }
@@ -256,6 +262,7 @@ impl About {
     fn of(command: &Command) -> Self {
         match &command.op {
             Op::Assume { home, epoch } => Self::Assumption(*home, *epoch),
+            Op::Promise { home, epoch, .. } => Self::Promise(*home, *epoch),
             Op::Settle { by, home, orphans, .. } => {
                 let rank = |record: &Record| (record.incarnation, record.version);
                 let mine = orphans.iter().map(|orphan| (orphan.key.clone(), rank(&orphan.mine)));

@@ -199,6 +199,8 @@ impl Ways {
             // Whoever acts by now is heard, and what was written before that is not here.
             (Some(record), _) if held.group.machine().lacks(record.home) => Standing::Stale,
             (Some(record), Some(token)) if !token.is_reached_by(&record) => Standing::Behind,
+            // Who is taken for the one who acts does not (yet, or any more).
+            (Some(record), _) if !copies.acts_for(home, record.home, key.slot()) => Standing::Stale,
             // Whatever the caller has seen, this region may have ended the session elsewhere since.
             (Some(_), _) if copies.answers_for(home, key) => Standing::Answers(age),
             (Some(_), _) => Standing::Stale,

@@ -122,6 +122,8 @@ struct TakenIn {
     is_awaited: bool,
     /// The last index of the source's feed when it sent this.
     end_index: u64,
+    /// For which homes the source acted then.
+    homes: BTreeSet<RegionId>,
 }
 
 impl Follower {
@@ -311,7 +313,7 @@ impl Follower {
             tokio::select! {
                 biased;
                 Some(taken) = taking.next(), if !taking.is_empty() => {
-                    let TakenIn { bytes, index, echo_ms, is_awaited, end_index } = taken?;
+                    let TakenIn { bytes, index, echo_ms, is_awaited, end_index, homes } = taken?;
                     taken_bytes += bytes;
                     logged_index = index;
                     self.copies.hold(self.source, FeedCursor { index, ..begin });
@@ -320,7 +322,7 @@ impl Follower {
                     }
                     self.copies.fall_behind(self.source, end_index.max(told.index).saturating_sub(index));
                     if let Some(echo_ms) = echo_ms {
-                        self.copies.hear(self.source, &self.slots, Duration::from_millis(echo_ms));
+                        self.copies.hear(self.source, &self.slots, homes, Duration::from_millis(echo_ms));
                     }
                 }
                 Some(answer) = asking.next(), if !asking.is_empty() => digests = answer,
@@ -343,8 +345,8 @@ impl Follower {
                         return Err(Ended::Gap);
                     }
                     told = next;
-                    let taken =
-                        TakenIn { bytes: body.len() as u64, index: next.index, echo_ms, is_awaited, end_index };
+                    let (bytes, index, homes) = (body.len() as u64, next.index, acts.keys().copied().collect());
+                    let taken = TakenIn { bytes, index, echo_ms, is_awaited, end_index, homes };
                     if records.is_empty() && next.index < logged.index + IDLE_ENTRIES_MAX {
                         taking.push_back(Box::pin(std::future::ready(Ok(taken))));
                     } else {

@@ -12,7 +12,10 @@ use sojourn_core::{
     orphans::Tally,
     state::{Conflict, JOURNAL},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Compares what was changed after each cut with what was settled.
 pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
@@ -86,9 +89,19 @@ fn written_after<'a>(evidence: &'a Evidence<'_>, reconciled: &Reconciled) -> BTr
             && since == Some(by.epoch)
             && gap.is_none_or(|gap| by.is_beyond(gap))
     };
+    // Until it had heard of its loss, it merged what several regions had created at once, as ever.
+    let Reconciled { by, home, epoch, .. } = *reconciled;
+    let acted = evidence.reference.hands.last_acted(by, home, epoch).unwrap_or(0);
+    let promised = evidence.reference.promised.range((by, home, acted + 1)..=(by, home, epoch)).next();
+    let heard_at = promised.map_or(Duration::ZERO, |(_, at)| *at);
     for (key, history) in &evidence.reference.histories {
+        let is_merged = |change: &Change| {
+            let later = |other: &Change| other.record.incarnation > change.record.incarnation && other.by.home != home;
+            history.iter().any(|other| later(other) && other.by.at < heard_at)
+        };
         // What it gave away is settled by where it went.
         let own = history.iter().filter(|change| !change.settled && !change.releases() && is_orphan(&change.by));
+        let own = own.filter(|change| !is_merged(change));
         if let Some(change) = own.max_by_key(|change| change.rank()) {
             last.insert(key, change);
         }
