@@ -13,6 +13,7 @@ pub(super) use reads::aged;
 use super::{
     arrivals::Arrivals,
     backend::Unavailable,
+    copies::Copies,
     machine::Agreed,
     node::RegionNode,
     shards::Shard,
@@ -154,6 +155,17 @@ impl Ways {
     pub(super) fn drained(&self) -> Option<Arc<ControlState>> {
         let world = self.world.borrow().clone()?;
         world.regions.get(&self.here).is_some_and(|region| region.draining).then_some(world)
+    }
+
+    /// Whether a region was silent for so long that it is taken for lost. One that hears less than half of a world that writes under
+    /// leases has been parted from it: the others go on without it, and may know what it does not.
+    fn is_lost(&self, copies: &Copies, region: RegionId, slot: Slot) -> bool {
+        copies.has_lost(region, slot)
+            && self.world.borrow().as_ref().is_none_or(|world| {
+                let others = world.regions.keys().filter(|other| **other != self.here);
+                let silent = others.filter(|other| copies.has_lost(**other, slot)).count();
+                !world.is_leased(self.here) || 2 * silent < world.regions.len()
+            })
     }
 
     /// The other regions that act for anybody: no session is ordered by those that do not.

@@ -56,7 +56,7 @@ impl Ways {
                     let found = token_of(&answer).map(|token| (token.incarnation, *region, answer));
                     latest = latest.into_iter().chain(found).max_by_key(|(incarnation, ..)| *incarnation);
                 }
-                Err(_) if copies.as_ref().is_some_and(|copies| copies.has_lost(*region, key.slot())) => {}
+                Err(_) if copies.as_ref().is_some_and(|copies| self.is_lost(copies, *region, key.slot())) => {}
                 Err(error) => silent = Some(not_proposed(*region, &error)),
             }
         }

@@ -118,7 +118,8 @@ impl Ways {
     async fn find_soon(&self, held: &Shard, key: &Key) -> Option<RegionId> {
         let copies = held.copies();
         let is_heard = |region| {
-            copies.as_ref().is_some_and(|copies| copies.answers_for(region, key) || copies.has_lost(region, key.slot()))
+            let slot = key.slot();
+            copies.as_ref().is_some_and(|copies| copies.answers_for(region, key) || self.is_lost(copies, region, slot))
         };
         if self.acting_regions().into_iter().all(is_heard) {
             return None;
