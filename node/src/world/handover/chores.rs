@@ -98,7 +98,8 @@ mod tests {
         assert_eq!([1, 2, 3].map(is_gone), [true, false, false]);
         assert!(chores.next().now_or_never().is_none());
         let end = |home: u16, how| {
-            drop(ends.borrow_mut().get_mut(&home).and_then(VecDeque::pop_front).map(|end| end.send(how)))
+            let ended = ends.borrow_mut().get_mut(&home).and_then(VecDeque::pop_front).map(|end| end.send(how));
+            assert_eq!(ended, Some(Ok(())), "somebody waits for it");
         };
         end(3, Err("not now"));
         assert_eq!(chores.next().await, (level(3), Err("not now")));

@@ -234,7 +234,7 @@ fn who_was_lost_while_it_acted_settles_what_it_wrote_before_it_takes_in_anything
     na.epoch += 10;
     let epoch = na.epoch;
     let promise = Duty::Promise { home: NA, epoch, holders: BTreeSet::new() };
-    assert_eq!(plan(&world.state, APAC, &world.shards[&APAC]), [promise.clone()]);
+    assert_eq!(plan(&world.state, APAC, &world.shards[&APAC]), std::slice::from_ref(&promise));
     world.fulfil(APAC, promise);
     let of_eu = world.state.regions[&EU].epoch;
     world.rights(APAC, |rights| {
