@@ -119,6 +119,14 @@ impl State {
             return None;
         }
         let Teller { region, believed } = teller;
+        let outdone = known.and_then(|known| Some((known.home, self.acts_for(known.home)?, is_outdone(known, record))));
+        if let Some((home, epoch, true)) = outdone
+            && record.version.epoch > epoch
+        {
+            // Others act for its home by now, and whoever tells has heard of it. What was written here last must be settled while it is
+            // here.
+            return Some(Refusal::Fenced { home, epoch });
+        }
         let left = known.filter(|known| known.home != record.home && known.incarnation == record.incarnation);
         if left.is_some_and(|known| self.believes(believed, known.home)) {
             // Whoever acts for a home may give its sessions away to any other.
@@ -160,6 +168,13 @@ impl State {
             .any(|holder| *holder != self.region && !self.followed.keys().any(|source| source.region == *holder));
         if unknown { 0 } else { followed.map(|(_, progress)| progress.held).min().unwrap_or(0) }
     }
+}
+
+/// Whether a session that has not left its home meanwhile, or the next one under its id, was written under a later epoch than what is
+/// known of it.
+fn is_outdone(known: &Record, record: &Record) -> bool {
+    let stayed = record.version.home_epoch == known.version.home_epoch || record.incarnation == known.incarnation;
+    record.home == known.home && stayed && record.version.epoch > known.version.epoch
 }
 
 impl Turn<'_> {

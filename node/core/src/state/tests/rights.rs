@@ -262,6 +262,23 @@ fn what_is_to_be_settled_yet_gives_way_to_no_other_session_under_its_id() {
 }
 
 #[test]
+fn who_has_not_heard_that_others_act_is_not_told_by_a_third_one_what_they_wrote() {
+    let (mut na, mut eu, mut ap, _) = parted();
+    does(&mut na, T + 4, "s", set("alone", Expiry::Default));
+    run(&mut eu, T + 5, "any", Op::Assume { home: NA, epoch: 5 });
+    // Once the third one has told of the session: what it tells of is as it has it when it does.
+    let told = does(&mut eu, T + 6, "s", set("eu", Expiry::Default));
+    assert_eq!(tell(&mut ap, EU, Believed::new(), held(&eu, NA, 5, T + 6)), Outcome::Count(1));
+    copy(&State::new(AP, 3), &mut na, false);
+    let mine = records(&na);
+    assert_eq!(tell(&mut na, AP, ap.acts(), changes(0, &told)), fenced(NA, 1));
+    assert_eq!(records(&na), mine, "it is there to be settled");
+    // What it has written itself, and hears of again, changes nothing.
+    let own = does(&mut na, T + 7, "s", set("again", Expiry::Default));
+    assert_eq!(tell(&mut na, AP, ap.acts(), changes(0, &own)), Outcome::Count(0));
+}
+
+#[test]
 fn who_acted_and_missed_what_others_wrote_after_it_lacks_that() {
     let missing = |holders: &[RegionId]| {
         let (_, mut eu, ..) = parted_acting();
