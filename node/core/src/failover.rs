@@ -128,7 +128,9 @@ fn plan_step(state: &ControlState, home: &Region, observed: &Observed, patience:
             if !enough || silent.any(|region| observed.may_write(state, region, patience)) {
                 return None;
             }
-            heir(state, home, handover).map(|heir| Step::Name { successors: Successors::one(heir) })
+            // Where all who acted are called lost at once, one of them has to begin: it has answered, so it is back.
+            let itself = (!home.diverged && answered(&home.id)).then_some(home.id);
+            heir(state, home, handover).or(itself).map(|heir| Step::Name { successors: Successors::one(heir) })
         }
     }
 }

@@ -102,6 +102,37 @@ fn a_region_that_has_just_come_back_is_left_alone_for_a_while() {
 }
 
 #[test]
+fn one_that_is_back_begins_where_nobody_is_left_to_act_for_it() {
+    // EU acts for the others, is called lost, too, and all of them answer.
+    let mut state = automatic(3, LEASE_MS);
+    let step = |state: &mut ControlState, home: RegionId, step: Step| {
+        let epoch = state.regions[&home].epoch;
+        assert_eq!(state.apply(ControlCommand::Handover { home, epoch, step }), ControlOutcome::Done);
+    };
+    let decide = |state: &mut ControlState, home| {
+        step(state, home, Step::Waited { quiet_ms: u64::MAX });
+        for region in [NA, EU, APAC] {
+            step(state, home, Step::Report { region, report: Report::new() });
+        }
+    };
+    for lost in [NA, APAC] {
+        state.regions.get_mut(&NA).expect("a region").away = false;
+        state.apply(ControlCommand::Fence { region: lost, cause: Cause::Lost, at: 0 });
+        decide(&mut state, lost);
+        step(&mut state, lost, Step::Name { successors: Successors::one(EU) });
+        step(&mut state, lost, Step::Ready { region: EU });
+    }
+    state.regions.values_mut().for_each(|region| region.away = false);
+    state.apply(ControlCommand::Fence { region: EU, cause: Cause::Lost, at: 0 });
+    [NA, EU, APAC].into_iter().for_each(|home| decide(&mut state, home));
+    let named = next(&state, &observed(&state, &[], over_ms()));
+    let Some(ControlCommand::Handover { home, epoch, step: Step::Name { successors } }) = named else {
+        panic!("{named:?}");
+    };
+    assert_eq!((home, epoch, successors), (EU, state.regions[&EU].epoch, Successors::one(EU)));
+}
+
+#[test]
 fn never_half_of_the_regions_are_given_up() {
     let mut state = automatic(5, LEASE_MS);
     for lost in [NA, EU] {

@@ -47,20 +47,20 @@ impl State {
 }
 
 impl Turn<'_> {
-    /// Takes in what somebody holds of a home, if nothing later was promised. What is kept out of other homes is left out: it
-    /// comes with those.
+    /// Takes in what somebody holds of a home, if nothing later was promised. What is kept out of other homes than those that are
+    /// `believed` is left out: it comes with those.
     pub(super) fn take_in_held(
         &mut self,
         region: RegionId,
-        home: RegionId,
-        epoch: u32,
+        (home, epoch): (RegionId, u32),
+        mut believed: Believed,
         records: Vec<(Key, Record)>,
     ) -> Result<Outcome, Refusal> {
         let promised = self.state.promised(home);
         if epoch != promised {
             return Err(Refusal::Fenced { home, epoch: promised });
         }
-        let believed = Believed::from([(home, epoch)]);
+        believed.insert(home, epoch);
         let mut changed = 0;
         for (key, record) in records {
             let known = self.state.records.get(&key);

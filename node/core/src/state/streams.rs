@@ -237,7 +237,7 @@ impl Turn<'_> {
             }
             Piece::Held { asked, .. } if self.state.may_predate_a_sweep(asked) => return Ok(Outcome::Nothing),
             Piece::Held { asked: _, home, epoch, records } => {
-                return self.take_in_held(source.region, home, epoch, records);
+                return self.take_in_held(source.region, (home, epoch), believed.clone(), records);
             }
         };
         self.state.followed.insert(source, progress);

@@ -25,8 +25,9 @@ use crate::{
 use futures::future::BoxFuture;
 use sojourn_core::{
     Command, Key, NamespaceId, Op, Outcome, RegionId, Request, ShardId, Stamp,
-    control::{ControlCommand, ControlRefusal, ControlState, FailoverMode, Handover, Step},
+    control::{ControlCommand, ControlRefusal, ControlState, FailoverMode, Handover, Region, Step},
     policy::Policy,
+    state::Believed,
     stream::{Absorbed, Piece, Source, Span},
 };
 use sojourn_proto::wire::encode;
@@ -212,11 +213,13 @@ impl Driver {
                 tracing::info!(home = home.0, epoch, "this region acts");
                 Ok(())
             }
-            Duty::Level { home, epoch, acting } => self.level((*home, *epoch), *acting, shards).await,
+            Duty::Level { home, epoch, acting } => {
+                self.level((*home, *epoch), *acting, shards, &settled(world, here)).await
+            }
             Duty::Absorb { home, epoch, from } => {
                 for (shard, standing) in shards.iter().filter(|_| *from != here) {
                     // It may hold what is older than all that was told by those who answered.
-                    self.pull((*home, *epoch), *from, (*shard, standing.stamp), 0).await?;
+                    self.pull((*home, *epoch), *from, (*shard, standing.stamp), 0, &Believed::new()).await?;
                 }
                 tracing::info!(home = home.0, from = from.0, "what a region held that had not been heard is here");
                 self.step(*home, *epoch, Step::Absorbed { from: *from }).await
@@ -243,7 +246,7 @@ impl Driver {
         let (here, ..) = self.node.identity();
         for (shard, standing) in shards {
             for (from, since) in missing(here, standing, handover) {
-                self.pull(home, from, (*shard, standing.stamp), since).await?;
+                self.pull(home, from, (*shard, standing.stamp), since, &Believed::new()).await?;
             }
         }
         Ok(())
@@ -255,11 +258,12 @@ impl Driver {
         (home, epoch): (RegionId, u32),
         acting: RegionId,
         shards: &BTreeMap<ShardId, Standing>,
+        believed: &Believed,
     ) -> Result<(), Undone> {
         for (shard, standing) in shards {
             let missing = standing.rights.get(&home).and_then(|right| right.missing_since);
             if let Some(since) = missing {
-                self.pull((home, epoch), acting, (*shard, standing.stamp), since).await?;
+                self.pull((home, epoch), acting, (*shard, standing.stamp), since, believed).await?;
                 self.write(*shard, Op::CaughtUp { home, epoch }).await?;
             }
         }
@@ -267,13 +271,14 @@ impl Driver {
     }
 
     /// Takes what `from` holds of a home, as far as it was written at `since` or later, into one of our shards, whose log is at stamp
-    /// `asked` or later.
+    /// `asked` or later; it is believed about these homes, too.
     pub(super) async fn pull(
         &self,
         (home, epoch): (RegionId, u32),
         from: RegionId,
         (shard, asked): (ShardId, Stamp),
         since: Stamp,
+        believed: &Believed,
     ) -> Result<(), Undone> {
         let contacts = self.contacts.upgrade().ok_or(Undone::Unknown(from))?;
         let whereabouts = contacts.whereabouts(from).ok_or(Undone::Unknown(from))?;
@@ -284,7 +289,7 @@ impl Driver {
                 let (records, until) =
                     self.page(&contacts, source, HeldOf { shard: source.shard, home, epoch, since, span }).await?;
                 let piece = Piece::Held { asked, home, epoch, records };
-                let absorbed = Absorbed { source, as_of: 0, believed: BTreeMap::new(), piece };
+                let absorbed = Absorbed { source, as_of: 0, believed: believed.clone(), piece };
                 self.write(shard, Op::Absorb { absorbed: Box::new(absorbed) }).await?;
                 match until {
                     Some(until) => after = Some(until),
@@ -356,6 +361,14 @@ impl Driver {
 pub(in crate::world) fn command(key: Key, op: Op) -> Command {
     let rules = Policy::default().rules(false);
     Command { request: Request::default(), key, rules, touched: None, op }
+}
+
+/// This region's own home, if it has settled what it wrote and has not taken over again yet: an id of its own that others have given to a
+/// session of another home meanwhile is that one's, whoever tells of it.
+fn settled(world: &ControlState, here: RegionId) -> Believed {
+    let own = world.regions.get(&here);
+    let is_settled = |own: &&Region| own.orphans.is_some() && !own.diverged && !own.holders().contains(&here);
+    own.filter(is_settled).map(|own| (here, own.epoch)).into_iter().collect()
 }
 
 /// From whom one of our shards has to take what it lacks, and from which stamp on.

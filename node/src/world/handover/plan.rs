@@ -64,6 +64,10 @@ pub(super) fn plan(world: &ControlState, here: RegionId, shards: &BTreeMap<Shard
         // What is here to be settled must not be overwritten by what others hold of another home.
         of_homes.retain(|duty| !matches!(duty, Duty::Level { .. }));
     }
+    if of_homes.iter().any(|duty| matches!(duty, Duty::Level { .. })) {
+        // An id of its own may be that of another home's session by now.
+        of_homes.retain(|duty| !matches!(duty, Duty::CatchUp { home, .. } if *home == here));
+    }
     // Leases are granted for the epochs of the world: first all shards write under those. A region that is away holds up nothing.
     let is_away = |duty: &Duty| matches!(duty, Duty::Absorb { .. });
     let adoption = if of_homes.iter().all(is_away) { adoption(world, here, shards) } else { None };

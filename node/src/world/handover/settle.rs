@@ -12,6 +12,7 @@ use sojourn_core::{
     control::{Region, Step},
     orphans::{Orphaned, Tally},
     policy::Policy,
+    state::Believed,
     stream::Span,
     tombstones::{CLOCK_SLACK_MS, Return, plan_return},
 };
@@ -65,7 +66,7 @@ impl Driver {
         for (shard, standing) in shards {
             // Those who act stamp by their own clocks.
             let since = cut(own, own.id, *shard).saturating_sub(CLOCK_SLACK_MS);
-            self.pull((own.id, own.epoch), acting, (*shard, standing.stamp), since).await?;
+            self.pull((own.id, own.epoch), acting, (*shard, standing.stamp), since, &Believed::new()).await?;
         }
         self.step(own.id, own.epoch, Step::Reconciled).await
     }

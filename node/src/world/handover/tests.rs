@@ -248,6 +248,33 @@ fn who_was_lost_while_it_acted_settles_what_it_wrote_before_it_takes_in_anything
 }
 
 #[test]
+fn a_home_takes_over_again_once_it_has_what_others_wrote_for_each_other() {
+    let mut world = World::new(FailoverMode::Automatic);
+    world.down.insert(NA);
+    world.apply(ControlCommand::Fence { region: NA, cause: Cause::Lost, at: 9 });
+    world.settle();
+    world.down.clear();
+    world.settle();
+    world.apply(ControlCommand::Failback { region: NA, at: 10 });
+    let of_eu = world.state.regions[&EU].epoch;
+    let mut lacks = |lacks: bool| {
+        let missing_since = lacks.then_some(7);
+        world.rights(NA, |rights| drop(rights.insert(EU, Right { epoch: of_eu, missing_since, ..Right::default() })));
+        let (handover, successors, ready) =
+            (world.state.regions[&NA].handover().expect("it is decided").clone(), Successors::one(NA), BTreeSet::new());
+        let mut state = world.state.clone();
+        state.regions.get_mut(&NA).expect("a region").phase = Phase::CatchingUp { handover, successors, ready };
+        let epoch = state.regions[&NA].epoch;
+        world.rights(NA, |rights| drop(rights.insert(NA, Right { epoch, ..Right::default() })));
+        plan(&state, NA, &world.shards[&NA])
+    };
+    let catches_up = |duties: &[Duty]| duties.iter().any(|duty| matches!(duty, Duty::CatchUp { home: NA, .. }));
+    let levels = |duties: &[Duty]| duties.iter().any(|duty| matches!(duty, Duty::Level { home: EU, .. }));
+    let both = |duties: Vec<Duty>| (levels(&duties), catches_up(&duties));
+    assert_eq!((both(lacks(true)), both(lacks(false))), ((true, false), (false, true)));
+}
+
+#[test]
 fn what_was_not_heard_is_asked_for_by_who_acts_and_holds_up_nothing_else() {
     let mut world = World::new(FailoverMode::Automatic);
     world.down.insert(NA);

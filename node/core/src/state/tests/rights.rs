@@ -355,6 +355,28 @@ fn a_home_that_takes_over_again_hears_of_an_id_that_others_have_given_to_another
 }
 
 #[test]
+fn the_same_where_the_other_home_has_changed_hands_too() {
+    let (mut na, mut eu, mut ap, _) = parted();
+    run(&mut eu, T + 5, "any", Op::Assume { home: NA, epoch: 5 });
+    does(&mut eu, T + 6, "s", Op::Destroy);
+    does(&mut eu, T + 7, "s", set("another", Expiry::Default));
+    for (home, since) in [(NA, T), (EU, T)] {
+        run(&mut ap, T + 8, "any", Op::Promise { home, epoch: 9, holders: [EU].into() });
+        run(&mut eu, T + 8, "any", Op::Promise { home, epoch: 9, holders: [EU].into() });
+        assert_ne!(tell(&mut ap, EU, Believed::new(), held(&eu, home, 9, since)), fenced(home, 9));
+        run(&mut ap, T + 9, "any", Op::Assume { home, epoch: 9 });
+        run(&mut na, T + 9, "any", Op::Promise { home, epoch: 9, holders: BTreeSet::new() });
+    }
+    let pull = |na: &mut State, home, believed| tell(na, AP, believed, held(&ap, home, 9, T));
+    // Neither home's page tells of it, as long as the other one is to be heard of first.
+    for home in [NA, EU] {
+        assert_eq!(pull(&mut na, home, Believed::new()), Outcome::Count(0));
+    }
+    assert_eq!(pull(&mut na, EU, Believed::from([(NA, 9)])), Outcome::Count(1), "what it wrote itself is settled");
+    assert_eq!(value(&na, T + 9, "s"), Some("another".to_owned()));
+}
+
+#[test]
 fn a_session_that_was_taken_in_beyond_the_cut_is_settled_by_the_heir() {
     for heir_writes in [false, true] {
         let [mut na, mut eu, mut ap] = [NA, EU, AP].map(|region| State::new(region, 1 + u32::from(region.0)));
