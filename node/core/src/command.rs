@@ -476,8 +476,9 @@ pub enum Op {
         epoch: u32,
     },
     /// Settles what a region that has returned wrote while others acted for it, or for a home that it acted for when it was lost: see
-    /// [`crate::orphans`]. Logged by the shard that acts for the home. Answers `Settled` for those that it has looked at, the first ones, one at least: to be asked again
-    /// with the others. [`Refusal::Fenced`] if it does not act for the home.
+    /// [`crate::orphans`]. Logged by the shard that acts for the home. Answers `Settled` for those that it has looked at, the first
+    /// ones, one at least: to be asked again with the others. [`Refusal::Fenced`], which is not remembered, if it does not act for the
+    /// home.
     Settle {
         /// Who wrote them.
         by: RegionId,

@@ -252,7 +252,8 @@ impl Follower {
     /// since is not merged with what others wrote, but settled. Or it acted for one of another region, and has not settled it yet.
     fn believed(&self, mut acts: Believed) -> Result<Believed, Ended> {
         let contacts = self.contacts.upgrade().ok_or(Ended::Unknown)?;
-        let (own, region) = self.led.sessions().audit(|state| {
+        let region = self.source.region;
+        let own = self.led.sessions().audit(|state| {
             let outdone = |(home, epoch): (&RegionId, &u32)| state.acts_for(*home).is_some_and(|own| own < *epoch);
             if acts.iter().any(outdone) {
                 return Err(Ended::Fenced);
@@ -260,9 +261,9 @@ impl Follower {
             let own = state.region();
             let wrote = |home: &RegionId| *home != own && state.may_have_acted(*home);
             let mut wrote = acts.iter().filter(|(home, _)| wrote(home));
-            match wrote.find(|(home, epoch)| !contacts.may_take_in(**home, self.source.region, **epoch)) {
+            match wrote.find(|(home, epoch)| !contacts.may_take_in(**home, region, **epoch)) {
                 Some((home, _)) => Err(Ended::Unsettled(*home)),
-                None => Ok((own, self.source.region)),
+                None => Ok(own),
             }
         })?;
         if acts.get(&own).is_some_and(|epoch| !contacts.may_take_in(own, region, *epoch)) {

@@ -44,6 +44,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Before what could not be done is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
+/// Before what was done is looked at again: what the world agreed on by it has to come.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 /// How often shards are asked where nothing seems to be left to do.
 const IDLE_EVERY: Duration = Duration::from_secs(5);
 
@@ -107,10 +110,10 @@ impl Driver {
                     let (round, ended) = chores.beside(self.round(&known)).await;
                     let pause = match round {
                         // What has ended meanwhile may be seen as undone.
-                        Ok(_) if !ended.is_empty() => Duration::ZERO,
+                        Ok(_) if !ended.is_empty() => LOOK_AGAIN_AFTER,
                         Ok(Round { chores: wanted, shards, done }) => {
                             chores.become_those(wanted, |duty| self.begin(duty, &known, &shards));
-                            done.map_or(RETRY_AFTER, |any| if any { RETRY_AFTER / 5 } else { IDLE_EVERY })
+                            done.map_or(RETRY_AFTER, |any| if any { LOOK_AGAIN_AFTER } else { IDLE_EVERY })
                         }
                         Err(error) => {
                             tracing::debug!(reason = %error, "the duties of the region wait");
@@ -128,7 +131,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 (_, ended) = chores.next() => {
-                    let pause = if ended.is_ok() { Duration::ZERO } else { RETRY_AFTER };
+                    let pause = if ended.is_ok() { LOOK_AGAIN_AFTER } else { RETRY_AFTER };
                     let at = Instant::now() + pause;
                     due = Some(due.map_or(at, |due| due.min(at)));
                 }
