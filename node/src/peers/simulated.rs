@@ -8,10 +8,13 @@ use parking_lot::Mutex;
 use sojourn_core::NodeId;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
 /// How a simulated network treats frames.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ struct State {
     receivers: BTreeMap<NodeId, Arc<dyn Receiver>>,
     cut: BTreeSet<(NodeId, NodeId)>,
     hushed: BTreeSet<(NodeId, NodeId)>,
+    /// Ways by where they go, and who hears of it when that node ends.
+    ways: Vec<(NodeId, Weak<Notify>)>,
 }
 
 /// How long frames wait on a way that is silent before their connection breaks.
@@ -69,13 +74,21 @@ impl SimulatedNetwork {
         SimulatedNode { network: self.clone(), node }
     }
 
-    /// Frames for `node` go to `receiver` from now on; `None` while it is down.
+    /// Frames for `node` go to `receiver` from now on; `None` while it is down. Connections end with their process, also those on
+    /// which nothing is sent.
     pub fn attach(&self, node: NodeId, receiver: Option<Arc<dyn Receiver>>) {
         let mut state = self.state.lock();
         match receiver {
-            Some(receiver) => state.receivers.insert(node, receiver),
-            None => state.receivers.remove(&node),
-        };
+            Some(receiver) => {
+                state.receivers.insert(node, receiver);
+            }
+            None => {
+                state.receivers.remove(&node);
+                state.ways.retain(|(_, ended)| ended.strong_count() > 0);
+                let ways = state.ways.iter().filter(|(to, _)| *to == node);
+                ways.filter_map(|(_, ended)| ended.upgrade()).for_each(|ended| ended.notify_one());
+            }
+        }
     }
 
     /// Cuts or mends the way from one node to another; the way back is its own.
@@ -169,16 +182,34 @@ struct Way {
     lane: Lane,
     /// Of the node that sends.
     receiver: Arc<dyn Receiver>,
+    /// The node at the other end has ended.
+    ended: Arc<Notify>,
+}
+
+/// What a way carries next.
+enum Next {
+    Frame(Bytes),
+    /// The connection ends.
+    End,
 }
 
 impl Way {
+    /// What is next; none once nobody sends any more.
+    async fn next(&self, frames: &mut mpsc::Receiver<Bytes>) -> Option<Next> {
+        tokio::select! {
+            biased;
+            () = self.ended.notified() => Some(Next::End),
+            frame = frames.recv() => frame.map(Next::Frame),
+        }
+    }
+
     /// When a frame arrives that leaves now; none if it is lost.
     fn due(&self) -> Option<Instant> {
         self.network.fate(self.from, self.to).map(|delay| Instant::now() + delay)
     }
 
-    async fn deliver(&self, due: Option<Instant>, bytes: Bytes) {
-        let Self { network, from, to, lane, receiver } = self;
+    async fn deliver(&self, due: Option<Instant>, next: Next) {
+        let Self { network, from, to, lane, receiver, ended: _ } = self;
         let arrived = match due {
             None => None,
             Some(due) => {
@@ -186,9 +217,9 @@ impl Way {
                 if network.speaks(*from, *to).await { network.receiver(*from, *to) } else { None }
             }
         };
-        match arrived {
-            Some(there) => there.receive(Inbound::Frame { from: *from, lane: *lane, bytes }),
-            None => receiver.receive(Inbound::Lost { to: *to, lane: *lane }),
+        match (next, arrived) {
+            (Next::Frame(bytes), Some(there)) => there.receive(Inbound::Frame { from: *from, lane: *lane, bytes }),
+            (Next::Frame(_), None) | (Next::End, _) => receiver.receive(Inbound::Lost { to: *to, lane: *lane }),
         }
     }
 
@@ -196,16 +227,16 @@ impl Way {
     async fn carry_together(self, mut frames: mpsc::Receiver<Bytes>) {
         let (departed, mut arriving) = mpsc::channel(FRAMES_ON_FAR_WAY_MAX);
         let departing = async {
-            while let Some(bytes) = frames.recv().await {
+            while let Some(next) = self.next(&mut frames).await {
                 let due = self.due();
                 // It is there as long as this is.
-                let _arrives = departed.send((due, bytes)).await;
+                let _arrives = departed.send((due, next)).await;
             }
             drop(departed);
         };
         let arriving = async {
-            while let Some((due, bytes)) = arriving.recv().await {
-                self.deliver(due, bytes).await;
+            while let Some((due, next)) = arriving.recv().await {
+                self.deliver(due, next).await;
             }
         };
         futures::future::join(departing, arriving).await;
@@ -221,15 +252,20 @@ pub struct SimulatedNode {
 impl Network for SimulatedNode {
     fn open(&self, peer: NodeId, lane: Lane, receiver: Arc<dyn Receiver>) -> mpsc::Sender<Bytes> {
         let (sender, mut frames) = mpsc::channel::<Bytes>(FRAMES_IN_FLIGHT_MAX);
-        let way = Way { network: self.network.clone(), from: self.node, to: peer, lane, receiver };
-        let is_far = self.network.state.lock().is_far;
+        let ended = Arc::new(Notify::new());
+        let is_far = {
+            let mut state = self.network.state.lock();
+            state.ways.push((peer, Arc::downgrade(&ended)));
+            state.is_far
+        };
+        let way = Way { network: self.network.clone(), from: self.node, to: peer, lane, receiver, ended };
         drop(spawn(async move {
             if is_far {
                 return way.carry_together(frames).await;
             }
-            while let Some(bytes) = frames.recv().await {
+            while let Some(next) = way.next(&mut frames).await {
                 let due = way.due();
-                way.deliver(due, bytes).await;
+                way.deliver(due, next).await;
             }
         }));
         sender
