@@ -161,14 +161,13 @@ impl<M: Machine> RunningGroup<M> {
         let GroupParts { node, group, log, rpc, env, engine, snapshots, options } = parts;
         let incoming = Mutex::new(Incoming::new(env.clone(), snapshots.clone()));
         let support = Support::new(env.clock.clone());
-        let keeper = KeeperParts { env, engine, group, log: log.clone(), snapshots, options: options.keeper() };
+        let keeper = KeeperParts { node, env, engine, group, log: log.clone(), snapshots, options: options.keeper() };
         let keeper = Arc::new(Keeper::open(keeper, machine).await?);
         check_whole(group, keeper.applied().index(), &log)?;
         let (store, adapter) = (LogStore::new(log.group(group)), Adapter::new(keeper.clone()));
         let config = options.config(group)?;
-        let raft = Raft::new(node.0, config, Links::new(rpc.clone(), group, options.commit_news_delay), store, adapter)
-            .await
-            .map_err(io::Error::other)?;
+        let links = Links::new(rpc.clone(), group, keeper.pace.clone(), options.commit_news_delay);
+        let raft = Raft::new(node.0, config, links, store, adapter).await.map_err(io::Error::other)?;
         let GroupOptions { log_room_bytes_min, confirm_timeout, keep_log_bytes_max, keep_entries, .. } = options;
         let late = Late::default();
         let running = Arc::new(Self {

@@ -8,6 +8,7 @@ use super::{
     file::SnapshotReader,
     machine::{Loading, Machine},
     outgoing::Outgoing,
+    pace::Pace,
     simulated::halt,
     snapshot::{Snapshot, SnapshotFile},
     types::{Applied, LogEntry, LogId, StoredMembership, Types, malformed},
@@ -22,6 +23,7 @@ use openraft::{
     alias::{SnapshotMetaOf, SnapshotOf},
 };
 use parking_lot::Mutex;
+use sojourn_core::NodeId;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 
@@ -76,6 +78,9 @@ pub(super) struct Keeper<M> {
     options: KeeperOptions,
     machine: Arc<M>,
     outgoing: Arc<Outgoing>,
+    node: NodeId,
+    /// Is told who votes.
+    pub pace: Arc<Pace>,
     // The machine changes only together with its position, under this lock.
     position: Mutex<Position>,
     durable: Mutex<Position>,
@@ -90,6 +95,7 @@ pub(super) struct Keeper<M> {
 
 /// What a keeper is made of.
 pub(super) struct KeeperParts {
+    pub node: NodeId,
     pub env: Env,
     pub engine: Arc<dyn Engine>,
     pub group: GroupId,
@@ -101,7 +107,7 @@ pub(super) struct KeeperParts {
 impl<M: Machine> Keeper<M> {
     /// Loads what the engine has of the group into `machine`.
     pub async fn open(parts: KeeperParts, machine: Arc<M>) -> io::Result<Self> {
-        let KeeperParts { env, engine, group, log, snapshots, options } = parts;
+        let KeeperParts { node, env, engine, group, log, snapshots, options } = parts;
         let (from, mut loading) = (engine.clone(), machine.loading());
         let work = async move {
             let view = from.view(group)?;
@@ -118,6 +124,8 @@ impl<M: Machine> Keeper<M> {
         let (position, loading) = blocking(&env, "engine-load", work).await?;
         machine.adopt(position.index(), loading, Box::pin(std::future::ready(Ok(())))).await?;
         let outgoing = Outgoing::open(env.clone(), engine.clone(), group, log.group(group), snapshots)?;
+        let pace = Arc::new(Pace::default());
+        pace.learn(node.0, group, &position.membership);
         Ok(Self {
             env,
             engine,
@@ -126,6 +134,8 @@ impl<M: Machine> Keeper<M> {
             options,
             machine,
             outgoing: Arc::new(outgoing),
+            node,
+            pace,
             position: Mutex::new(position.clone()),
             durable: Mutex::new(position),
             writing: tokio::sync::Mutex::default(),
@@ -193,6 +203,7 @@ impl<M: Machine> Keeper<M> {
         self.machine.pass(id.index);
         position.applied = Some(id);
         if let Some(membership) = membership {
+            self.pace.learn(self.node.0, self.group, &membership);
             position.membership = membership;
         }
         Applied::Nothing
@@ -330,6 +341,7 @@ impl<M: Machine> Keeper<M> {
         }
         let commit = blocking(&self.env, "engine-commit", replacement.commit());
         self.machine.adopt(Position::from(meta).index(), loading, Box::pin(commit)).await?;
+        self.pace.learn(self.node.0, self.group, &meta.last_membership);
         *self.position.lock() = Position::from(meta);
         *self.durable.lock() = Position::from(meta);
         Ok(())

@@ -16,6 +16,7 @@ mod log_store;
 mod machine;
 mod network;
 mod outgoing;
+mod pace;
 mod runtime;
 mod simulated;
 mod snapshot;

@@ -1,14 +1,15 @@
 //! openraft's network over calls between nodes: appends are pipelined, and all groups share one stream per peer.
 
 use super::{
+    pace::{Pace, Paced},
     snapshot::Snapshot,
-    types::{LogId, Types, Vote, decode_entry, encode_entry, malformed},
+    types::{LogId, Types, Vote, decode_entry, malformed, payload, put_entry_head},
 };
 use crate::{
     log::GroupId,
     peers::{CallError, Lane, Rpc},
 };
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use futures::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use openraft::{
     EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2,
@@ -22,7 +23,7 @@ use openraft::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sojourn_core::NodeId;
-use std::{future::Future, io, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 /// The kinds of calls between nodes that are Raft's.
 pub mod service {
@@ -53,13 +54,14 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Links {
     rpc: Rpc,
     group: GroupId,
+    pace: Arc<Pace>,
     commit_news_delay: Duration,
 }
 
 impl Links {
     /// Links for `group` over `rpc`. For the delay, see [`super::GroupOptions`].
-    pub fn new(rpc: Rpc, group: GroupId, commit_news_delay: Duration) -> Self {
-        Self { rpc, group, commit_news_delay }
+    pub(super) fn new(rpc: Rpc, group: GroupId, pace: Arc<Pace>, commit_news_delay: Duration) -> Self {
+        Self { rpc, group, pace, commit_news_delay }
     }
 }
 
@@ -67,8 +69,8 @@ impl RaftNetworkFactory<Types> for Links {
     type Network = Link;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Link {
-        let Self { rpc, group, commit_news_delay } = self.clone();
-        Link { rpc, group, target: NodeId(target), commit_news_delay }
+        let Self { rpc, group, pace, commit_news_delay } = self.clone();
+        Link { rpc, group, target: NodeId(target), pace, commit_news_delay }
     }
 }
 
@@ -78,6 +80,7 @@ pub struct Link {
     pub(super) rpc: Rpc,
     pub(super) group: GroupId,
     pub(super) target: NodeId,
+    pace: Arc<Pace>,
     commit_news_delay: Duration,
 }
 
@@ -86,8 +89,8 @@ impl Link {
         &self,
         request: &AppendEntriesRequest<Types>,
     ) -> impl Future<Output = Result<StreamAppendResult<Types>, RPCError<Types>>> + Send + use<> {
-        let call = encode_append(self.group, request)
-            .map(|body| self.rpc.call(self.target, Lane::Fast, service::APPEND, &[&body], APPEND_TIMEOUT));
+        let call = Encoded::new(self.group, request)
+            .map(|body| self.rpc.call(self.target, Lane::Fast, service::APPEND, &body.parts(), APPEND_TIMEOUT));
         async move {
             let body = call.map_err(|error| network_error(&error))?.await.map_err(rpc_error)?;
             decode(&body).map_err(|error| network_error(&error))
@@ -104,51 +107,6 @@ impl Link {
         let group = self.group.to_le_bytes();
         let answer = self.rpc.call(self.target, Lane::Fast, service, &[&group, &body], option.soft_ttl()).await;
         decode(&answer.map_err(rpc_error)?).map_err(|error| network_error(&error))
-    }
-}
-
-/// A stream of appends in which news of nothing but a commit waits for the next entries: a busy group would else send, and
-/// every follower answer, two appends for each entry. openraft asks for no answer to each request of a stream.
-struct Unhurried<S> {
-    input: futures::stream::Fuse<S>,
-    /// The last entry that the follower was sent in this stream.
-    sent: Option<Option<LogId>>,
-    held: Option<AppendEntriesRequest<Types>>,
-    held_until: std::pin::Pin<Box<tokio::time::Sleep>>,
-    delay: Duration,
-}
-
-impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static> Unhurried<S> {
-    fn new(input: S, delay: Duration) -> Self {
-        let held_until = Box::pin(tokio::time::sleep(delay));
-        Self { input: input.fuse(), sent: None, held: None, held_until, delay }
-    }
-
-    fn into_stream(self) -> BoxStream<'static, AppendEntriesRequest<Types>> {
-        futures::stream::unfold(self, |mut this| async move { Some((this.next().await?, this)) }).boxed()
-    }
-
-    async fn next(&mut self) -> Option<AppendEntriesRequest<Types>> {
-        loop {
-            let holds = self.held.is_some();
-            let request = tokio::select! {
-                biased;
-                request = self.input.next() => request,
-                () = &mut self.held_until, if holds => return self.held.take(),
-            };
-            let Some(request) = request else { return self.held.take() };
-            if request.entries.is_empty() && self.sent == Some(request.prev_log_id) {
-                if !holds {
-                    self.held_until.as_mut().reset(tokio::time::Instant::now() + self.delay);
-                }
-                self.held = Some(request);
-            } else {
-                // It was made later, so it says at least as much of the commit.
-                self.held = None;
-                self.sent = Some(request.entries.last().map_or(request.prev_log_id, |entry| Some(entry.log_id)));
-                return Some(request);
-            }
-        }
     }
 }
 
@@ -172,9 +130,15 @@ impl RaftNetworkV2<Types> for Link {
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         let link = self.clone();
-        let input = Unhurried::new(input, self.commit_news_delay).into_stream();
+        let input = Paced::new(input, self.pace.clone(), self.target.0, self.commit_news_delay).into_stream();
         // `append` posts the request before it returns its future: the order of the input is the order on the wire.
         let answers = input.map(move |request| link.append(&request)).buffered(APPENDS_IN_FLIGHT_MAX);
+        let (pace, follower) = (self.pace.clone(), self.target.0);
+        let answers = answers.inspect(move |answer| match answer {
+            Ok(Ok(logged)) => pace.answered(follower, logged.map_or(0, |id| id.index)),
+            Ok(Err(_)) => {}
+            Err(_) => pace.failed(follower),
+        });
         Box::pin(async move { Ok(answers.boxed()) })
     }
 
@@ -238,23 +202,61 @@ pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> io::Result<T> {
     postcard::from_bytes(body).map_err(io::Error::other)
 }
 
-/// `group u32 | postcard(vote, previous, committed) | (length u32 | entry)*`.
-fn encode_append(group: GroupId, request: &AppendEntriesRequest<Types>) -> io::Result<Bytes> {
-    let mut out = BytesMut::with_capacity(256);
-    out.put_u32_le(group);
-    let head = (&request.vote, &request.prev_log_id, &request.leader_commit);
-    let head = postcard::to_stdvec(&head).map_err(io::Error::other)?;
-    out.put_u32_le(u32::try_from(head.len()).map_err(io::Error::other)?);
-    out.put_slice(&head);
-    for entry in &request.entries {
-        let bytes = encode_entry(entry)?;
-        out.put_u32_le(u32::try_from(bytes.len()).map_err(io::Error::other)?);
-        out.put_slice(&bytes);
-    }
-    Ok(out.freeze())
+/// `group u32 | length u32 | postcard(vote, previous, committed) | (length u32 | entry)*`, with what entries carry left where it is: it is
+/// copied once, into the frame.
+struct Encoded<'a> {
+    /// All but the payloads, one after the other.
+    heads: Vec<u8>,
+    /// Up to where the heads go before each payload.
+    payloads: Vec<(usize, &'a [u8])>,
 }
 
-/// Reads what `encode_append` wrote, the group already taken off; entries share `body`.
+impl<'a> Encoded<'a> {
+    fn new(group: GroupId, request: &'a AppendEntriesRequest<Types>) -> io::Result<Self> {
+        let mut heads = Vec::with_capacity(64 + 32 * request.entries.len());
+        heads.put_u32_le(group);
+        put_sized(&mut heads, 0, |heads| {
+            postcard::to_extend(&(&request.vote, &request.prev_log_id, &request.leader_commit), heads)
+        })?;
+        let mut payloads = Vec::with_capacity(request.entries.len());
+        for entry in &request.entries {
+            let payload = payload(entry);
+            put_sized(&mut heads, payload.len(), |heads| put_entry_head(heads, entry))?;
+            payloads.push((heads.len(), payload));
+        }
+        Ok(Self { heads, payloads })
+    }
+
+    fn parts(&self) -> Vec<&[u8]> {
+        let mut parts = Vec::with_capacity(2 * self.payloads.len() + 1);
+        let mut from = 0;
+        for (until, payload) in &self.payloads {
+            parts.extend([&self.heads[from..*until], payload]);
+            from = *until;
+        }
+        parts.push(&self.heads[from..]);
+        parts
+    }
+}
+
+/// Appends what `put` does behind its length, `more` bytes that are elsewhere included.
+fn put_sized(
+    heads: &mut Vec<u8>,
+    more: usize,
+    put: impl FnOnce(Vec<u8>) -> postcard::Result<Vec<u8>>,
+) -> io::Result<()> {
+    let begin = heads.len();
+    heads.put_u32_le(0);
+    *heads = put(std::mem::take(heads)).map_err(io::Error::other)?;
+    let length = heads.len() - begin - LENGTH_BYTES + more;
+    let length = u32::try_from(length).map_err(io::Error::other)?;
+    heads[begin..begin + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+const LENGTH_BYTES: usize = 4;
+
+/// Reads what [`Encoded`] is, the group already taken off; entries share `body`.
 pub(super) fn decode_append(body: &mut Bytes) -> io::Result<AppendEntriesRequest<Types>> {
     let head = take_sized(body)?;
     let (vote, prev_log_id, leader_commit): (Vote, Option<LogId>, Option<LogId>) = decode(&head)?;
@@ -266,7 +268,7 @@ pub(super) fn decode_append(body: &mut Bytes) -> io::Result<AppendEntriesRequest
 }
 
 fn take_sized(body: &mut Bytes) -> io::Result<Bytes> {
-    if body.len() < 4 {
+    if body.len() < LENGTH_BYTES {
         return Err(malformed("a cut message between nodes"));
     }
     let length = body.get_u32_le() as usize;
@@ -274,4 +276,37 @@ fn take_sized(body: &mut Bytes) -> io::Result<Bytes> {
         return Err(malformed("a cut message between nodes"));
     }
     Ok(body.split_to(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::types::{LeaderId, LogEntry, Proposal};
+    use openraft::{Entry, EntryPayload, Membership, entry::RaftEntry, vote::RaftLeaderId};
+
+    #[test]
+    fn appends_are_read_as_they_were_written() {
+        let leader = LeaderId::new(3, 1).to_committed();
+        let id = |index| LogId::new(leader, index);
+        let membership = Membership::new_with_defaults(vec![[1, 2, 3].into()], [4]);
+        let entries: Vec<LogEntry> = vec![
+            Entry::new(id(8), EntryPayload::Blank),
+            Entry::new(id(9), EntryPayload::Normal(Proposal(Bytes::from(vec![7; 300])))),
+            Entry::new(id(10), EntryPayload::Membership(membership)),
+            Entry::new(id(11), EntryPayload::Normal(Proposal(Bytes::new()))),
+        ];
+        for count in 0..=entries.len() {
+            let request = AppendEntriesRequest::<Types> {
+                vote: Vote::new_committed(3, 1),
+                prev_log_id: Some(id(7)),
+                entries: entries[..count].to_vec(),
+                leader_commit: Some(id(6)),
+            };
+            let mut body = Bytes::from(Encoded::new(5, &request).unwrap().parts().concat());
+            assert_eq!(body.get_u32_le(), 5);
+            let read = decode_append(&mut body).unwrap();
+            assert_eq!((read.vote, read.prev_log_id), (request.vote, request.prev_log_id));
+            assert_eq!((read.leader_commit, read.entries), (request.leader_commit, request.entries));
+        }
+    }
 }

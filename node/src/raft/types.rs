@@ -78,20 +78,31 @@ const MEMBERSHIP: u8 = 2;
 
 /// The bytes of an entry: `postcard(log id) | kind | payload`.
 pub fn encode_entry(entry: &LogEntry) -> io::Result<Bytes> {
-    let mut out = Vec::with_capacity(32 + payload_bytes(entry));
-    out = postcard::to_extend(&entry.log_id, out).map_err(io::Error::other)?;
+    let mut out = put_entry_head(Vec::with_capacity(32 + payload_bytes(entry)), entry).map_err(io::Error::other)?;
+    out.extend_from_slice(payload(entry));
+    Ok(out.into())
+}
+
+/// Appends all of an entry's bytes but its [`payload`].
+pub(super) fn put_entry_head(out: Vec<u8>, entry: &LogEntry) -> postcard::Result<Vec<u8>> {
+    let mut out = postcard::to_extend(&entry.log_id, out)?;
     match &entry.payload {
         EntryPayload::Blank => out.push(BLANK),
-        EntryPayload::Normal(proposal) => {
-            out.push(NORMAL);
-            out.extend_from_slice(&proposal.0);
-        }
+        EntryPayload::Normal(_) => out.push(NORMAL),
         EntryPayload::Membership(membership) => {
             out.push(MEMBERSHIP);
-            out = postcard::to_extend(membership, out).map_err(io::Error::other)?;
+            out = postcard::to_extend(membership, out)?;
         }
     }
-    Ok(out.into())
+    Ok(out)
+}
+
+/// The end of an entry's bytes, as they were proposed.
+pub(super) fn payload(entry: &LogEntry) -> &[u8] {
+    match &entry.payload {
+        EntryPayload::Normal(proposal) => &proposal.0,
+        EntryPayload::Blank | EntryPayload::Membership(_) => &[],
+    }
 }
 
 /// Roughly how large an entry's payload is.

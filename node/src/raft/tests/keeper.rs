@@ -18,6 +18,7 @@ use openraft::{
     alias::LeaderIdOf,
     vote::{RaftLeaderId, RaftVote},
 };
+use sojourn_core::NodeId;
 use std::{io, path::Path, sync::Arc, time::Duration};
 
 fn options() -> KeeperOptions {
@@ -29,7 +30,8 @@ async fn open(env: Env, engine: Arc<dyn Engine>, directory: &Path) -> io::Result
         LogOptions { segment_bytes: 256 << 10, log_bytes_max: 8 << 20, ..LogOptions::new(directory.join("log")) };
     let log = Log::open(&env, log_options, Arc::new(|_| {})).await.map_err(io::Error::other)?;
     let snapshots = directory.join("snapshots");
-    let parts = KeeperParts { env, engine, group: GROUP, log: log.clone(), snapshots, options: options() };
+    let parts =
+        KeeperParts { node: NodeId(1), env, engine, group: GROUP, log: log.clone(), snapshots, options: options() };
     Ok((Keeper::open(parts, Arc::new(Lines::default())).await?, log))
 }
 

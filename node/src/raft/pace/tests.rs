@@ -1,0 +1,161 @@
+//! A group of three to five in virtual time, led by node 1.
+
+use super::*;
+use openraft::{EmptyNode, Entry, EntryPayload, Membership, entry::RaftEntry, vote::RaftLeaderId};
+use std::collections::BTreeMap;
+use tokio::sync::mpsc;
+
+type Leader = openraft::alias::LeaderIdOf<Types>;
+
+fn id(index: u64) -> LogId {
+    LogId::new(Leader::new(1, 1).to_committed(), index)
+}
+
+fn members(voters: &[&[u64]], all: &[u64]) -> StoredMembership {
+    let configs = voters.iter().map(|config| config.iter().copied().collect()).collect();
+    let nodes: BTreeMap<u64, EmptyNode> = all.iter().map(|node| (*node, EmptyNode {})).collect();
+    StoredMembership::new(Some(id(1)), Membership::new(configs, nodes).unwrap())
+}
+
+fn pace(voters: &[u64], all: &[u64]) -> Arc<Pace> {
+    let pace = Pace::default();
+    pace.learn(1, 0, &members(&[voters], all));
+    Arc::new(pace)
+}
+
+fn hurried(pace: &Pace) -> Vec<u64> {
+    (1..10).filter(|node| pace.hurries(*node)).collect()
+}
+
+/// An append of the entries after `after` up to `last`.
+fn append(after: u64, last: u64) -> AppendEntriesRequest<Types> {
+    let entries = (after + 1..=last).map(|index| Entry::new(id(index), EntryPayload::Blank)).collect();
+    AppendEntriesRequest {
+        vote: openraft::Vote::new_committed(1, 1),
+        prev_log_id: Some(id(after)),
+        entries,
+        leader_commit: None,
+    }
+}
+
+/// What leaves for a follower, and when, in ms.
+fn stream(pace: &Arc<Pace>, follower: u64) -> (mpsc::UnboundedSender<AppendEntriesRequest<Types>>, Leaving) {
+    let (requests, input) = mpsc::unbounded_channel();
+    let input = futures::stream::unfold(input, |mut input| async move { Some((input.recv().await?, input)) });
+    let paced = Paced::new(input.boxed(), pace.clone(), follower, Duration::from_millis(25)).into_stream();
+    (requests, Leaving { begun: Instant::now(), paced })
+}
+
+struct Leaving {
+    begun: Instant,
+    paced: BoxStream<'static, AppendEntriesRequest<Types>>,
+}
+
+impl Leaving {
+    async fn next(&mut self) -> (u128, Option<u64>) {
+        let request = self.paced.next().await.unwrap();
+        (self.begun.elapsed().as_millis(), request.entries.last().map(|entry| entry.log_id.index))
+    }
+}
+
+#[test]
+fn as_many_are_hurried_as_a_quorum_takes_beside_the_leader() {
+    assert!(hurried(&pace(&[1], &[1])).is_empty());
+    assert_eq!(hurried(&pace(&[1, 2], &[1, 2])), [2]);
+    assert_eq!(hurried(&pace(&[1, 2, 3], &[1, 2, 3])), [2]);
+    assert_eq!(hurried(&pace(&[1, 2, 3, 4], &[1, 2, 3, 4])), [2, 3]);
+    assert_eq!(hurried(&pace(&[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5])), [2, 3]);
+}
+
+#[test]
+fn whoever_only_learns_is_not_hurried_and_whoever_takes_part_in_a_change_is() {
+    let pace = pace(&[1, 2, 3], &[1, 2, 3, 4]);
+    pace.failed(2);
+    assert_eq!(hurried(&pace), [3]);
+    pace.failed(3);
+    assert_eq!(hurried(&pace), [2]);
+    pace.learn(1, 0, &members(&[&[1, 2, 3], &[1, 3, 4]], &[1, 2, 3, 4]));
+    assert_eq!(hurried(&pace), [2, 3, 4]);
+    pace.learn(1, 0, &members(&[&[1, 3, 4]], &[1, 3, 4]));
+    assert_eq!(hurried(&pace).len(), 1);
+    assert!(!pace.hurries(2));
+}
+
+#[test]
+fn groups_of_a_node_do_not_all_hurry_the_same_one() {
+    let first = |turn| {
+        let pace = Pace::default();
+        pace.learn(1, turn, &members(&[&[1, 2, 3]], &[1, 2, 3]));
+        hurried(&pace)
+    };
+    assert_ne!(first(1), first(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hurried_get_every_entry_at_once_and_the_others_what_gathers() {
+    let pace = pace(&[1, 2, 3], &[1, 2, 3]);
+    let ((to_2, mut for_2), (to_3, mut for_3)) = (stream(&pace, 2), stream(&pace, 3));
+    for to in [&to_2, &to_3] {
+        to.send(append(1, 2)).unwrap();
+        to.send(append(2, 3)).unwrap();
+        to.send(append(3, 60)).unwrap();
+        to.send(append(60, 61)).unwrap();
+    }
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        all.push(for_2.next().await);
+    }
+    assert_eq!(all, [(0, Some(2)), (0, Some(3)), (0, Some(60)), (0, Some(61))]);
+    assert_eq!(for_3.next().await, (0, Some(2)));
+    assert_eq!(for_3.next().await, (10, Some(3)));
+    assert_eq!(for_3.next().await, (20, Some(60)));
+    // One that catches up is not held up.
+    assert_eq!(for_3.next().await, (20, Some(61)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_of_a_commit_wait_for_entries_but_not_for_ever() {
+    let pace = pace(&[1, 2, 3], &[1, 2, 3]);
+    let (to_2, mut for_2) = stream(&pace, 2);
+    to_2.send(append(1, 2)).unwrap();
+    assert_eq!(for_2.next().await, (0, Some(2)));
+    to_2.send(append(2, 2)).unwrap();
+    assert_eq!(for_2.next().await, (25, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_owes_an_answer_changes_places_with_one_that_gave_it() {
+    let pace = pace(&[1, 2, 3], &[1, 2, 3]);
+    pace.sent(2, 7);
+    pace.sent(3, 7);
+    tokio::time::advance(Duration::from_millis(4)).await;
+    pace.answered(3, 7);
+    assert_eq!(hurried(&pace), [2], "a moment is no reason");
+    pace.answered(2, 7);
+    pace.sent(2, 8);
+    tokio::time::advance(Duration::from_millis(5)).await;
+    pace.answered(3, 7);
+    assert_eq!(hurried(&pace), [2], "it has what the other has, too");
+    let (to_3, mut for_3) = stream(&pace, 3);
+    to_3.send(append(7, 8)).unwrap();
+    to_3.send(append(8, 9)).unwrap();
+    assert_eq!(for_3.next().await, (0, Some(8)));
+    pace.answered(3, 8);
+    assert_eq!(hurried(&pace), [3]);
+    assert_eq!(for_3.next().await, (0, Some(9)), "it is hurried from then on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_sent_what_there_is_when_another_one_cannot_be_reached() {
+    let pace = pace(&[1, 2, 3], &[1, 2, 3]);
+    let (to_3, mut for_3) = stream(&pace, 3);
+    to_3.send(append(1, 2)).unwrap();
+    to_3.send(append(2, 3)).unwrap();
+    assert_eq!(for_3.next().await, (0, Some(2)));
+    let failing = async {
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        pace.failed(2);
+    };
+    let (next, ()) = tokio::join!(for_3.next(), failing);
+    assert_eq!(next, (3, Some(3)));
+}
