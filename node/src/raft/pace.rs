@@ -72,14 +72,14 @@ impl Pace {
         followers.order.iter().take(followers.hurried).any(|hurried| *hurried == follower)
     }
 
-    /// A stream to the follower begins: what an earlier one was sent counts no more.
-    pub fn begin(&self, follower: u64) {
-        self.followers.lock().owed.remove(&follower);
-    }
-
-    /// The follower was sent entries up to this one.
+    /// The follower was sent entries up to this one. Where a stream begins anew it is sent some of them again.
     pub fn sent(&self, follower: u64, index: u64) {
-        self.followers.lock().owed.entry(follower).or_default().push_back((index, Instant::now()));
+        let mut followers = self.followers.lock();
+        let owed = followers.owed.entry(follower).or_default();
+        while owed.back().is_some_and(|(sent, _)| *sent >= index) {
+            owed.pop_back();
+        }
+        owed.push_back((index, Instant::now()));
     }
 
     /// The follower has logged the entries up to this one.
@@ -135,7 +135,6 @@ pub(super) struct Paced<S> {
 impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static> Paced<S> {
     /// Lets `input` through to `follower`; news of a commit wait for `news_delay` at most.
     pub fn new(input: S, pace: Arc<Pace>, follower: u64, news_delay: Duration) -> Self {
-        pace.begin(follower);
         let held_until = Box::pin(sleep(news_delay));
         let input = input.fuse();
         Self { input, pace, follower, rests_until: None, sent: None, held: None, held_until, news_delay }

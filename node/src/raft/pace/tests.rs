@@ -146,6 +146,25 @@ async fn one_that_owes_an_answer_changes_places_with_one_that_gave_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_sent_again_is_owed_from_then_on_and_another_stream_changes_nothing() {
+    let pace = pace(&[1, 2, 3], &[1, 2, 3]);
+    pace.sent(2, 7);
+    pace.sent(2, 8);
+    tokio::time::advance(Duration::from_millis(4)).await;
+    pace.sent(2, 7);
+    tokio::time::advance(Duration::from_millis(4)).await;
+    pace.answered(3, 8);
+    assert_eq!(hurried(&pace), [2]);
+    // Heartbeats go in streams of their own.
+    let (to_2, mut for_2) = stream(&pace, 2);
+    to_2.send(append(1, 1)).unwrap();
+    assert_eq!(for_2.next().await, (0, None));
+    tokio::time::advance(Duration::from_millis(1)).await;
+    pace.answered(3, 8);
+    assert_eq!(hurried(&pace), [3]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_is_sent_what_there_is_when_another_one_cannot_be_reached() {
     let pace = pace(&[1, 2, 3], &[1, 2, 3]);
     let (to_3, mut for_3) = stream(&pace, 3);
