@@ -296,3 +296,40 @@ impl Enquiry for SimulatedNode {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says what it was told of lost connections.
+    struct Ears(mpsc::UnboundedSender<(NodeId, Lane)>);
+
+    impl Receiver for Ears {
+        fn receive(&self, inbound: Inbound) {
+            if let Inbound::Lost { to, lane } = inbound {
+                self.0.send((to, lane)).unwrap();
+            }
+        }
+
+        fn asked(&self, _question: Bytes) -> BoxFuture<'static, Option<Vec<u8>>> {
+            Box::pin(std::future::ready(None))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_nothing_is_sent_ends_with_the_process_at_its_other_end() {
+        for network in [SimulatedNetwork::default(), SimulatedNetwork::far()] {
+            let (told, mut lost) = mpsc::unbounded_channel();
+            let ears: Arc<dyn Receiver> = Arc::new(Ears(told));
+            let [own, ends, stays] = [1, 2, 3].map(NodeId);
+            for node in [own, ends, stays] {
+                network.attach(node, Some(ears.clone()));
+            }
+            let _ways = [ends, stays].map(|peer| network.node(own).open(peer, Lane::Bulk, ears.clone()));
+            network.attach(ends, None);
+            assert_eq!(lost.recv().await, Some((ends, Lane::Bulk)));
+            let more = tokio::time::timeout(SILENT_MAX, lost.recv()).await;
+            assert!(more.is_err(), "only that one, and once: {more:?}");
+        }
+    }
+}

@@ -1,9 +1,9 @@
 //! How soon each follower of a group is sent what its leader has logged.
 //!
 //! A quorum needs some of the followers, not all. As many as it takes are sent every entry at once; the others get what has
-//! gathered in a moment, in one append: one message each way, one sync and one turn of their Raft core for several entries. What
-//! an entry costs a group of three falls by nearly a third, and nobody waits longer for it. Whoever answers sooner is among the
-//! hurried ones: one that lags behind changes places with one that does not.
+//! gathered in a moment, in one append: one message each way, one sync and one turn of their Raft core for several entries. Whoever
+//! answers sooner is among the hurried ones: one that lags behind changes places with one that does not. Until that shows, an
+//! entry waits for the gathering at most.
 
 use super::types::{LogId, StoredMembership, Types};
 use futures::{Stream, StreamExt, stream::BoxStream};
@@ -43,7 +43,7 @@ struct Followers {
     hurried: usize,
     /// Voters, those first that are hurried.
     order: VecDeque<u64>,
-    /// When what each has not answered yet was sent, in the order of the entries.
+    /// When what each has not answered yet was sent, in the order of the entries; as many as may be under way to one follower.
     owed: BTreeMap<u64, VecDeque<(u64, Instant)>>,
 }
 
