@@ -180,7 +180,7 @@ fn fire(world: &Arc<World>, fault: Fault, machine: usize, lasts: Duration, rng: 
         }
         Fault::FullDisk => {
             let disk = world.disk(machine);
-            disk.set_capacity_bytes(disk.used_bytes() + rng.random_range(0..300_000));
+            disk.set_capacity_bytes(disk.used_bytes() + rng.random_range(0..60_000));
             Box::new(move |world| world.disk(machine).set_capacity_bytes(u64::MAX))
         }
         Fault::ClockJump => {

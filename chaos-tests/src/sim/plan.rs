@@ -63,6 +63,17 @@ impl Plan {
         self.regions > 1 && (preferred || (!self.seed.is_multiple_of(2) && self.stress.is_none()))
     }
 
+    /// Whether slots go from shard to shard in all regions while all goes on.
+    pub fn shifts_slots(&self) -> bool {
+        let sometimes = self.stress.is_none() && self.losses() == Losses::Unmet && self.seed % 4 < 2;
+        self.regions > 1 && (self.shifts_often() || sometimes)
+    }
+
+    /// Whether they do so all the time.
+    pub fn shifts_often(&self) -> bool {
+        self.stress == Some("turned-slots-stand")
+    }
+
     /// Whether all writes wait for another region.
     pub fn waits_for_others(&self) -> bool {
         let preferred = self.stress == Some("geo-opens-without-quorum");
@@ -144,9 +155,10 @@ pub const PLANTS: [&str; 14] = [
 ];
 
 /// Every bug that can be planted in a world of several regions, by name.
-pub const WORLD_PLANTS: [&str; 9] = [
+pub const WORLD_PLANTS: [&str; 10] = [
     "cursor-apart-from-data",
     "page-drops-beyond-its-span",
+    "turned-slots-stand",
     "tombstones-by-window",
     "raft-index-as-version",
     "miss-without-asking",
@@ -190,6 +202,7 @@ pub fn plant(name: &str) -> Option<Plants> {
         "cursor-apart-from-data" => &mut plants.cursor_apart_from_data,
         "pieces-in-any-order" => &mut plants.pieces_in_any_order,
         "page-drops-beyond-its-span" => &mut plants.page_drops_beyond_its_span,
+        "turned-slots-stand" => &mut plants.turned_slots_stand,
         "tombstones-by-window" => &mut plants.tombstones_by_window,
         "raft-index-as-version" => &mut plants.raft_index_as_version,
         "miss-without-asking" => &mut plants.miss_without_asking,

@@ -13,11 +13,12 @@ const SEEDS_MAX: u64 = 60;
 
 /// Bugs that make replicas look different, which some oracles see at once, and the oracles that see what they do to clients:
 /// one of these has to notice.
-const HARM: [(&str, &[&str]); 10] = [
+const HARM: [(&str, &[&str]); 11] = [
     ("forget-requests-at-snapshot", &["retries", "search"]),
     ("acknowledge-before-sync", &["acknowledged"]),
     ("cursor-apart-from-data", &["converged"]),
     ("page-drops-beyond-its-span", &["converged"]),
+    ("turned-slots-stand", &["converged"]),
     ("tombstones-by-window", &["converged", "destroyed"]),
     ("revokes-by-wall-clock", &["revoked"]),
     ("lease-from-receipt", &["acting"]),

@@ -7,6 +7,7 @@ mod many;
 mod namespaces;
 mod raw;
 mod region;
+mod shifts;
 mod tokens;
 mod travel;
 mod watching;

@@ -50,16 +50,16 @@ async fn found(region: &Region, id: &SessionId, to: RegionId) -> Result<Moved, N
 }
 
 /// Counts with one session, and with others as applications do: what is written next says what of the last answers has arrived.
-struct Counter {
-    client: Client,
-    counted: SessionId,
-    others: Vec<SessionId>,
-    ends: Arc<AtomicBool>,
-    total: Arc<AtomicU64>,
+pub struct Counter {
+    pub client: Client,
+    pub counted: SessionId,
+    pub others: Vec<SessionId>,
+    pub ends: Arc<AtomicBool>,
+    pub total: Arc<AtomicU64>,
 }
 
 impl Counter {
-    async fn run(self) {
+    pub async fn run(self) {
         let mut last = 0;
         while !self.ends.load(Ordering::Relaxed) {
             let seen = self.client.get(&self.counted).await.expect("read").expect("it lives");

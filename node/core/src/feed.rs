@@ -5,8 +5,12 @@
 //! shard. Replicas that applied the same entries answer alike, so a follower may go on at another one. After a restart a feed
 //! reaches back as far as the log was read again.
 
-use crate::{ids::Stamp, state::Effect};
-use std::collections::VecDeque;
+use crate::{
+    ids::{Slot, Stamp},
+    slot_set::SlotSet,
+    state::Effect,
+};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Which feed an index is of: drawn anew when the indexes of a shard begin anew, so that a cursor from before then is not
 /// taken for a place in the new one.
@@ -71,6 +75,10 @@ pub struct Feed {
     /// Everything after this index is here, up to `last`.
     after: u64,
     last: u64,
+    /// Up to here the shard may have served other slots than since then.
+    turned: u64,
+    /// Slots that it has let go or taken in, with the last entry that did so; those of entries that are here.
+    turns: BTreeMap<Slot, u64>,
 }
 
 /// What an effect takes beside the session's fields.
@@ -79,7 +87,7 @@ const EFFECT_OVERHEAD_BYTES: u64 = 256;
 impl Feed {
     /// The feed of a shard without entries; it keeps at most `bytes_max` bytes, or the last entry if that is larger.
     pub fn new(id: FeedId, bytes_max: u64) -> Self {
-        Self { id, bytes_max, bytes: 0, entries: VecDeque::new(), after: 0, last: 0 }
+        Self { id, bytes_max, bytes: 0, entries: VecDeque::new(), after: 0, last: 0, turned: 0, turns: BTreeMap::new() }
     }
 
     /// Says which feed it is.
@@ -103,9 +111,30 @@ impl Feed {
         }
     }
 
+    /// The shard lets these slots go with this entry, which may be about to come, or takes them in. Nobody is told what lies before and
+    /// behind it at once.
+    pub fn turn(&mut self, index: u64, slots: impl IntoIterator<Item = Slot>) {
+        self.turned = index;
+        self.turns.extend(slots.into_iter().map(|slot| (slot, index)));
+    }
+
+    /// The slots that the shard let go or took in after one entry and up to another.
+    pub fn turns(&self, after: u64, until: u64) -> SlotSet {
+        if self.turned <= after {
+            return SlotSet::default();
+        }
+        let within = self.turns.iter().filter(|(_, index)| (after + 1..=until).contains(index));
+        SlotSet::of_slots(within.map(|(slot, _)| *slot))
+    }
+
+    /// The index of the last entry that changed which slots the shard serves, or a later one; 0 for none.
+    pub fn turned(&self) -> u64 {
+        self.turned
+    }
+
     /// Forgets everything: the shard's state is now that after the entry at `index`, and what led to it is not known here.
     pub fn skip(&mut self, index: u64) {
-        *self = Self { after: index, last: index, ..Self::new(self.id, self.bytes_max) };
+        *self = Self { after: index, last: index, turned: index, ..Self::new(self.id, self.bytes_max) };
     }
 
     /// The cursor of somebody who has seen everything so far.
@@ -120,8 +149,9 @@ impl Feed {
             return Followed::CursorTooOld;
         }
         let begin = self.entries.partition_point(|(_, entry)| entry.index <= cursor.index);
+        let last = if cursor.index < self.turned { self.turned.min(self.last) } else { self.last };
         let (mut entries, mut bytes): (Vec<Changed>, u64) = (Vec::new(), 0);
-        for (more, entry) in self.entries.range(begin..) {
+        for (more, entry) in self.entries.range(begin..).take_while(|(_, entry)| entry.index <= last) {
             if !entries.is_empty() && (bytes + more > bytes_max || entries.len() >= entries_max) {
                 let index = entries.last().map_or(cursor.index, |entry| entry.index);
                 return Followed::Changes { entries, next: FeedCursor { feed: self.id, index } };
@@ -130,7 +160,7 @@ impl Feed {
             entries.push(entry.clone());
         }
         // Somebody who followed a replica that is ahead of this one stays where he is.
-        let index = self.last.max(cursor.index);
+        let index = last.max(cursor.index);
         Followed::Changes { entries, next: FeedCursor { feed: self.id, index } }
     }
 }
@@ -214,6 +244,24 @@ mod tests {
             Some((vec![], 30)),
             "who begins here need not begin again"
         );
+    }
+
+    #[test]
+    fn nobody_is_told_of_both_sides_of_a_turn_at_once() {
+        let mut feed = feed(1 << 20);
+        let slot = |number| Slot::new(number).expect("a slot");
+        feed.turn(17, [slot(5), slot(7)]);
+        feed.turn(20, [slot(5)]);
+        feed.push(21, 21, Vec::new());
+        feed.push(22, 22, effects(&mut State::new(RegionId(0), 1), 10));
+        assert_eq!(feed.turned(), 20);
+        assert_eq!(feed.turns(16, 19), SlotSet::of_slots([slot(7)]), "the other one turned again");
+        assert_eq!(feed.turns(16, 20), SlotSet::of_slots([slot(5), slot(7)]));
+        assert_eq!(feed.turns(20, 22), SlotSet::default());
+        assert_eq!(follow(&feed, 14, 1 << 20), Some((vec![16, 18, 20], 20)));
+        assert_eq!(follow(&feed, 20, 1 << 20), Some((vec![22], 22)));
+        feed.skip(30);
+        assert_eq!(feed.turned(), 30, "what came before is not known");
     }
 
     #[test]

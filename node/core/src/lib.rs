@@ -28,6 +28,7 @@ pub mod rebalancing;
 pub mod region;
 pub mod routing;
 pub mod session;
+pub mod slot_set;
 pub mod slots;
 pub mod state;
 pub mod stream;
@@ -40,5 +41,6 @@ pub use command::{Command, Condition, Expiry, Op, Outcome, Refusal, Request, Rul
 pub use ids::{Key, KeyError, NamespaceId, NodeId, RegionId, ShardId, Slot, SlotTable, Stamp};
 pub use query::{Answer, Projection, Query, View};
 pub use session::{Body, Fields, Incarnation, Kind, Life, Owner, Record, Used, Version};
+pub use slot_set::SlotSet;
 pub use state::{Effect, Event, Plants, State};
 pub use token::Token;

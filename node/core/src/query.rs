@@ -141,6 +141,21 @@ pub enum Query {
     },
 }
 
+impl Query {
+    /// The session that is asked for; none if it is of many.
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Get { key, .. } | Self::GetAtHome { key, .. } | Self::GetSince { key, .. } => Some(key),
+            Self::Scan { .. }
+            | Self::Count { .. }
+            | Self::CountSlot { .. }
+            | Self::RevocationEpoch { .. }
+            | Self::Random { .. }
+            | Self::Slots { .. } => None,
+        }
+    }
+}
+
 /// Which part of some slots is to be copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotsFrom {

@@ -321,12 +321,6 @@ pub enum RegionRefusal {
         /// Who has it.
         owner: String,
     },
-    /// A world of several regions.
-    #[error(
-        "slots move only in a region that is alone in its world so far: followers in other regions go by where slots were. \
-         Spread load by leads and replicas instead (`sojourn cluster rebalance`)"
-    )]
-    SlotsOfWorld,
     /// The region is asked to join a world while slots are on their way.
     #[error("slots are on their way between shards; the region joins a world once they have arrived")]
     SlotsOnTheirWay,

@@ -6,6 +6,9 @@
 //!
 //! One log decides: the target's. Whichever of *adopt* and *abandon* comes first there stands for this move, and the source
 //! drops or thaws only when it has seen which. So wherever it stops, one shard serves the slot or can be made to, never two.
+//! A slot that arrives stands under what its shard has promised of other regions' homes, so both shards have to have promised the same;
+//! a slot that was frozen when that changed goes back.
+//!
 //! Moves are numbered by the region, and a shard remembers the last number that it settled: whatever is repeated, or comes
 //! late, changes nothing. [`plan`] says the next step, for whoever goes on with a move that somebody began.
 
@@ -31,6 +34,8 @@ pub struct Contents {
     pub sequence: u64,
     /// The last stamp of the log that it comes from: time never goes back in a slot.
     pub stamp: Stamp,
+    /// Over how the shard stands to each home: whatever it has promised holds where the slot goes, too.
+    pub rights: u64,
 }
 
 /// What a shard has to do with a slot.
@@ -117,6 +122,14 @@ pub enum SlotRefusal {
         /// The last one that was.
         settled: u64,
     },
+    /// The shard does not act for its own region, or lacks something of a home that has changed hands.
+    #[error(
+        "the shard does not act for its own region now, or lacks something of another one's; slots stay until that is settled"
+    )]
+    Unsettled,
+    /// One of both shards has logged that a home changes hands, and the other has not, or not in time.
+    #[error("the shards do not stand alike to all regions; the slot stays where it was")]
+    RightsDiffer,
     /// It has not all that was frozen, or more.
     #[error("what arrived is not what was frozen; the rest has to arrive first")]
     Differs,
@@ -185,7 +198,9 @@ impl Hold {
                 fresh(from.number).map(|settled| Self::Arriving { from, settled })
             }
             (SlotStep::Adopt { number, contents: frozen }, Self::Arriving { from, .. }) if from.number == number => {
-                if contents == frozen {
+                if contents.rights != frozen.rights {
+                    Err(SlotRefusal::RightsDiffer)
+                } else if contents == frozen {
                     Ok(Self::Serving { settled: number })
                 } else {
                     Err(SlotRefusal::Differs)

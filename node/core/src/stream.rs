@@ -12,6 +12,7 @@ use crate::{
     feed::FeedCursor,
     ids::{Key, RegionId, SLOTS, ShardId, Slot, Stamp},
     session::Record,
+    slot_set::SlotSet,
     state::Believed,
 };
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct Source {
 pub struct Progress {
     /// All changes up to here are in; none before the first copy was complete.
     pub cursor: Option<FeedCursor>,
+    /// For which slots the cursor stands.
+    pub slots: SlotSet,
     /// The latest stamp of the source's log that a piece was of.
     pub as_of: Stamp,
     /// All that the source logged up to this stamp is in: its own, since what it tells may have been written elsewhere, by a
@@ -48,6 +51,8 @@ pub struct Copying {
     pub after: Option<Key>,
     /// What [`Progress::held`] will be: the stamp of the first page, since all others are read after it.
     pub held: Stamp,
+    /// The slots of which all pages so far spoke.
+    pub slots: SlotSet,
 }
 
 /// A piece of a stream.
@@ -61,6 +66,9 @@ pub enum Piece {
         next: FeedCursor,
         /// The latest record of each session that changed.
         records: Vec<(Key, Record)>,
+        /// Slots of the follower's that its source has let go or taken in meanwhile: the cursor stands for them no more. What was changed
+        /// in them before is among the records.
+        turned: SlotSet,
     },
     /// A page of a copy.
     Page {
@@ -82,6 +90,12 @@ pub enum Piece {
         records: Vec<(Key, Record)>,
         /// Every session that it knows and another region orders.
         elsewhere: Vec<Key>,
+    },
+    /// The source speaks for these slots only from its cursor on: others that the cursor stood for went to another of its region's
+    /// shards before.
+    Bounded {
+        /// Those, and maybe some for which the cursor does not stand yet.
+        slots: SlotSet,
     },
     /// Some of what the source holds of a home, whoever wrote it: for those who are about to act for the home, and for those
     /// who follow whoever acts. Says nothing of what the source told by itself.

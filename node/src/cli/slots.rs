@@ -67,10 +67,14 @@ fn page(SlotsPlan { shards }: &SlotsPlan) -> String {
 
 /// The moves that are under way or wait, a line each.
 pub(super) fn moves(moves: &[SlotMove]) -> String {
-    let line = |SlotMove { number, from, to, slots, left, stopped }: &SlotMove| {
-        let stopped = if *stopped { "; stopped, the others stay" } else { "" };
+    let line = |SlotMove { number, from, to, slots, left, stopped, waits }: &SlotMove| {
+        let why = match (stopped, waits) {
+            (true, _) => "; stopped, the others stay",
+            (false, true) => "; the others wait until every region acts for itself (`sojourn region status`)",
+            (false, false) => "",
+        };
         format!(
-            "Slots on their way, move {number}: {} of {slots} from shard {from} to shard {to} have arrived{stopped}\n",
+            "Slots on their way, move {number}: {} of {slots} from shard {from} to shard {to} have arrived{why}\n",
             slots - left
         )
     };
@@ -92,10 +96,16 @@ mod tests {
 
     #[test]
     fn a_move_says_how_far_it_is() {
-        let one = SlotMove { number: 3, from: 0, to: 1, slots: 10, left: 4, stopped: true };
+        let one = SlotMove { number: 3, from: 0, to: 1, slots: 10, left: 4, stopped: true, waits: true };
         let text =
             "Slots on their way, move 3: 6 of 10 from shard 0 to shard 1 have arrived; stopped, the others stay\n";
-        assert_eq!(moves(&[one]), text);
+        assert_eq!(moves(std::slice::from_ref(&one)), text);
+        let waiting = moves(&[SlotMove { stopped: false, ..one }]);
+        assert!(
+            waiting.ends_with(
+                "have arrived; the others wait until every region acts for itself (`sojourn region status`)\n"
+            )
+        );
         let plan = SlotsPlan { shards: vec![ShardSlots { shard: 0, now: 4_096, then: 4_000 }] };
         assert!(page(&plan).contains("    0       4096  4000"), "{}", page(&plan));
     }

@@ -40,6 +40,8 @@ pub struct Plants {
     pub pieces_in_any_order: bool,
     /// A page of a copy drops what it does not know outside of its span too.
     pub page_drops_beyond_its_span: bool,
+    /// A cursor goes on to stand for slots that its source has let go, or taken in again.
+    pub turned_slots_stand: bool,
     /// A tombstone goes after a while, though older copies may still come.
     pub tombstones_by_window: bool,
     /// Versions count by the index of the log instead of by slot.

@@ -89,6 +89,10 @@ pub struct Ways {
 
 impl Ways {
     fn place(&self, held: &Shard, key: &Key) -> Place {
+        if !held.group.machine().serves(key.slot()) {
+            // What is asked for here is answered by the shard: it says who serves the slot.
+            return Place::Here;
+        }
         if let Some(record) = held.group.machine().record(key) {
             return self.place_of(held, record.home, key);
         }
@@ -179,13 +183,12 @@ impl Ways {
     }
 
     /// Whoever leads next waits for copies from after its own start. What was done elsewhere for one that leads no more may be
-    /// later than these: its caller asks the next leader, who hears the same again and remembers it.
-    async fn still_leads(&self, held: &Shard) -> Result<(), NotProposed> {
-        if self.plants.answers_when_deposed || held.reads.confirm().await {
-            Ok(())
-        } else {
-            Err(NotProposed::NotLeader)
-        }
+    /// later than these: its caller asks the next leader, who hears the same again and remembers it. So it is where the sessions' slots
+    /// have gone to another shard.
+    async fn still_answers(&self, held: &Shard, keys: &[Key]) -> Result<(), NotProposed> {
+        let leads = self.plants.answers_when_deposed || held.reads.confirm().await;
+        let serves = |key: &Key| held.group.machine().serves(key.slot());
+        if leads && keys.iter().all(serves) { Ok(()) } else { Err(NotProposed::NotLeader) }
     }
 
     /// A home for which nobody acts in this slot: a session that nobody knows may be one of its.

@@ -111,10 +111,10 @@ impl Inner {
             for (at, query) in queries.iter().enumerate() {
                 let Some(Answer::SlotMoved { to }) = answers.get(at) else { continue };
                 let slot = match query {
-                    Query::Get { key, .. } | Query::GetAtHome { key, .. } | Query::GetSince { key, .. } => key.slot(),
-                    Query::CountSlot { slot, .. } => *slot,
-                    _of_many => continue,
+                    Query::CountSlot { slot, .. } => Some(*slot),
+                    query => query.key().map(Key::slot),
                 };
+                let Some(slot) = slot else { continue };
                 parts.entry(to.unwrap_or_else(|| region.slots.shard(slot))).or_default().push(at);
             }
             if parts.is_empty() {

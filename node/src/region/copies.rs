@@ -66,6 +66,8 @@ struct Known {
     order: VecDeque<(Duration, Key)>,
     /// No copy from before this answers for any session: of some it is not known what became of them elsewhere.
     floor: Duration,
+    /// The entry from which on the shard has served the same slots.
+    turned: Option<u64>,
 }
 
 impl Copies {
@@ -107,6 +109,15 @@ impl Copies {
     /// Up to where everything is in this shard's log, by source: of those that are followed now.
     pub fn taken(&self) -> BTreeMap<Source, FeedCursor> {
         self.known.lock().taken.clone()
+    }
+
+    /// The shard serves other slots since the entry at `index` than before: what was done elsewhere in those that have come since is known
+    /// where they come from, so all copies wait until they are heard of again.
+    pub(super) fn turn(&self, index: u64) {
+        let mut known = self.known.lock();
+        if known.turned.replace(index).is_some_and(|known| known != index) {
+            known.floor = self.clock.boot();
+        }
     }
 
     /// So many entries of a source's log are not here yet.
@@ -289,6 +300,21 @@ mod tests {
         copies.lose(Source { region: AP, shard: ShardId(0) });
         heard(&copies, 15_950);
         assert!(copies.answers_for(EU, &key(1)), "nobody waits for one that is lost");
+    }
+
+    #[test]
+    fn slots_that_come_by_a_move_make_all_copies_wait() {
+        let hands = Arc::new(Hands::default());
+        let copies = Copies::new(1, hands.clone());
+        hands.set_boot_ms(5_000);
+        copies.turn(7);
+        heard(&copies, 4_999);
+        copies.turn(7);
+        assert!(copies.answers_for(EU, &key(1)));
+        copies.turn(9);
+        assert!(!copies.answers_for(EU, &key(1)), "whoever served it may have written elsewhere");
+        heard(&copies, 5_001);
+        assert!(copies.answers_for(EU, &key(1)));
     }
 
     #[test]

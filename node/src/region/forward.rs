@@ -124,13 +124,8 @@ impl Inner {
                 answers.push(self.read_settled(&shard, now, query).await?);
                 continue;
             }
-            let claim = match query {
-                Query::Get { key, .. } | Query::GetAtHome { key, .. } | Query::GetSince { key, .. } => {
-                    Some(sessions.claim(&self.leases, std::slice::from_ref(key)))
-                }
-                // Counts and listings are of what this region holds, whoever orders it.
-                _of_many => None,
-            };
+            // Counts and listings are of what this region holds, whoever orders it.
+            let claim = query.key().map(|key| sessions.claim(&self.leases, std::slice::from_ref(key)));
             answers.push(match self.read_away(&shard, now, query).await? {
                 Found::Here { age } => {
                     if let Query::Get { key, .. } | Query::GetSince { key, .. } = query {

@@ -60,7 +60,9 @@ impl Shard {
     /// What it knows of its copies, in the term that it leads in.
     pub fn copies(&self) -> Option<Arc<Copies>> {
         let term = self.group.leading_term()?;
-        self.copies.lock().clone().filter(|copies| copies.term() == term)
+        let copies = self.copies.lock().clone().filter(|copies| copies.term() == term)?;
+        copies.turn(self.group.machine().turned());
+        Some(copies)
     }
 }
 

@@ -8,11 +8,12 @@
 use super::{abroad::Reach, backend::Unavailable, node::Inner};
 use crate::shard::NotProposed;
 use sojourn_core::{
-    Answer, Command, Key, NamespaceId, Op, Outcome, Query, Request, ShardId, Slot, Stamp,
+    Answer, Command, Key, NamespaceId, Op, Outcome, Query, Refusal, Request, ShardId, Slot, Stamp,
+    control::{Phase, Region},
     policy::Policy,
     query::SlotsFrom,
     region::{RegionCommand, WantedMove},
-    slots::{Hold, Next, SlotMove, SlotStep, Wish, plan},
+    slots::{Hold, Next, SlotMove, SlotRefusal, SlotStep, Wish, plan},
     state::SlotPage,
 };
 use sojourn_proto::wire::encode;
@@ -52,6 +53,8 @@ enum Left {
     Restless,
     #[error("it is held up")]
     Paused,
+    #[error("not every region acts for itself, or not all shards have logged so")]
+    Unsettled,
 }
 
 /// Moves slots whenever this node leads the system group, until the node is gone.
@@ -101,6 +104,19 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Whether every region acts for itself, as far as this node knows, and has settled what was written meanwhile: what is looked for in
+    /// all shards then stays where it is.
+    pub(super) fn is_world_settled(&self) -> bool {
+        let world = self.ways.get().and_then(|ways| ways.world.borrow().clone());
+        world.is_none_or(|world| {
+            let is_settled =
+                |region: &Region| matches!(region.phase, Phase::Serving) && !region.away && !region.diverged;
+            world.regions.values().all(is_settled)
+        })
+    }
+}
+
 /// A few slots, and what this node knows of their move beyond what is logged.
 struct Carrier<'a> {
     inner: &'a Arc<Inner>,
@@ -137,12 +153,15 @@ impl Carrier<'_> {
             let region = self.inner.system.machine().now();
             let Some(wanted) = region.slot_moves.wanted.get(&self.moved.number) else { return Ok(()) };
             let (source, target) = futures::join!(self.holds(self.moved.from), self.holds(self.moved.to));
-            let (source, target) = (source?, target?);
+            let ((source, rights), (target, rights_there)) = (source?, target?);
             let todo = self.plan(wanted, &source, &target);
             let is_frozen = source.values().any(|hold| matches!(hold, Some(Hold::Frozen { .. })));
             // Nothing stays frozen because somebody wants a pause.
             if region.rebalancing.paused && !is_frozen {
                 return Err(Left::Paused);
+            }
+            if (rights != rights_there || !self.inner.is_world_settled()) && !is_frozen {
+                return Err(Left::Unsettled);
             }
             if todo.over.len() == self.slots.len() {
                 self.agree(RegionCommand::CloseSlots { number: self.moved.number, slots: self.slots.clone() }).await?;
@@ -244,12 +263,25 @@ impl Carrier<'_> {
         let commands: Result<Vec<Command>, Left> =
             steps.iter().map(|(slot, step)| command(Op::Slot { slot: *slot, step: *step })).collect();
         let outcomes = self.write(shard, commands?).await?;
+        let mut abandoned = Vec::new();
         for ((slot, step), outcome) in steps.into_iter().zip(outcomes) {
-            if matches!(step, SlotStep::Adopt { .. }) && outcome != Outcome::Done {
-                // What arrived is not what was frozen: all of it comes again.
-                self.copied.remove(&slot);
-                self.whole.remove(&slot);
+            match (step, outcome) {
+                (SlotStep::Adopt { .. }, Outcome::Done) => {}
+                (SlotStep::Adopt { number, .. }, Outcome::Refused(Refusal::Slot(SlotRefusal::RightsDiffer))) => {
+                    // A home has changed hands meanwhile. The slot goes back, and sets out anew.
+                    abandoned.push(command(Op::Slot { slot, step: SlotStep::Abandon { number } })?);
+                }
+                (SlotStep::Adopt { .. }, _refused) => {
+                    // What arrived is not what was frozen: all of it comes again.
+                    self.copied.remove(&slot);
+                    self.whole.remove(&slot);
+                }
+                (_other, Outcome::Refused(Refusal::Slot(SlotRefusal::Unsettled))) => return Err(Left::Unsettled),
+                (_other, _outcome) => {}
             }
+        }
+        if !abandoned.is_empty() {
+            self.write(shard, abandoned).await?;
         }
         Ok(())
     }
@@ -258,8 +290,10 @@ impl Carrier<'_> {
         Ok(self.inner.write_named(shard, Reach::Region, &commands).await?)
     }
 
-    async fn holds(&self, shard: ShardId) -> Result<Holds, Left> {
-        Ok(self.page(shard, &self.slots, None).await?.holds.into_iter().collect())
+    /// What a shard has to do with the slots, and a digest of how it stands to all regions.
+    async fn holds(&self, shard: ShardId) -> Result<(Holds, u64), Left> {
+        let page = self.page(shard, &self.slots, None).await?;
+        Ok((page.holds.into_iter().collect(), page.rights))
     }
 
     async fn page(&self, shard: ShardId, slots: &BTreeSet<Slot>, copy: Option<SlotsFrom>) -> Result<SlotPage, Left> {

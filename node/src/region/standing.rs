@@ -15,7 +15,10 @@ use sojourn_core::{
     stream::{Progress, Source},
 };
 use sojourn_proto::{wire::encode, wire_struct};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How long a leader may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -35,6 +38,14 @@ pub struct Standing {
     pub adopted: Option<u64>,
     /// How far it has followed other regions' shards.
     pub followed: BTreeMap<Source, Progress>,
+    /// Up to which entry it has served other slots than since then.
+    pub turned: u64,
+    /// Whether some of its slots came from another shard, or went to one.
+    pub has_moved: bool,
+    /// Whether some of its slots are on their way, so that another shard may know better.
+    pub is_parted: bool,
+    /// Regions of whose sessions it may lack what their shards told: some of its slots came by a move since.
+    pub lags_behind: BTreeSet<RegionId>,
     /// Up to where its log has all of those that it follows now, by its leader's memory: what brings nothing is not logged.
     pub taken: BTreeMap<Source, FeedCursor>,
     /// Its tombstones.
@@ -46,7 +57,21 @@ pub struct Standing {
 /// Sessions at home in each region, by namespace.
 pub type Homes = BTreeMap<RegionId, BTreeMap<NamespaceId, u64>>;
 
-wire_struct!(Standing { stamp, index, feed, rights, adopted, followed, taken, tombs, homes });
+wire_struct!(Standing {
+    stamp,
+    index,
+    feed,
+    rights,
+    adopted,
+    followed,
+    turned,
+    has_moved,
+    is_parted,
+    lags_behind,
+    taken,
+    tombs,
+    homes
+});
 
 impl Shard {
     fn standing(&self, now: Stamp) -> Standing {
@@ -54,6 +79,7 @@ impl Shard {
         let taken = self.copies().map(|copies| copies.taken()).unwrap_or_default();
         // Read before the state: what is told to followers has been applied before.
         let FeedCursor { feed, index } = self.group.machine().feed_end();
+        let turned = self.group.machine().turned();
         self.group.machine().audit(|state| Standing {
             stamp: state.last_stamp(),
             index,
@@ -61,6 +87,10 @@ impl Shard {
             rights: state.rights().clone(),
             adopted: state.adopted(),
             followed: state.followed().clone(),
+            turned,
+            has_moved: !state.holds().is_empty(),
+            is_parted: state.is_parted(),
+            lags_behind: state.lags_behind().collect(),
             taken,
             tombs: state.tombs(now),
             homes: state.homes(),

@@ -39,6 +39,8 @@ pub struct RegionStatus {
     pub groups: BTreeMap<GroupName, GroupStatus>,
     /// How many nodes it should have, as the leader of the system group last judged.
     pub advice: Option<Advice>,
+    /// Whether slots stay where they are for now: not every region of the world acts for itself.
+    pub slots_wait: bool,
 }
 
 /// One member.
@@ -196,7 +198,8 @@ impl Inner {
         let leader = groups.get(&GroupName::System).and_then(|group| group.leader);
         let advice = leader.and_then(|leader| nodes.get(&leader)?.as_ref()?.advice);
         let (this_node, members) = (self.options.node, members.collect());
-        RegionStatus { this_node, members, groups, advice, region: region.clone() }
+        let slots_wait = !self.is_world_settled();
+        RegionStatus { this_node, members, groups, advice, slots_wait, region: region.clone() }
     }
 
     async fn ask_status(&self, node: NodeId) -> Option<NodeStatus> {

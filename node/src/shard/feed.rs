@@ -7,7 +7,7 @@
 
 use super::{Sessions, cold::lost};
 use sojourn_core::{
-    Body, Effect, Key, Record, RegionId, Slot, Stamp,
+    Body, Effect, Key, Record, RegionId, Slot, SlotSet, SlotTable, Stamp,
     digest::SlotDigest,
     feed::{FeedBounds, FeedCursor, FeedId, Followed},
     state::{Believed, ColdSession},
@@ -78,6 +78,23 @@ impl Sessions {
         self.feed.lock().end()
     }
 
+    /// The slots that are served where the region's table is `table`, and up to which index others may have been.
+    pub fn served(&self, table: &SlotTable) -> (SlotSet, u64) {
+        // In this order: see where the state changes.
+        let served = self.state.read().served(table, self.shard);
+        (served, self.feed.lock().turned())
+    }
+
+    /// The slots that were let go or taken in after one entry and up to another.
+    pub fn turns(&self, after: u64, until: u64) -> SlotSet {
+        self.feed.lock().turns(after, until)
+    }
+
+    /// Up to which index other slots may have been served than since then.
+    pub fn turned(&self) -> u64 {
+        self.feed.lock().turned()
+    }
+
     /// What there is of a span, with all fields: see [`State::copy_page`](sojourn_core::State::copy_page).
     ///
     /// # Errors
@@ -123,7 +140,7 @@ impl Sessions {
     }
 
     /// See [`State::copy_reach`](sojourn_core::State::copy_reach).
-    pub fn copy_reach(&self, after: Option<&Key>, count: usize) -> Option<Key> {
-        self.state.read().copy_reach(after, count)
+    pub fn copy_reach(&self, span: &Span, count: usize) -> Option<Key> {
+        self.state.read().copy_reach(span, count)
     }
 }

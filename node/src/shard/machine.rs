@@ -16,7 +16,7 @@ use crate::{
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use sojourn_core::{
-    Command, Effect, Key, NamespaceId, Op, Record, RegionId, ShardId, Stamp, State,
+    Command, Effect, Key, NamespaceId, Op, Record, RegionId, ShardId, Slot, Stamp, State,
     feed::{Feed, FeedId},
     slots::SlotStep,
     state::{Answers, Departure, Usage},
@@ -36,7 +36,7 @@ const FEED_BYTES_MAX: u64 = 4 << 20;
 
 /// The sessions of one shard.
 pub struct Sessions {
-    shard: ShardId,
+    pub(super) shard: ShardId,
     pub(super) state: RwLock<State>,
     pub(super) shelf: Shelf,
     /// The index of the last entry, noted before its changes are told; 0 before the first.
@@ -102,6 +102,11 @@ impl Sessions {
         self.state.read().acts_for(home).is_some()
     }
 
+    /// Whether this shard serves a slot, by what it has applied.
+    pub fn serves(&self, slot: Slot) -> bool {
+        self.state.read().serves(slot)
+    }
+
     /// Whether something may be missing here of what was written for a home before it changed hands.
     pub fn lacks(&self, home: RegionId) -> bool {
         self.state.read().lacks(home)
@@ -148,6 +153,15 @@ impl Sessions {
     }
 }
 
+/// The slot that a command may let go, or take in.
+fn turns(command: &Command) -> Option<Slot> {
+    let Op::Slot { slot, step } = command.op else { return None };
+    match step {
+        SlotStep::Freeze { .. } | SlotStep::Thaw { .. } | SlotStep::Adopt { .. } => Some(slot),
+        SlotStep::Leave(_) | SlotStep::Arrive(_) | SlotStep::Abandon { .. } | SlotStep::Drop { .. } => None,
+    }
+}
+
 impl Machine for Sessions {
     type Entry = (Stamp, Vec<Command>);
     type Loading = LoadingSessions;
@@ -165,6 +179,7 @@ impl Machine for Sessions {
         let mut effects = Vec::with_capacity(commands.len());
         let joins = |command: &Command| matches!(command.op, Op::Slot { step: SlotStep::Adopt { .. }, .. });
         let joined = commands.iter().any(joins);
+        let turned: Vec<Slot> = commands.iter().filter_map(turns).collect();
         let outcomes = {
             let mut state = self.state.write();
             if !state.cold_for_commands(&commands).is_empty() {
@@ -172,6 +187,10 @@ impl Machine for Sessions {
             }
             state.plants.sequence = self.version_of(index);
             let outcomes = commands.into_iter().map(|command| state.apply(stamp, command, &mut effects)).collect();
+            // Whoever sees that other slots are served sees from which entry on.
+            if !turned.is_empty() {
+                self.feed.lock().turn(index, turned);
+            }
             state.release();
             self.leased.store(is_leased(&state), Ordering::SeqCst);
             self.shelf.make_room(&mut state);

@@ -19,6 +19,7 @@ impl Planted {
             rename_keeps_both: self.env.plants.rename_keeps_both,
             pieces_in_any_order: self.env.plants.pieces_in_any_order,
             page_drops_beyond_its_span: self.env.plants.page_drops_beyond_its_span,
+            turned_slots_stand: self.env.plants.turned_slots_stand,
             tombstones_by_window: self.env.plants.tombstones_by_window,
             fences_by_term_alone: self.env.plants.fences_by_term_alone,
             epoch_lowered_by_travel: self.env.plants.epoch_lowered_by_travel,

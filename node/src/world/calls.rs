@@ -6,7 +6,7 @@ use crate::region::{
     sweep::{Sweep, Swept},
 };
 use sojourn_core::{
-    Key, NodeId, Record, RegionId, ShardId, Slot, SlotTable, Stamp, digest::SlotDigest, feed::FeedCursor,
+    Key, NodeId, Record, RegionId, ShardId, Slot, SlotSet, SlotTable, Stamp, digest::SlotDigest, feed::FeedCursor,
     state::Believed, stream::Span,
 };
 use sojourn_proto::{
@@ -53,10 +53,12 @@ pub(super) struct Follow {
     pub stream: u64,
     /// The shard.
     pub shard: ShardId,
-    /// Which of its slots, from first to last.
-    pub slots: Vec<(Slot, Slot)>,
+    /// The slots that the follower serves.
+    pub slots: SlotSet,
     /// How far the follower is; none if it has nothing.
     pub cursor: Option<FeedCursor>,
+    /// For which slots that stands.
+    pub stands: SlotSet,
     /// Bytes that may be on their way before the follower has taken them in.
     pub window_bytes: u64,
 }
@@ -64,12 +66,19 @@ pub(super) struct Follow {
 /// What a follower is told.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Followed {
-    /// Batches come from now on.
+    /// Batches come from now on, of the slots for which the follower's cursor stands.
     Streaming,
-    /// The feed does not reach back to the cursor: take a copy, then follow from here.
+    /// The feed does not reach back to the cursor: take a copy of these slots, then follow from here.
     CopyFirst {
         /// The end of the feed now.
         begin: FeedCursor,
+        /// Those of the follower's slots that the shard serves.
+        slots: SlotSet,
+    },
+    /// The follower's cursor stands for other slots than those of its that the shard serves since then: take a copy of what is lacking.
+    Bounded {
+        /// The latter.
+        slots: SlotSet,
     },
     /// Another node leads the shard.
     NotLeader {
@@ -111,6 +120,8 @@ pub(super) struct Batch {
     pub end_index: u64,
     /// The latest record of each session that changed.
     pub records: Vec<(Key, Record)>,
+    /// See [`sojourn_core::stream::Piece::Changes`].
+    pub turned: SlotSet,
 }
 
 /// Asks for a page of a copy.
@@ -131,6 +142,8 @@ pub(super) enum Copied {
     Page {
         /// The stamp of the source's log before it was read.
         as_of: Stamp,
+        /// Of which slots it speaks: those that were asked for and that the shard serves.
+        slots: SlotSet,
         /// See [`Span::until`].
         until: Option<Key>,
         /// The homes for which the source acts, and under which epochs.
@@ -211,12 +224,12 @@ pub(super) struct Survey {
 wire_struct!(Survey { slots, shards });
 wire_struct!(DigestsOf { shard, slots });
 wire_struct!(Digests { index, homes, slots });
-wire_struct!(Follow { stream, shard, slots, cursor, window_bytes });
-wire_enum!(Followed { 0 => Streaming, 1 => CopyFirst { begin }, 2 => NotLeader { leader } });
+wire_struct!(Follow { stream, shard, slots, cursor, stands, window_bytes });
+wire_enum!(Followed { 0 => Streaming, 1 => CopyFirst { begin, slots }, 2 => NotLeader { leader }, 3 => Bounded { slots } });
 wire_struct!(Tick { stream, taken_bytes, logged_index, ping_ms });
-wire_struct!(Batch { after, next, as_of, echo_ms, end_index, is_awaited, acts, records });
+wire_struct!(Batch { after, next, as_of, echo_ms, end_index, is_awaited, acts, records, turned });
 wire_struct!(CopyOf { shard, begin, span });
-wire_enum!(Copied { 0 => Page { as_of, until, homes, records, elsewhere }, 1 => BeginAnew, 2 => NotLeader });
+wire_enum!(Copied { 0 => Page { as_of, slots, until, homes, records, elsewhere }, 1 => BeginAnew, 2 => NotLeader });
 wire_struct!(Sweep { namespace, rules, op });
 wire_enum!(Swept { 0 => Ended[count], 1 => EpochTooLow { highest } });
 wire_enum!(Unavailable {

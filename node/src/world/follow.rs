@@ -14,7 +14,7 @@ use crate::{
 };
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
-use sojourn_core::{NodeId, ShardId, Slot, SlotTable, region::RegionState, stream::Source};
+use sojourn_core::{NodeId, RegionId, ShardId, Slot, SlotTable, State, region::RegionState, stream::Source};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Weak},
@@ -99,11 +99,13 @@ pub(super) async fn run_followers(
                 copies
             });
             for other in &others {
-                for (source, slots) in sources(&region.slots, led.shard, other) {
+                let told_of = led.sessions().audit(|state| followed_still(state, other.region.0));
+                let shared = sources(&region.slots, led.shard, other).into_keys();
+                for source in shared.chain(told_of).collect::<BTreeSet<_>>() {
                     let follower = Follower {
                         led: led.clone(),
                         source,
-                        slots,
+                        node: node.clone(),
                         copies: copies.clone(),
                         contacts: Arc::downgrade(&contacts),
                         rpc: rpc.clone(),
@@ -135,6 +137,13 @@ pub(super) async fn run_followers(
         drop(contacts);
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// The shards of a region that this one follows, also where they have let go all slots that both shared: what they told last is taken in
+/// before they are forgotten.
+fn followed_still(state: &State, region: RegionId) -> BTreeSet<Source> {
+    let theirs = state.followed().iter().filter(|(source, _)| source.region == region);
+    theirs.filter(|(_, progress)| !progress.slots.is_empty()).map(|(source, _)| *source).collect()
 }
 
 /// Opens the ways to nodes that were not known before, since what is asked there first would wait for several ways there and back;

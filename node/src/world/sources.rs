@@ -12,13 +12,14 @@ use super::{
 use crate::{
     peers::{AbroadRoster, Lane, Reply, Rpc},
     raft::spawn,
-    region::{RegionNode, acks::Acks, led::Led},
+    region::{RegionNode, acks::Acks, backend::Backend, led::Led},
     shard::Leases,
 };
 use parking_lot::Mutex;
 use sojourn_core::{
-    Key, NodeId, Record, RegionId, ShardId, Slot, State,
+    Key, NodeId, Record, RegionId, ShardId, Slot, SlotSet, State,
     feed::{Changed, FeedBounds, FeedCursor, Followed as Fed},
+    stream::Span,
 };
 use sojourn_proto::wire::encode;
 use std::{
@@ -82,7 +83,7 @@ struct Stream {
     heard: Mutex<Heard>,
     told: Notify,
     to: RegionId,
-    slots: Vec<(Slot, Slot)>,
+    slots: SlotSet,
     acks: Arc<Acks>,
 }
 
@@ -112,16 +113,23 @@ impl Sources {
             if !led.confirm().await {
                 return reply.send(&[&encode(&Followed::NotLeader { leader: None })]);
             }
+            // Read first: a copy is of what is served later, and a page says so itself.
+            let begin = led.sessions().feed_end();
+            let (served, turned) = led.sessions().served(&sources.node.region().slots);
+            let slots = served.common(&follow.slots);
             let reaches = |cursor: &FeedCursor| led.sessions().reaches(*cursor);
             let Some(cursor) = follow.cursor.filter(reaches) else {
-                let begin = led.sessions().feed_end();
-                return reply.send(&[&encode(&Followed::CopyFirst { begin })]);
+                return reply.send(&[&encode(&Followed::CopyFirst { begin, slots })]);
             };
+            // What it lacks of the time before the shard served other slots it is told first.
+            if cursor.index >= turned && slots != follow.stands {
+                return reply.send(&[&encode(&Followed::Bounded { slots })]);
+            }
             let (Some(to), acks) = (AbroadRoster::region_of(from), led.acks().clone()) else {
                 return reply.refuse("only other regions follow");
             };
             let Ok(packer) = Packer::new() else { return reply.refuse("no memory for another stream") };
-            let slots = follow.slots.clone();
+            let slots = follow.stands.clone();
             let (heard, told) = (Mutex::default(), Notify::new());
             let stream = Arc::new(Stream { heard, told, to, slots, acks: acks.clone() });
             let key = (from, follow.stream);
@@ -137,9 +145,22 @@ impl Sources {
             reply.send(&[&encode(&Followed::Streaming)]);
             let bounds = sources.bounds.batch;
             let (told, sent_bytes, due) = (cursor, 0, None);
+            let turned = if cursor.index < turned { 0 } else { turned };
             let leases = sources.node.leases().clone();
-            let sending =
-                Sending { to: from, follow, led, leases, stream, bounds, cursor, told, sent_bytes, packer, due };
+            let sending = Sending {
+                to: from,
+                follow,
+                led,
+                leases,
+                stream,
+                bounds,
+                cursor,
+                turned,
+                told,
+                sent_bytes,
+                packer,
+                due,
+            };
             sending.run(Arc::downgrade(&sources), sources.rpc.clone()).await;
             sources.streams.lock().remove(&key);
             acks.lose(key);
@@ -149,10 +170,10 @@ impl Sources {
 
     /// Answers a page of a copy.
     pub fn copy(self: &Arc<Self>, copy: CopyOf, reply: Reply) {
-        let (led, bounds) = (self.led(copy.shard), self.bounds.page);
+        let (led, bounds, node) = (self.led(copy.shard), self.bounds.page, self.node.clone());
         drop(spawn(async move {
             let copied = match led {
-                Some(led) if led.confirm().await => page(&led, &copy, bounds).await,
+                Some(led) if led.confirm().await => page(&node, &led, copy, bounds).await,
                 Some(_) | None => Copied::NotLeader,
             };
             reply.send(&[&packing::pack(&copied)]);
@@ -207,7 +228,8 @@ impl Sources {
 
 async fn held_page(led: &Led, HeldOf { shard: _, home, epoch, since, span }: &HeldOf, bounds: FeedBounds) -> Held {
     let sessions = led.sessions();
-    if sessions.audit(|state| state.promised(*home)) < *epoch {
+    let serves = |state: &State| span.slots.iter().all(|(first, last)| state.serves_all(*first, *last));
+    if sessions.audit(|state| state.promised(*home) < *epoch || !serves(state)) {
         return Held::NotYet;
     }
     match sessions.held_page(*home, *since, span, bounds).await {
@@ -222,15 +244,23 @@ async fn held_page(led: &Led, HeldOf { shard: _, home, epoch, since, span }: &He
     }
 }
 
-async fn page(led: &Led, copy: &CopyOf, bounds: FeedBounds) -> Copied {
+async fn page(node: &RegionNode, led: &Led, CopyOf { shard: _, begin, span }: CopyOf, bounds: FeedBounds) -> Copied {
     let sessions = led.sessions();
-    if !sessions.reaches(copy.begin) {
+    if !sessions.reaches(begin) {
         return Copied::BeginAnew;
     }
     let as_of = sessions.last_stamp();
-    match sessions.copy_page(&copy.span, bounds).await {
+    let (served, turned) = sessions.served(&node.region().slots);
+    let slots = served.common(&SlotSet::of(span.slots.iter().copied()));
+    let copied = sessions.copy_page(&Span { slots: slots.to_vec(), ..span }, bounds).await;
+    // A slot that was let go meanwhile would look empty.
+    if sessions.turned() != turned {
+        return Copied::BeginAnew;
+    }
+    match copied {
         Ok(page) => Copied::Page {
             as_of,
+            slots,
             until: page.until,
             homes: page.homes,
             records: page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect(),
@@ -265,6 +295,8 @@ struct Sending {
     bounds: FeedBounds,
     /// All up to here was sent, or is no business of the follower's.
     cursor: FeedCursor,
+    /// The index from which on the shard has served the same slots as now; 0 if it has served others since the cursor.
+    turned: u64,
     /// What the follower was told of that.
     told: FeedCursor,
     sent_bytes: u64,
@@ -317,8 +349,9 @@ impl Sending {
             if !self.led.confirm().await {
                 return None;
             }
-            // Else somebody else may have written, and this region says no more than what it knows.
-            let vouches = self.led.sessions().vouches(&self.leases);
+            // Else somebody else may have written, another region or the shard that serves some of these slots by now.
+            let sessions = self.led.sessions();
+            let vouches = sessions.turned() == self.turned && sessions.vouches(&self.leases);
             self.due = vouches.then(|| (ping, self.led.sessions().feed_end().index));
         }
         let window = self.follow.window_bytes.saturating_sub(self.sent_bytes.saturating_sub(taken_bytes));
@@ -328,6 +361,11 @@ impl Sending {
     /// What is to be sent now, if anything; none at all if the feed does not reach back.
     async fn next_batch(&mut self, window_bytes: u64) -> Option<Option<Batch>> {
         let sessions = self.led.sessions().clone();
+        let turned = sessions.turned();
+        if turned != self.turned && self.told.index >= turned {
+            // The follower begins another stream, of the slots that the shard serves by now.
+            return None;
+        }
         let (mut as_of, acts) = (0, sessions.audit(State::acts));
         let mut records = BTreeMap::new();
         if window_bytes > 0 {
@@ -337,7 +375,7 @@ impl Sending {
                 Ok(Fed::Changes { entries, next }) => {
                     self.cursor = next;
                     as_of = entries.last().map_or(0, |entry| entry.stamp);
-                    records = latest(entries, &self.follow.slots);
+                    records = latest(entries, &self.stream.slots);
                 }
                 Ok(Fed::CursorTooOld) => return None,
                 Err(error) => {
@@ -349,13 +387,15 @@ impl Sending {
         let echo_ms = self.due.take_if(|(_, index)| *index <= self.cursor.index).map(|(ping, _)| ping);
         let (after, next) = (self.told, self.cursor);
         let is_awaited = after != next && self.led.acks().are_awaited();
-        if records.is_empty() && echo_ms.is_none() && !is_awaited {
+        let ends = turned != self.turned && next.index >= turned;
+        if records.is_empty() && echo_ms.is_none() && !is_awaited && !ends {
             return Some(None);
         }
         self.told = next;
+        let turned = sessions.turns(after.index, next.index).common(&self.follow.slots);
         let end_index = sessions.feed_end().index;
         let records = records.into_iter().collect();
-        Some(Some(Batch { after, next, as_of, echo_ms, end_index, is_awaited, acts, records }))
+        Some(Some(Batch { after, next, as_of, echo_ms, end_index, is_awaited, acts, records, turned }))
     }
 }
 

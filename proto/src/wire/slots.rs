@@ -8,7 +8,7 @@ use sojourn_core::{
 };
 
 wire_struct!(SlotMove { number, from, to });
-wire_struct!(Contents { digest, sequence, stamp });
+wire_struct!(Contents { digest, sequence, stamp, rights });
 wire_enum!(Hold {
     0 => Away { settled },
     1 => Serving { settled },
@@ -25,8 +25,8 @@ wire_enum!(SlotStep {
     5 => Adopt { number, contents },
     6 => Abandon { number },
 });
-wire_enum!(SlotRefusal { 0 => OutOfPlace, 1 => Settled { settled }, 2 => Differs });
+wire_enum!(SlotRefusal { 0 => OutOfPlace, 1 => Settled { settled }, 2 => Differs, 3 => Unsettled, 4 => RightsDiffer });
 wire_struct!(SlotAnswer { origin, settled, sequence, outcome });
 wire_struct!(Belongings { sequence, stamp, answers, departures, arrivals, revocations });
-wire_struct!(SlotPage { holds, as_of, after, until, records, others, belongings });
+wire_struct!(SlotPage { holds, as_of, rights, after, until, records, others, belongings });
 wire_struct!(SlotsFrom { since, after });

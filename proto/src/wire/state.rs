@@ -27,6 +27,7 @@ wire_struct!(Meta {
     answers,
     moves,
     followed,
+    unfollowed,
     holds,
     belongings,
 });

@@ -2,7 +2,7 @@
 //!
 //! Each region is a [`World`](super::world::World) of its own with real nodes; their streams, contacts and calls between regions are
 //! the real ones too. `workload` says which sessions there are, `client` asks for them in every region, `faults` part regions and
-//! lose them whole, `losses` does so until others act for them, `person` decides over regions, `travels` gives sessions other homes, `history` writes down what clients were told, `settling` waits until all copies are equal, `reference` replays
+//! lose them whole, `losses` does so until others act for them, `person` decides over regions, `travels` gives sessions other homes, `shifts` gives slots other shards, `history` writes down what clients were told, `settling` waits until all copies are equal, `reference` replays
 //! what every region ordered, `oracles` judge, and `story` is what a failing run is read by. Start at [`play`].
 
 mod client;
@@ -14,6 +14,7 @@ mod oracles;
 mod person;
 mod reference;
 mod settling;
+mod shifts;
 mod story;
 mod travels;
 mod workload;
@@ -150,6 +151,10 @@ pub async fn play(plan: &Plan) -> Report {
         // Drawn from the seed alone: what others draw stays as it is.
         let own = StdRng::seed_from_u64(!plan.seed);
         drop(raft::spawn(travels::run(regions.clone(), own, ending.clone())));
+    }
+    if plan.shifts_slots() {
+        let own = StdRng::seed_from_u64(!plan.seed ^ 3);
+        drop(raft::spawn(shifts::run(regions.clone(), own, ending.clone())));
     }
     let over = regions.history.ledger.now() + faults::lasting(plan);
     let (decided, deciding) = watch::channel(false);

@@ -13,8 +13,8 @@ use crate::sim::{
     world::World,
 };
 use sojourn_core::{
-    Command, Incarnation, Key, Life, Op, Outcome, Record, RegionId, ShardId, State, Version, orphans::Tally,
-    state::Effect, tombstones::Swept,
+    Command, Incarnation, Key, Life, Op, Outcome, Record, RegionId, ShardId, SlotSet, SlotTable, State, Version,
+    orphans::Tally, state::Effect, tombstones::Swept,
 };
 use sojourn_node::{raft::Proposal, shard::decode_entry};
 use std::{
@@ -78,6 +78,8 @@ pub struct Assumed {
     pub by: By,
     /// The places of all sessions that it held then.
     pub held: BTreeMap<Key, Rank>,
+    /// The slots that it served.
+    pub served: SlotSet,
 }
 
 /// Sessions that a returning region had changed after the cut, settled by whoever acts.
@@ -140,13 +142,13 @@ pub fn replay(regions: &Regions) -> Result<Reference, String> {
 impl Reference {
     fn replay_shard(&mut self, world: &World, shard: ShardId, book: &Book) -> Result<State, String> {
         let name = &world.seat.name;
-        let mut state = State::new(world.seat.region, 1);
+        let (mut state, table) = (State::new(world.seat.region, 1), SlotTable::even(world.seat.shards));
         let none = BTreeMap::new();
         for (expected, (index, seen)) in (0..).zip(book.entries.get(&(shard.0 + 1)).unwrap_or(&none)) {
             if expected != *index {
                 return Err(format!("{name}: nobody applied entry {expected} of {shard:?}, but {index} was applied"));
             }
-            self.replay_entry((world.seat.region, shard, *index), &mut state, seen)?;
+            self.replay_entry((world.seat.region, shard, *index), (&mut state, &table), seen)?;
         }
         Ok(state)
     }
@@ -154,7 +156,7 @@ impl Reference {
     fn replay_entry(
         &mut self,
         (id, shard, index): (RegionId, ShardId, u64),
-        state: &mut State,
+        (state, table): (&mut State, &SlotTable),
         seen: &Seen,
     ) -> Result<(), String> {
         let Some(payload) = &seen.payload else { return Ok(()) };
@@ -186,7 +188,8 @@ impl Reference {
                 (About::Assumption(home, epoch), Outcome::Done) => {
                     let rank = |record: &Record| (record.incarnation, record.version);
                     let held = state.records(None).map(|(key, record)| (key.clone(), rank(record))).collect();
-                    self.assumed.push(Assumed { by: by(home, epoch), held });
+                    let served = state.served(table, shard);
+                    self.assumed.push(Assumed { by: by(home, epoch), held, served });
                 }
                 (About::Promise(home, epoch), Outcome::Done) => {
                     self.promised.entry((id, home, epoch)).or_insert(seen.at);

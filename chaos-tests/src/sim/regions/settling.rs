@@ -7,12 +7,12 @@ use super::{
 use crate::sim::{faults as region_faults, plan::Losses, world::World};
 use rand::rngs::StdRng;
 use sojourn_core::{
-    Body, Command, Condition, Expiry, Life, NamespaceId, Op, Record, Request, Stamp,
+    Body, Command, Condition, Expiry, Life, NamespaceId, Op, Record, Request, ShardId, Stamp,
     control::{ControlCommand, Residency, WorldPolicy},
     policy::Policy,
     region::RegionState,
 };
-use sojourn_node::{region::backend::Backend, world::control::Agreement};
+use sojourn_node::{region::backend::Backend, shard::Sessions, world::control::Agreement};
 use std::{sync::Arc, time::Duration};
 
 /// How long a world may take to begin, in virtual time.
@@ -139,18 +139,39 @@ pub async fn settle_homes(regions: &Arc<Regions>) {
 /// Waits until all replicas of every region are level and all regions have the same.
 pub async fn converge(regions: &Arc<Regions>) {
     let converging = async {
-        while regions.all.iter().any(|world| !world.is_level()) || difference(regions).is_some() {
+        while regions.all.iter().any(|world| !world.is_level()) || differing(regions).is_some() {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
+    let differing = || differing(regions);
     if tokio::time::timeout(CONVERGED_WITHIN, converging).await.is_err() {
         let what = match regions.all.iter().find(|world| !world.is_level()) {
             Some(world) => format!("the replicas of {} are not level", world.seat.name),
-            None => difference(regions).unwrap_or_else(|| "restless".to_owned()),
+            None => differing().unwrap_or_else(|| "restless".to_owned()),
         };
         let text = format!("copies are not equal {CONVERGED_WITHIN:?} after the heal: {what}");
         regions.history.ledger.violation("converged", text);
     }
+}
+
+/// What regions do not have alike, or do not know that they have, in words.
+fn differing(regions: &Regions) -> Option<String> {
+    difference(regions).or_else(|| regions.all.iter().find_map(|world| behind(world)))
+}
+
+/// A shard of a region that may lack something in slots that came to it, in words.
+fn behind(world: &World) -> Option<String> {
+    world.shards().into_iter().find_map(|shard| {
+        let behind = latest(world, shard)?.audit(|state| state.lags_behind().next())?;
+        Some(format!("{shard:?} of {} does not know that it has what region {} told", world.seat.name, behind.0))
+    })
+}
+
+/// The replica of a shard that has applied most, if it runs.
+fn latest(world: &World, shard: ShardId) -> Option<Arc<Sessions>> {
+    let holders = world.holders(shard).into_iter();
+    let latest = holders.max_by_key(|number| world.ledger.with(|book| book.next(*number, shard.0 + 1)))?;
+    world.running(latest)?.node.sessions(shard)
 }
 
 /// What regions do not have alike, in words.
@@ -188,10 +209,7 @@ const DUE_SLACK_MS: u64 = 120_000;
 fn picture(world: &World) -> Option<(Records, Stamp)> {
     let (mut records, mut now) = (Records::new(), 0);
     for shard in world.shards() {
-        let holders = world.holders(shard).into_iter();
-        let latest = holders.max_by_key(|number| world.ledger.with(|book| book.next(*number, shard.0 + 1)))?;
-        let sessions = world.running(latest)?.node.sessions(shard)?;
-        sessions.audit(|state| {
+        latest(world, shard)?.audit(|state| {
             now = now.max(state.last_stamp());
             records.extend(state.records(None).map(|(key, record)| (key.clone(), whole(record))));
         });

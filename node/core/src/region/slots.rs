@@ -63,10 +63,6 @@ impl RegionState {
         (from, to): (ShardId, ShardId),
         (first, last): (Slot, Slot),
     ) -> Result<RegionOutcome, RegionRefusal> {
-        // Followers in other regions go by where slots were when their streams began.
-        if self.delegate.is_some() {
-            return Err(RegionRefusal::SlotsOfWorld);
-        }
         if self.slot_moves.wanted.len() >= SLOT_MOVES_MAX {
             return Err(RegionRefusal::SlotMovesWait);
         }
@@ -112,12 +108,20 @@ impl RegionState {
         }
     }
 
-    /// Notes that nothing is left to be done for slots.
+    /// Notes that nothing is left to be done for slots by this move. Those that were to go and stayed go by another one.
     pub(super) fn close_slots(&mut self, number: u64, slots: &BTreeSet<Slot>) {
         let Some(wanted) = self.slot_moves.wanted.get_mut(&number) else { return };
-        wanted.left.retain(|slot| !slots.contains(slot));
+        let (table, from) = (&self.slots, wanted.from);
+        let (closed, left): (BTreeSet<Slot>, _) = wanted.left.iter().partition(|slot| slots.contains(slot));
+        wanted.left = left;
+        let stayed: BTreeSet<Slot> = closed.into_iter().filter(|slot| table.shard(*slot) == from).collect();
+        let again = WantedMove { slots: stayed.len() as u16, left: stayed, ..wanted.clone() };
         if wanted.left.is_empty() {
             self.slot_moves.wanted.remove(&number);
+        }
+        if !again.left.is_empty() && !again.given_up {
+            self.slot_moves.last += 1;
+            self.slot_moves.wanted.insert(self.slot_moves.last, again);
         }
     }
 

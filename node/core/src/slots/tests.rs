@@ -40,7 +40,7 @@ fn shard(number: u32) -> usize {
 }
 
 fn contents(data: u64) -> Contents {
-    Contents { digest: u128::from(data), sequence: data, stamp: data }
+    Contents { digest: u128::from(data), sequence: data, stamp: data, rights: 0 }
 }
 
 impl World {

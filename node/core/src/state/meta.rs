@@ -4,6 +4,7 @@ use super::{Answers, Belongings, Moves, Right, State, answers::Memory, index::In
 use crate::{
     ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     session::Record,
+    slot_set::SlotSet,
     slots::Hold,
     stream::{Progress, Source},
     tombstones::Swept,
@@ -35,6 +36,8 @@ pub struct Meta {
     pub moves: Moves,
     /// How far other regions' shards were followed.
     pub followed: BTreeMap<Source, Progress>,
+    /// Slots whose copies of a region's sessions are not known to be as far as its shards were followed.
+    pub unfollowed: BTreeMap<RegionId, SlotSet>,
     /// What it has to do with slots that were ever moved.
     pub holds: BTreeMap<Slot, Hold>,
     /// What belongs to slots that are kept aside.
@@ -56,6 +59,7 @@ impl State {
             answers: self.answers.known().clone(),
             moves: self.moves.clone(),
             followed: self.followed.clone(),
+            unfollowed: self.unfollowed.clone(),
             holds: self.slots.holds.clone(),
             belongings: self.slots.belongings.clone(),
         }
@@ -75,6 +79,7 @@ impl State {
             answers,
             moves,
             followed,
+            unfollowed,
             holds,
             belongings,
         } = meta;
@@ -99,6 +104,7 @@ impl State {
             answers,
             moves,
             followed,
+            unfollowed,
             slots,
             index,
             collected,

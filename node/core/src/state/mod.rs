@@ -9,6 +9,7 @@ mod answers;
 mod deadlines;
 mod digests;
 mod exec;
+mod followed;
 mod hashes;
 mod held;
 mod index;
@@ -56,6 +57,7 @@ use crate::{
     command::{Command, Outcome, Refusal},
     ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     session::{Life, Record},
+    slot_set::SlotSet,
     stream::{Progress, Source},
     tombstones::Swept,
 };
@@ -120,6 +122,8 @@ pub struct Plants {
     pub pieces_in_any_order: bool,
     /// A page of a copy drops what it does not know outside of its span too.
     pub page_drops_beyond_its_span: bool,
+    /// A cursor goes on to stand for slots that its source has let go, or taken in again.
+    pub turned_slots_stand: bool,
     /// Tombstones go after half a second.
     pub tombstones_by_window: bool,
     /// Nothing that is told is kept out for its epoch, nor takes second place for it.
@@ -164,6 +168,8 @@ pub struct State {
     moves: Moves,
     /// How far this shard has followed those of other regions.
     followed: BTreeMap<Source, Progress>,
+    /// Slots whose copies of a region's sessions may lack what its shards told that are followed: they came by a move since.
+    unfollowed: BTreeMap<RegionId, SlotSet>,
     /// What became of those of its slots that were ever moved.
     slots: Slots,
     /// Derived from `records`, always.

@@ -11,10 +11,11 @@
 
 use super::{State, turn::Turn};
 use crate::{
-    command::{Outcome, Refusal},
+    command::{Op, Outcome, Refusal},
+    digest,
     ids::{RegionId, Stamp},
     session::Record,
-    stream::Source,
+    stream::{Progress, Source},
     travel::left_too_late,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -159,14 +160,35 @@ impl State {
         barred.then_some(Refusal::Fenced { home, epoch: right.epoch })
     }
 
+    /// Whether this shard acts for its own region, and lacks nothing of any home.
+    pub(super) fn is_settled(&self) -> bool {
+        self.acts_for(self.region).is_some() && self.rights.values().all(|right| right.missing_since.is_none())
+    }
+
+    /// A digest of how the shard stands to each home that has ever changed hands, or for which it acts.
+    pub(super) fn rights_digest(&self) -> u64 {
+        let known = self.rights.iter().filter(|(_, right)| **right != Right::default());
+        let rights = known.map(|(home, right)| {
+            let Right { epoch, acts, former, missing_since } = right;
+            let former = former.as_ref().map_or(0, |former| {
+                former.iter().fold(1, |sum, region| digest::mixed([sum, u64::from(region.0), 0, 0]))
+            });
+            let flags = u64::from(*acts) | u64::from(missing_since.is_some()) << 1;
+            digest::mixed([u64::from(home.0), u64::from(*epoch), former, flags])
+        });
+        rights.fold(self.adopted.map_or(0, |version| version + 1), |sum, right| digest::mixed([sum, right, 0, 0]))
+    }
+
     /// The stamp up to which this shard holds all that regions told: those that are named, or all that it follows.
     fn held_until(&self, holders: &BTreeSet<RegionId>) -> Stamp {
         let told = |source: &Source| holders.is_empty() || holders.contains(&source.region);
-        let followed = self.followed.iter().filter(|(source, _)| told(source));
+        let shared = |progress: &Progress| progress.cursor.is_none() || !progress.slots.is_empty();
+        let followed = self.followed.iter().filter(|(source, progress)| told(source) && shared(progress));
         let unknown = holders
             .iter()
             .any(|holder| *holder != self.region && !self.followed.keys().any(|source| source.region == *holder));
-        if unknown { 0 } else { followed.map(|(_, progress)| progress.held).min().unwrap_or(0) }
+        let lags = self.lags_behind().any(|region| holders.is_empty() || holders.contains(&region));
+        if unknown || lags { 0 } else { followed.map(|(_, progress)| progress.held).min().unwrap_or(0) }
     }
 }
 
@@ -175,6 +197,11 @@ impl State {
 fn is_outdone(known: &Record, record: &Record) -> bool {
     let stayed = record.version.home_epoch == known.version.home_epoch || record.incarnation == known.incarnation;
     record.home == known.home && stayed && record.version.epoch > known.version.epoch
+}
+
+/// Whether an operation changes how the shard stands to homes.
+pub(super) fn changes_rights(op: &Op) -> bool {
+    matches!(op, Op::Promise { .. } | Op::Assume { .. } | Op::CaughtUp { .. } | Op::Adopt { .. })
 }
 
 impl Turn<'_> {

@@ -11,7 +11,7 @@ use crate::{
     feed::FeedBounds,
     ids::{Key, NamespaceId, SLOTS, ShardId, Slot, Stamp, position},
     session::{Life, Record},
-    slots::{Contents, Hold, SlotStep},
+    slots::{Contents, Hold, SlotRefusal, SlotStep},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -56,6 +56,8 @@ pub struct SlotPage {
     pub holds: Vec<(Slot, Option<Hold>)>,
     /// The stamp of the shard's log.
     pub as_of: Stamp,
+    /// See [`Contents::rights`].
+    pub rights: u64,
     /// The last key of the page before this one.
     pub after: Option<Key>,
     /// The last key of this page; none where the slots end.
@@ -105,13 +107,22 @@ impl State {
         &self.slots.holds
     }
 
+    /// Whether slots are kept aside here: another shard may serve them, or come to.
+    pub fn is_parted(&self) -> bool {
+        self.slots.holds.values().any(|hold| matches!(hold, Hold::Frozen { .. } | Hold::Arriving { .. }))
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.slots.holds.values().any(|hold| matches!(hold, Hold::Frozen { .. }))
+    }
+
     /// The shard that is likely to serve a slot instead.
     pub(super) fn served_by(&self, slot: Slot) -> Option<ShardId> {
         self.slots.holds.get(&slot).and_then(Hold::elsewhere)
     }
 
     /// Whether all slots from the first to the last are served here.
-    pub(super) fn serves_all(&self, first: Slot, last: Slot) -> bool {
+    pub fn serves_all(&self, first: Slot, last: Slot) -> bool {
         first > last || self.slots.holds.range(first..=last).all(|(_, hold)| hold.serves())
     }
 
@@ -124,9 +135,12 @@ impl State {
             // Whoever asks all shards means the one that he believes to serve this key, and has to know where it is by now. What
             // is kept aside is cleared by whoever serves it next.
             let is_elsewhere = is_told && !self.serves(key.slot());
-            let waits = |hold: &Hold| matches!(hold, Hold::Frozen { .. } | Hold::Arriving { .. });
-            let refused = is_elsewhere || matches!(op, Op::Clear { .. }) && self.slots.holds.values().any(waits);
+            let refused = is_elsewhere || matches!(op, Op::Clear { .. }) && self.is_parted();
             return refused.then_some(Refusal::SlotMoved { to: None });
+        }
+        if super::rights::changes_rights(op) {
+            // Until it is certain where they are.
+            return self.is_frozen().then_some(Refusal::SlotMoved { to: None });
         }
         if super::streams::concerns_no_session(op) {
             return None;
@@ -146,7 +160,8 @@ impl State {
     /// come as such.
     pub fn slot_page(&self, slots: &BTreeSet<Slot>, since: Stamp, after: Option<&Key>, bounds: FeedBounds) -> SlotPage {
         let holds = slots.iter().map(|slot| (*slot, self.slots.holds.get(slot).copied())).collect();
-        let mut page = SlotPage { holds, as_of: self.last_stamp, after: after.cloned(), ..SlotPage::default() };
+        let (as_of, rights) = (self.last_stamp, self.rights_digest());
+        let mut page = SlotPage { holds, as_of, rights, after: after.cloned(), ..SlotPage::default() };
         let mut last: Option<Key> = None;
         let mut bytes = 0;
         for slot in slots {
@@ -179,7 +194,7 @@ impl State {
         let records = of_slot(&self.slots.aside, slot).map(|(key, record)| digest::whole(key, record));
         let records = records.fold(0_u64, u64::wrapping_add);
         let digest = u128::from(records) << 64 | u128::from(belongings.digest());
-        Contents { digest, sequence: belongings.sequence, stamp: belongings.stamp }
+        Contents { digest, sequence: belongings.sequence, stamp: belongings.stamp, rights: self.rights_digest() }
     }
 
     /// Puts a slot aside that this shard has served.
@@ -311,15 +326,23 @@ impl Turn<'_> {
         });
         let mut after = hold.after(step, self.state.contents(slot)).map_err(Refusal::Slot)?;
         match step {
+            SlotStep::Freeze { .. } if !self.state.is_settled() => return Err(Refusal::Slot(SlotRefusal::Unsettled)),
             SlotStep::Freeze { .. } => {
                 self.state.set_aside(slot, self.stamp);
+                self.state.unfollow(slot);
                 after = hold.after(step, self.state.contents(slot)).map_err(Refusal::Slot)?;
             }
-            SlotStep::Thaw { .. } => self.state.bring_back(slot),
+            SlotStep::Thaw { .. } => {
+                self.state.bring_back(slot);
+                if !hold.serves() {
+                    self.state.lag_behind(slot);
+                }
+            }
             SlotStep::Adopt { contents, .. } => {
                 // Time never goes back in a slot.
                 self.state.last_stamp = contents.stamp.max(self.state.last_stamp);
                 self.state.bring_back(slot);
+                self.state.lag_behind(slot);
             }
             SlotStep::Arrive(_) | SlotStep::Drop { .. } | SlotStep::Abandon { .. } => self.state.forget_aside(slot),
             SlotStep::Leave(_) => {}
@@ -330,11 +353,11 @@ impl Turn<'_> {
 
     /// Takes in a page of slots that arrive by a move.
     pub(super) fn take_slots(&mut self, number: u64, page: SlotPage) -> Result<Outcome, Refusal> {
-        let SlotPage { holds, as_of: _, after, until, records, others, belongings } = page;
+        let SlotPage { holds, as_of: _, rights: _, after, until, records, others, belongings } = page;
         let arrives = |slot: &Slot| matches!(self.state.slots.holds.get(slot), Some(Hold::Arriving { from, .. }) if from.number == number);
         let slots: BTreeMap<Slot, Option<Hold>> = holds.into_iter().collect();
         if !slots.keys().all(arrives) || !records.iter().all(|(key, _)| slots.contains_key(&key.slot())) {
-            return Err(Refusal::Slot(crate::slots::SlotRefusal::OutOfPlace));
+            return Err(Refusal::Slot(SlotRefusal::OutOfPlace));
         }
         let frozen = |slot: &Slot| matches!(slots.get(slot), Some(Some(Hold::Frozen { .. })));
         let there: BTreeSet<&Key> = records.iter().map(|(key, _)| key).chain(&others).collect();

@@ -8,15 +8,12 @@ use crate::{
     ids::{Key, NamespaceId, RegionId, Slot, Stamp, position},
     merge::merge,
     session::{Body, Fields, Kind, Life, Record},
-    stream::{Absorbed, CopyPage, Copying, Piece, Progress, Source, Span},
+    slot_set::SlotSet,
+    stream::{Absorbed, CopyPage, Piece, Progress, Span},
     tombstones::is_admissible,
     travel::left_too_late,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, ops::Bound, sync::Arc};
 
 impl State {
     /// Whether this shard orders the session's writes: whether it acts for its home.
@@ -54,16 +51,6 @@ impl State {
         self.records.get(key).filter(|record| !self.orders(record)).map(|record| record.home)
     }
 
-    /// How far this shard has followed a source.
-    pub fn progress(&self, source: Source) -> Progress {
-        self.followed.get(&source).cloned().unwrap_or_default()
-    }
-
-    /// How far this shard has followed each source.
-    pub fn followed(&self) -> &BTreeMap<Source, Progress> {
-        &self.followed
-    }
-
     /// Why a piece would be refused, if it came now: worth asking before it is logged.
     pub fn bars(&self, absorbed: &Absorbed) -> Option<Refusal> {
         let Absorbed { source, believed, piece, .. } = absorbed;
@@ -76,6 +63,7 @@ impl State {
                 let promised = self.promised(*home);
                 (*epoch != promised).then_some(Refusal::Fenced { home: *home, epoch: promised })
             }
+            Piece::Bounded { .. } => None,
         }
     }
 
@@ -153,27 +141,24 @@ impl State {
         homes.keys().copied().filter(|home| free(*home) && self.believes(homes, *home)).collect()
     }
 
-    /// The records of a span; those outside of its slots are not walked before and behind them.
+    /// The records of a span, whose slots are in order; those outside of them are not walked.
     fn in_span<'a>(&'a self, span: &'a Span) -> impl Iterator<Item = (&'a Key, &'a Arc<Record>)> {
         let Span { after, until, slots } = span;
-        let first = slots.iter().map(|(first, _)| *first).min().unwrap_or_default();
-        let last = slots.iter().map(|(_, last)| *last).max();
-        let lowest = Key::lowest(position(first, NamespaceId(0), 0));
-        let from = match after {
-            Some(after) if *after >= lowest => Bound::Excluded(after.clone()),
-            _ => Bound::Included(lowest),
-        };
-        let is_within = move |key: &Key| {
-            last.is_some_and(|last| key.slot() <= last) && until.as_ref().is_none_or(|until| key <= until)
-        };
-        let here = self.records.range((from, Bound::Unbounded)).take_while(move |(key, _)| is_within(key));
-        here.filter(|(key, _)| covers(slots, key))
+        slots.iter().flat_map(move |(first, last)| {
+            let lowest = Key::lowest(position(*first, NamespaceId(0), 0));
+            let from = match after {
+                Some(after) if *after >= lowest => Bound::Excluded(after.clone()),
+                _ => Bound::Included(lowest),
+            };
+            let is_within = move |key: &Key| key.slot() <= *last && until.as_ref().is_none_or(|until| key <= until);
+            self.records.range((from, Bound::Unbounded)).take_while(move |(key, _)| is_within(key))
+        })
     }
 
-    /// The key of the `count`-th record after `after` that another region orders, if there are so many: how far a page may
+    /// The key of the `count`-th record of a span that another region orders, if there are so many: how far a page may
     /// reach so that an entry which takes it in does not take long.
-    pub fn copy_reach(&self, after: Option<&Key>, count: usize) -> Option<Key> {
-        let theirs = self.records(after).filter(|(_, record)| !self.orders(record));
+    pub fn copy_reach(&self, span: &Span, count: usize) -> Option<Key> {
+        let theirs = self.in_span(span).filter(|(_, record)| !self.orders(record));
         theirs.map(|(key, _)| key).nth(count).cloned()
     }
 }
@@ -208,34 +193,40 @@ impl Turn<'_> {
         let known = self.state.progress(source);
         let teller = Teller { region: source.region, believed: &believed };
         let (progress, changed) = match piece {
-            Piece::Changes { after, next, records } => {
-                let follows = known.cursor == Some(after) && known.copying.is_none();
-                if !follows && !self.state.plants.pieces_in_any_order {
+            Piece::Changes { after, next, records, turned } => {
+                let is_next = known.cursor == Some(after) && known.copying.is_none();
+                let in_order = is_next || self.state.plants.pieces_in_any_order;
+                // Slots that are not served here any more are told to whoever serves them.
+                if !in_order || !self.state.follows(source, records.iter().map(|(key, _)| key)) {
                     return Ok(Outcome::Nothing);
                 }
                 let (as_of, held) = (known.as_of.max(as_of), known.held.max(as_of));
-                (Progress { cursor: Some(next), as_of, held, copying: None }, self.take_in(records, teller)?)
+                let changed = self.take_in(records, teller)?;
+                let turned = if self.state.plants.turned_slots_stand { SlotSet::default() } else { turned };
+                self.state.leave_out(source, &turned);
+                let slots = known.slots.without(&turned);
+                (Progress { cursor: Some(next), slots, as_of, held, copying: None }, changed)
             }
             Piece::Page { asked, begin, span, homes, replaces, records, elsewhere } => {
                 // A page that is late, as one whose reader was stopped for a while: who leads by now asks by itself.
-                if self.state.may_predate_a_sweep(asked) {
+                let is_served = span.slots.iter().all(|(first, last)| self.state.serves_all(*first, *last));
+                if self.state.may_predate_a_sweep(asked) || !is_served {
                     return Ok(Outcome::Nothing);
                 }
-                let goes_back =
-                    known.cursor.is_some_and(|cursor| cursor.feed == begin.feed && begin.index < cursor.index);
-                let held = match &known.copying {
-                    Some(copying) if copying.begin == begin && copying.after == span.after => copying.held,
-                    _other if self.state.plants.pieces_in_any_order => as_of,
-                    _other if span.after.is_none() && !goes_back => as_of,
-                    _other => return Ok(Outcome::Nothing),
+                let Some(copying) = self.state.copy_of(source, begin, &span, as_of) else {
+                    return Ok(Outcome::Nothing);
                 };
                 self.state.check(self.stamp, &records, teller)?;
                 let theirs = Theirs { homes: self.state.spoken_for(&homes, replaces), replaces };
                 let there = records.iter().map(|(key, _)| key).chain(&elsewhere).cloned().collect();
                 let changed = self.drop_unknown(&theirs, &span, &there) + self.take_copies(&theirs, records);
-                (after_page(known, as_of, Copying { begin, after: span.until, held }), changed)
+                (self.state.after_page(source, as_of, copying), changed)
             }
+            Piece::Bounded { slots } => (self.state.bounded(source, &slots), 0),
             Piece::Held { asked, .. } if self.state.may_predate_a_sweep(asked) => return Ok(Outcome::Nothing),
+            Piece::Held { records, .. } if records.iter().any(|(key, _)| !self.state.serves(key.slot())) => {
+                return Ok(Outcome::Nothing);
+            }
             Piece::Held { asked: _, home, epoch, records } => {
                 return self.take_in_held(source.region, (home, epoch), believed.clone(), records);
             }
@@ -345,15 +336,6 @@ pub(super) fn told_as(record: &Record) -> Event {
         (Life::Live, Kind::Set) => Event::Changed("sadd"),
         (Life::Live, Kind::SortedSet) => Event::Changed("zadd"),
     }
-}
-
-/// How far a source has been followed once a page of a copy is in.
-fn after_page(known: Progress, as_of: Stamp, copying: Copying) -> Progress {
-    let Progress { cursor, held, .. } = known;
-    if copying.after.is_some() {
-        return Progress { cursor, as_of, held, copying: Some(copying) };
-    }
-    Progress { cursor: Some(copying.begin), as_of, held: copying.held.max(held), copying: None }
 }
 
 /// The record of a session that has ended nobody knows when.

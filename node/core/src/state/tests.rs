@@ -3,6 +3,7 @@
 mod answers;
 mod digests;
 mod engine;
+mod followed;
 mod leaving;
 mod merging;
 mod moves;

@@ -14,7 +14,7 @@ use super::{
     table::Spec,
 };
 use crate::region::backend::{Read, Unavailable};
-use sojourn_core::{Answer, Command, Key, Op, Outcome, Query, Refusal};
+use sojourn_core::{Answer, Command, Key, Op, Outcome, Refusal};
 use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 
 /// Commands of one batch.
@@ -143,12 +143,12 @@ impl Batch {
                 (key, Then::Write(count, on))
             }
             Plan::Read(read, on) => {
-                let key = key_of(&read).cloned();
+                let key = read.query.key().cloned();
                 self.reads.push(read);
                 (key, Then::Read(1, on))
             }
             Plan::Reads(reads, on) => {
-                let (key, count) = (reads.first().and_then(key_of).cloned(), reads.len());
+                let (key, count) = (reads.first().and_then(|read| read.query.key()).cloned(), reads.len());
                 self.reads.extend(reads);
                 (key, Then::Read(count, on))
             }
@@ -217,17 +217,9 @@ impl Batch {
 const ENTRIES_KEPT: usize = 32;
 const STAGED_BYTES_KEPT: usize = 1_024;
 
-/// The session that a read is of; none if it is of many.
-fn key_of(read: &Read) -> Option<&Key> {
-    match &read.query {
-        Query::Get { key, .. } | Query::GetAtHome { key, .. } | Query::GetSince { key, .. } => Some(key),
-        _ => None,
-    }
-}
-
 /// Whether a write may change what a read sees.
 fn touches(command: &Command, read: &Read) -> bool {
-    match (&command.op, key_of(read)) {
+    match (&command.op, read.query.key()) {
         // Of several sessions.
         (Op::Rename { .. } | Op::Copy { .. } | Op::Exec { .. } | Op::Clear { .. } | Op::Revoke { .. }, _) => true,
         (_, Some(key)) => *key == command.key,

@@ -75,16 +75,9 @@ fn keys(plan: &Plan) -> Option<Vec<&Key>> {
         Plan::Write(Command { op: Op::Exec { .. }, .. }, _) => None,
         Plan::Write(command, _) => Some(vec![&command.key]),
         Plan::Writes(commands, _) => Some(commands.iter().map(|command| &command.key).collect()),
-        Plan::Read(read, _) => key(read).map(|key| vec![key]),
-        Plan::Reads(reads, _) => reads.iter().map(key).collect(),
+        Plan::Read(read, _) => read.query.key().map(|key| vec![key]),
+        Plan::Reads(reads, _) => reads.iter().map(|read| read.query.key()).collect(),
         Plan::Task(_) | Plan::Exec => None,
-    }
-}
-
-fn key(read: &Read) -> Option<&Key> {
-    match &read.query {
-        Query::Get { key, .. } | Query::GetAtHome { key, .. } | Query::GetSince { key, .. } => Some(key),
-        _ => None,
     }
 }
 

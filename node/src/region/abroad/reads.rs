@@ -219,8 +219,8 @@ impl Inner {
         match self.ways.get() {
             Some(ways) => {
                 let found = ways.read(held, now, query).await?;
-                if let Found::Elsewhere(_) = found {
-                    ways.still_leads(held).await?;
+                if let (Found::Elsewhere(_), Some(key)) = (&found, query.key()) {
+                    ways.still_answers(held, std::slice::from_ref(key)).await?;
                 }
                 Ok(found)
             }

@@ -158,7 +158,7 @@ impl Inner {
         let (ways, held) = (ways.clone(), held.clone());
         Either::Right(async move {
             let written = ways.write(&held, bundle.commands()).await?;
-            ways.still_leads(&held).await.map(|()| written)
+            ways.still_answers(&held, bundle.keys()).await.map(|()| written)
         })
     }
 
@@ -186,7 +186,7 @@ impl Inner {
                 *outcome = ways.follow_up(held, refusal.clone(), command).await?;
             }
         }
-        ways.still_leads(held).await.map(|()| outcomes)
+        ways.still_answers(held, bundle.keys()).await.map(|()| outcomes)
     }
 }
 

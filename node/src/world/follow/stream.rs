@@ -14,7 +14,7 @@ use super::{
 use crate::{
     env::Clock,
     peers::{AbroadRoster, CallError, Lane, Rpc},
-    region::{copies::Copies, led::Led},
+    region::{RegionNode, backend::Backend, copies::Copies, led::Led},
     shard::NotProposed,
 };
 use futures::{
@@ -22,10 +22,10 @@ use futures::{
     stream::{FuturesOrdered, FuturesUnordered, StreamExt},
 };
 use sojourn_core::{
-    Key, NodeId, Outcome, Refusal, RegionId, Slot,
+    Key, NodeId, Outcome, Refusal, RegionId, Slot, SlotSet,
     feed::FeedCursor,
     state::Believed,
-    stream::{Absorbed, Copying, Piece, Source, Span},
+    stream::{Absorbed, Copying, Piece, Progress, Source, Span},
 };
 use sojourn_proto::wire::{Wire, decode_all, encode};
 use std::{
@@ -47,6 +47,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Before a source is looked for again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
+/// Before a source is followed again that has ended its stream, or that is asked for other slots.
+const RESUME_PAUSE: Duration = Duration::from_millis(20);
+
 /// Before a source is followed again that told what must not be taken in until somebody acts for its home.
 const BARRED_PAUSE: Duration = Duration::from_secs(1);
 
@@ -63,7 +66,7 @@ const IDLE_ENTRIES_MAX: u64 = 10_000;
 pub(super) struct Follower {
     pub(super) led: Led,
     pub(super) source: Source,
-    pub(super) slots: Vec<(Slot, Slot)>,
+    pub(super) node: RegionNode,
     pub(super) copies: Arc<Copies>,
     pub(super) contacts: Weak<Contacts>,
     pub(super) rpc: Rpc,
@@ -105,6 +108,8 @@ enum Ended {
     Here(#[from] NotProposed),
     #[error("another node leads this shard")]
     Superseded,
+    #[error("this shard serves other slots by now")]
+    Turned,
     #[error("it tells what counts no more: {0}")]
     Barred(Refusal),
     #[error("it acts for a home for which this shard still acts")]
@@ -132,8 +137,13 @@ impl Follower {
             let Err(ended) = self.follow().await;
             let Source { region, shard } = self.source;
             tracing::debug!(region = region.0, shard = shard.0, reason = %ended, "a stream ended");
-            let barred = matches!(ended, Ended::Barred(_));
-            sleep(if barred { BARRED_PAUSE } else { RETRY_PAUSE }).await;
+            sleep(match ended {
+                Ended::Barred(_) => BARRED_PAUSE,
+                // Mostly because slots have moved: copies are not heard of meanwhile.
+                Ended::Turned | Ended::Over => RESUME_PAUSE,
+                _failed => RETRY_PAUSE,
+            })
+            .await;
         }
     }
 
@@ -141,35 +151,67 @@ impl Follower {
     async fn follow(&mut self) -> Result<std::convert::Infallible, Ended> {
         let node = self.source_node()?;
         let progress = self.led.sessions().progress(self.source);
-        if let Some(Copying { begin, after, .. }) = progress.copying {
-            self.copy(node, begin, (after, &self.slots)).await?;
+        if let Some(Copying { begin, after, slots, .. }) = progress.copying {
+            self.copy(node, begin, (after, &slots)).await?;
         }
         loop {
-            let cursor = self.led.sessions().progress(self.source).cursor;
+            let (slots, turned) = self.own();
+            let Progress { cursor, slots: stands, .. } = self.led.sessions().progress(self.source);
             self.stream = self.stream.wrapping_add(1);
             // Heard before it is asked for: the first batch may overtake the answer.
             let (events, mut arrivals) = mpsc::unbounded_channel();
             self.followers.streams.lock().insert((node, self.stream), events);
             let _listening = Listening { followers: self.followers.clone(), key: (node, self.stream) };
-            let (stream, shard, slots) = (self.stream, self.source.shard, self.slots.clone());
-            let follow = Follow { stream, shard, slots, cursor, window_bytes: WINDOW_BYTES };
+            let (stream, shard) = (self.stream, self.source.shard);
+            let follow = Follow { stream, shard, slots, cursor, stands: stands.clone(), window_bytes: WINDOW_BYTES };
             match self.call(node, calls::FOLLOW, &encode(&follow)).await? {
-                Followed::CopyFirst { begin } => drop(self.copy(node, begin, (None, &self.slots)).await?),
+                Followed::CopyFirst { begin, slots } => drop(self.copy(node, begin, (None, &slots)).await?),
+                Followed::Bounded { slots } => self.rebound(node, (cursor.unwrap_or_default(), &stands), slots).await?,
                 Followed::NotLeader { leader } => {
                     self.leader = leader.map(|leader| AbroadRoster::number(self.source.region, leader));
                     return Err(Ended::NotLeader);
                 }
-                Followed::Streaming => return self.listen(node, cursor.unwrap_or_default(), &mut arrivals).await,
+                Followed::Streaming => {
+                    let slots = (&stands, turned);
+                    return self.listen(node, cursor.unwrap_or_default(), slots, &mut arrivals).await;
+                }
             }
         }
+    }
+
+    /// The slots that this shard serves, and up to which entry it has served others.
+    fn own(&self) -> (SlotSet, u64) {
+        self.led.sessions().served(&self.node.region().slots)
+    }
+
+    /// Goes on from a cursor with the slots for which the source speaks since then: leaves out others, and copies those for which the cursor
+    /// does not stand.
+    async fn rebound(
+        &self,
+        node: NodeId,
+        (cursor, stands): (FeedCursor, &SlotSet),
+        slots: SlotSet,
+    ) -> Result<(), Ended> {
+        let lacking = slots.without(stands);
+        if stands.common(&slots) != *stands {
+            self.copies.lose(self.source);
+            self.absorb(0, Believed::new(), Piece::Bounded { slots }, true).await?;
+        }
+        if !lacking.is_empty() {
+            self.copy(node, cursor, (None, &lacking)).await?;
+        }
+        Ok(())
     }
 
     /// The leader of the source, or whoever may know.
     fn source_node(&mut self) -> Result<NodeId, Ended> {
         let named = self.leader.take();
         let known = || {
-            let first = self.slots.first()?.0;
-            self.contacts.upgrade()?.nodes_for(self.source.region, first).first().copied()
+            let contacts = self.contacts.upgrade()?;
+            let whereabouts = contacts.whereabouts(self.source.region)?;
+            let theirs = whereabouts.slots.iter().find(|(_, shard)| *shard == self.source.shard);
+            let first = theirs.map_or_else(Slot::default, |((first, _), _)| *first);
+            contacts.nodes_for(self.source.region, first).first().copied()
         };
         named.or_else(known).ok_or(Ended::Unknown)
     }
@@ -187,24 +229,25 @@ impl Follower {
         (mut after, slots): (Option<Key>, &[(Slot, Slot)]),
     ) -> Result<u64, Ended> {
         let mut changed = 0;
+        // Some slots say nothing of how far the others are.
+        let is_whole = self.led.sessions().progress(self.source).cursor != Some(begin);
         loop {
-            // A single slot has no more than one page may speak of, and is not where the shard begins.
-            let is_whole = slots.len() == self.slots.len() && *slots == *self.slots;
-            let reach = || self.led.sessions().copy_reach(after.as_ref(), self.page_reach);
-            let span = Span { after: after.clone(), until: is_whole.then(reach).flatten(), slots: slots.to_vec() };
+            let mut span = Span { after: after.clone(), until: None, slots: slots.to_vec() };
+            span.until = self.led.sessions().copy_reach(&span, self.page_reach);
             let copy = CopyOf { shard: self.source.shard, begin, span };
             let asked = self.led.sessions().last_stamp();
             let bytes = self.rpc.call(node, Lane::Bulk, calls::COPY, &[&encode(&copy)], CALL_TIMEOUT).await?;
-            let (as_of, until, homes, records, elsewhere) = match packing::unpack(&bytes)? {
-                Copied::Page { as_of, until, homes, records, elsewhere } => (as_of, until, homes, records, elsewhere),
+            let (as_of, slots, until, homes, records, elsewhere) = match packing::unpack(&bytes)? {
+                Copied::Page { as_of, slots, until, homes, records, elsewhere } => {
+                    (as_of, slots, until, homes, records, elsewhere)
+                }
                 // The next stream begins another copy.
                 Copied::BeginAnew => return Ok(changed),
                 Copied::NotLeader => return Err(Ended::NotLeader),
             };
-            let span = Span { until: until.clone(), ..copy.span };
+            let span = Span { until: until.clone(), slots: slots.to_vec(), ..copy.span };
             let homes = self.believed(homes)?;
             let believed = homes.clone();
-            // A single slot says nothing of how far the others are.
             let as_of = if is_whole { as_of } else { 0 };
             let piece = Piece::Page { asked, begin, span, homes, replaces: false, records, elsewhere };
             changed += self.absorb(as_of, believed, piece, true).await?;
@@ -277,6 +320,7 @@ impl Follower {
         &self,
         node: NodeId,
         begin: FeedCursor,
+        (slots, turned): (&SlotSet, u64),
         arrivals: &mut mpsc::UnboundedReceiver<Event>,
     ) -> Result<std::convert::Infallible, Ended> {
         let mut ticks = interval(TICK_EVERY);
@@ -323,24 +367,37 @@ impl Follower {
                     }
                     self.copies.fall_behind(self.source, end_index.max(told.index).saturating_sub(index));
                     if let Some(echo_ms) = echo_ms {
-                        self.copies.hear(self.source, &self.slots, homes, Duration::from_millis(echo_ms));
+                        self.copies.hear(self.source, slots, homes, Duration::from_millis(echo_ms));
                     }
                 }
                 Some(answer) = asking.next(), if !asking.is_empty() => digests = answer,
                 _ = comparing.tick(), if asking.is_empty() && digests.is_none() => {
                     turn = turn.wrapping_add(1);
-                    asking.push(self.digests(node, compare::part(&self.slots, turn)));
+                    asking.push(self.digests(node, compare::part(slots, turn)));
                 }
                 _ = ticks.tick() => {
+                    if self.led.sessions().turned() != turned {
+                        return Err(Ended::Turned);
+                    }
                     let ping_ms = u64::try_from(self.clock.boot().as_millis()).unwrap_or(u64::MAX);
                     tick(taken_bytes, logged_index, Some(ping_ms));
                 }
                 event = timeout_at(silent_at, arrivals.recv()) => {
                     let Event::Batch(body) = event.map_err(|_| Ended::Silent)?.ok_or(Ended::Over)? else {
+                        while let Some(taken) = taking.next().await {
+                            taken?;
+                        }
+                        if told != logged {
+                            // The source goes on from here with other slots.
+                            let (records, turned) = (Vec::new(), SlotSet::default());
+                            let piece = Piece::Changes { after: logged, next: told, records, turned };
+                            self.absorb(0, Believed::new(), piece, true).await?;
+                        }
                         return Err(Ended::Over);
                     };
                     silent_at = Instant::now() + SILENCE_MAX;
-                    let Batch { after, next, as_of, echo_ms, end_index, is_awaited, acts, records } = unpacker.unpack(&body)?;
+                    let batch = unpacker.unpack(&body)?;
+                    let Batch { after, next, as_of, echo_ms, end_index, is_awaited, acts, records, turned } = batch;
                     let acts = self.believed(acts)?;
                     if after != told {
                         return Err(Ended::Gap);
@@ -348,10 +405,10 @@ impl Follower {
                     told = next;
                     let (bytes, index, homes) = (body.len() as u64, next.index, acts.keys().copied().collect());
                     let taken = TakenIn { bytes, index, echo_ms, is_awaited, end_index, homes };
-                    if records.is_empty() && next.index < logged.index + IDLE_ENTRIES_MAX {
+                    if records.is_empty() && turned.is_empty() && next.index < logged.index + IDLE_ENTRIES_MAX {
                         taking.push_back(Box::pin(std::future::ready(Ok(taken))));
                     } else {
-                        let piece = Piece::Changes { after: logged, next, records };
+                        let piece = Piece::Changes { after: logged, next, records, turned };
                         let absorbing = self.absorb(as_of, acts, piece, is_awaited);
                         logged = next;
                         taking.push_back(Box::pin(async move { absorbing.await.map(|_changed| taken) }));
@@ -365,11 +422,13 @@ impl Follower {
 /// The planted bug: the cursor of a piece without what it stands for, and that by itself.
 fn apart(piece: Piece) -> (Piece, Option<Piece>) {
     match piece {
-        Piece::Changes { after, next, records } if !records.is_empty() => {
-            let cursor = Piece::Changes { after, next, records: Vec::new() };
-            (cursor, Some(Piece::Changes { after: next, next, records }))
+        Piece::Changes { after, next, records, turned } if !records.is_empty() => {
+            let cursor = Piece::Changes { after, next, records: Vec::new(), turned: SlotSet::default() };
+            (cursor, Some(Piece::Changes { after: next, next, records, turned }))
         }
-        piece @ (Piece::Changes { .. } | Piece::Page { .. } | Piece::Held { .. }) => (piece, None),
+        piece @ (Piece::Changes { .. } | Piece::Page { .. } | Piece::Bounded { .. } | Piece::Held { .. }) => {
+            (piece, None)
+        }
     }
 }
 

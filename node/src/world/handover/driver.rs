@@ -3,7 +3,7 @@
 use super::{
     chores::Chores,
     plan::{Duty, plan},
-    report::{reach, report},
+    report::{reaches, report},
 };
 use crate::{
     peers::{CallError, Lane, Rpc},
@@ -381,8 +381,8 @@ fn missing(here: RegionId, standing: &Standing, handover: &Handover) -> BTreeMap
         if region == here || at == here {
             continue;
         }
-        let theirs = || standing.followed.iter().filter(|(source, _)| source.region == region);
-        let own = theirs().find(|(source, _)| source.shard == shard).map(|(_, progress)| reach(progress));
+        let theirs = || reaches(standing).filter(|(source, _)| source.region == region);
+        let own = theirs().find(|(source, _)| source.shard == shard).map(|(_, reach)| reach);
         // Who follows other shards of that region and not this one shares no slots with it.
         if own.is_none() && theirs().next().is_some() {
             continue;

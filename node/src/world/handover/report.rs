@@ -15,9 +15,8 @@ pub(super) fn report(here: RegionId, shards: &BTreeMap<ShardId, Standing>) -> Re
         ((here, *shard), Reach { stamp: *stamp, index: *index, head: *index })
     });
     let mut report: Report = own.collect();
-    for (Source { region, shard }, progress) in shards.values().flat_map(|shard| &shard.followed) {
-        let reach = reach(progress);
-        let least = report.entry((*region, *shard)).or_insert(reach);
+    for (Source { region, shard }, reach) in shards.values().flat_map(reaches) {
+        let least = report.entry((region, shard)).or_insert(reach);
         if (reach.stamp, reach.index) < (least.stamp, least.index) {
             *least = reach;
         }
@@ -25,8 +24,17 @@ pub(super) fn report(here: RegionId, shards: &BTreeMap<ShardId, Standing>) -> Re
     report
 }
 
-/// How far a source was followed.
-pub(super) fn reach(progress: &Progress) -> Reach {
+/// How far a shard holds what each other one told with which it shares slots.
+pub(super) fn reaches(standing: &Standing) -> impl Iterator<Item = (Source, Reach)> {
+    let shares = |progress: &Progress| progress.cursor.is_none() || !progress.slots.is_empty();
+    let shared = standing.followed.iter().filter(move |(_, progress)| shares(progress));
+    shared.map(|(source, progress)| {
+        let lags = standing.lags_behind.contains(&source.region);
+        (*source, if lags { Reach::default() } else { reach(progress) })
+    })
+}
+
+fn reach(progress: &Progress) -> Reach {
     let index = progress.cursor.map_or(0, |cursor| cursor.index);
     Reach { stamp: progress.held, index, head: index }
 }
@@ -34,14 +42,18 @@ pub(super) fn reach(progress: &Progress) -> Reach {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sojourn_core::feed::{FeedCursor, FeedId};
+    use sojourn_core::{
+        Slot, SlotSet,
+        feed::{FeedCursor, FeedId},
+    };
 
     #[test]
     fn what_several_shards_follow_is_held_as_far_as_by_the_last_of_them() {
         let [na, eu] = [RegionId(0), RegionId(1)];
         let followed = |held, index| {
             let cursor = Some(FeedCursor { feed: FeedId(7), index });
-            let progress = Progress { cursor, held, as_of: 99, ..Progress::default() };
+            let slots = SlotSet::of_slots([Slot::default()]);
+            let progress = Progress { cursor, slots, held, as_of: 99, ..Progress::default() };
             BTreeMap::from([(Source { region: na, shard: ShardId(0) }, progress)])
         };
         let shards = BTreeMap::from([
@@ -52,5 +64,13 @@ mod tests {
         let expected = [((na, 0), reach(30, 9)), ((eu, 0), reach(50, 5)), ((eu, 1), reach(60, 6))];
         let expected = expected.map(|((region, shard), reach)| ((region, ShardId(shard)), reach));
         assert_eq!(report(eu, &shards), Report::from(expected));
+
+        let mut parted = shards.clone();
+        let last = parted.get_mut(&ShardId(1)).expect("a shard");
+        last.lags_behind.insert(na);
+        assert_eq!(report(eu, &parted)[&(na, ShardId(0))], Reach::default(), "slots came that lack what na told");
+        let last = parted.get_mut(&ShardId(1)).expect("a shard");
+        last.followed.values_mut().for_each(|progress| progress.slots = SlotSet::default());
+        assert_eq!(report(eu, &parted)[&(na, ShardId(0))], reach(40, 4), "they share no slots any more");
     }
 }

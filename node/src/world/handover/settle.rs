@@ -48,8 +48,8 @@ impl Driver {
         let mut orphans = Tally::default();
         // The planted bug: nobody hears of them.
         let drops = self.node.env().plants.drops_orphans;
-        for shard in shards.keys().filter(|_| !drops) {
-            let since = cut(home, here, *shard);
+        for (shard, standing) in shards.iter().filter(|_| !drops) {
+            let since = cut(home, here, (*shard, standing));
             self.settle_shard((home.id, home.epoch), acting, (*shard, since), &mut orphans).await?;
         }
         tracing::info!(home = home.id.0, ?orphans, "what only this region had written is settled");
@@ -65,7 +65,7 @@ impl Driver {
     ) -> Result<(), Undone> {
         for (shard, standing) in shards {
             // Those who act stamp by their own clocks.
-            let since = cut(own, own.id, *shard).saturating_sub(CLOCK_SLACK_MS);
+            let since = cut(own, own.id, (*shard, standing)).saturating_sub(CLOCK_SLACK_MS);
             self.pull((own.id, own.epoch), acting, (*shard, standing.stamp), since, &Believed::new()).await?;
         }
         self.step(own.id, own.epoch, Step::Reconciled).await
@@ -120,8 +120,12 @@ impl Driver {
 }
 
 /// From which stamp on others may lack what a shard of region `by` wrote for a home: all before was told; of several entries with this
-/// stamp maybe not the last.
-fn cut(home: &Region, by: RegionId, shard: ShardId) -> Stamp {
+/// stamp maybe not the last. What a slot brought from another shard was written by that one.
+fn cut(home: &Region, by: RegionId, (shard, standing): (ShardId, &Standing)) -> Stamp {
+    if standing.has_moved {
+        let theirs = home.cut.iter().filter(|((region, _), _)| *region == by);
+        return theirs.map(|(_, gap)| gap.stamp).min().unwrap_or(0);
+    }
     home.cut.get(&(by, shard)).map_or(0, |gap| gap.stamp)
 }
 

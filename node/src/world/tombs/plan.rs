@@ -22,7 +22,7 @@ pub(in crate::world) enum Unfit {
     Unheard(RegionId),
     #[error("shard {} of region {} does not act for its own region alone under the epoch of the world, or lacks something", .1.0, .0.0)]
     Unsettled(RegionId, ShardId),
-    #[error("the right to act has changed hands meanwhile, or a feed has begun anew")]
+    #[error("the right to act has changed hands meanwhile, slots have moved, or a feed has begun anew")]
     Changed,
 }
 
@@ -43,7 +43,8 @@ pub(super) fn begin(world: &ControlState, surveys: &Surveys) -> Result<Swept, Un
         for (shard, standing) in &survey.shards {
             let acts = standing.rights.iter().filter(|(_, right)| right.acts).map(|(home, right)| (*home, right.epoch));
             let lacks = standing.rights.values().any(|right| !right.acts && right.missing_since.is_some());
-            if lacks || !acts.eq([(region.id, region.epoch)]) {
+            if lacks || standing.is_parted || !standing.lags_behind.is_empty() || !acts.eq([(region.id, region.epoch)])
+            {
                 return Err(Unfit::Unsettled(region.id, *shard));
             }
         }
@@ -57,10 +58,10 @@ fn shards(slots: &SlotTable) -> BTreeSet<ShardId> {
     slots.ranges().into_iter().map(|(_, _, shard)| shard).collect()
 }
 
-/// Which feeds the indexes of these surveys are of.
-pub(super) fn feeds(surveys: &Surveys) -> BTreeMap<Feed, FeedId> {
+/// Which feeds the indexes of these surveys are of, and up to which of them the shards have served other slots than since then.
+pub(super) fn feeds(surveys: &Surveys) -> BTreeMap<Feed, (FeedId, u64)> {
     let shards = surveys.iter().flat_map(|(region, survey)| survey.shards.iter().map(|shard| (*region, shard)));
-    shards.map(|(region, (shard, standing))| ((region, *shard), standing.feed)).collect()
+    shards.map(|(region, (shard, standing))| ((region, *shard), (standing.feed, standing.turned))).collect()
 }
 
 /// How far everybody is.

@@ -78,6 +78,13 @@ fn nothing_is_found_out_while_a_region_does_not_act_for_itself_or_lacks_somethin
     assert_eq!(changed(&|rights| drop(rights.insert(NA, Right::acting(9)))), unsettled, "for another one, too");
     let lacking = Right { epoch: 9, missing_since: Some(5), ..Right::default() };
     assert_eq!(changed(&|rights| drop(rights.insert(NA, lacking.clone()))), unsettled, "something may be missing");
+    let on_their_way: [&dyn Fn(&mut Standing); 2] =
+        [&|standing| standing.is_parted = true, &|standing| standing.lags_behind = [NA].into()];
+    for change in on_their_way {
+        let mut surveys = surveys.clone();
+        change(standing(&mut surveys, EU, 1));
+        assert_eq!(begin(&world, &surveys), unsettled, "another shard may know better");
+    }
     let promised = Right { epoch: 9, ..Right::default() };
     assert!(changed(&|rights| drop(rights.insert(NA, promised.clone()))).is_ok());
     let cause = Cause::Operator { force: false };
@@ -113,4 +120,7 @@ fn a_sweep_waits_for_every_shard_that_shares_slots_with_another() {
     let of = feeds(&surveys);
     standing(&mut surveys, EU, 2).feed = FeedId(9);
     assert_ne!(feeds(&surveys), of, "its indexes say nothing about the ones before");
+    let of = feeds(&surveys);
+    standing(&mut surveys, NA, 1).turned = 7;
+    assert_ne!(feeds(&surveys), of, "slots have moved");
 }

@@ -3,7 +3,8 @@
 use super::{command, holds, key};
 use crate::wire::encode;
 use sojourn_core::{
-    Body, Fields, Incarnation, Kind, Life, Op, Outcome, Record, Refusal, RegionId, ShardId, State, Used, Version,
+    Body, Fields, Incarnation, Kind, Life, Op, Outcome, Record, Refusal, RegionId, ShardId, SlotSet, State, Used,
+    Version,
     feed::{FeedCursor, FeedId},
     orphans::{Orphaned, Tally},
     state::{Believed, Meta},
@@ -59,6 +60,7 @@ fn what_shards_log_of_rights_survives() {
         Piece::Page { asked: 300, begin, span, homes, replaces: true, records: records(), elsewhere: vec![key("t")] };
     rights().into_iter().for_each(|op| holds(&command(op)));
     holds(&command(absorb(page)));
+    holds(&command(absorb(Piece::Bounded { slots: SlotSet::of_slots([key("t").slot()]) })));
     holds(&command(absorb(Piece::Held { asked: 300, home: HOME, epoch: 7, records: records() })));
     holds(&Outcome::Refused(Refusal::Fenced { home: HOME, epoch: 7 }));
     let orphans = vec![Orphaned { key: key("s"), mine: record(), base: Some(record()) }];
@@ -72,8 +74,10 @@ fn a_snapshot_says_who_acts() {
     holds(&meta);
     meta.adopted = Some(4);
     (meta.swept, meta.swept_at) = (Swept { epoch: 7, through: 9 }, 11);
-    let copying = Some(Copying { begin: FeedCursor::default(), after: Some(key("a")), held: 8 });
-    meta.followed.insert(SOURCE, Progress { cursor: None, as_of: 9, held: 7, copying });
+    let slots = SlotSet::of_slots([key("a").slot()]);
+    let copying = Some(Copying { begin: FeedCursor::default(), after: Some(key("a")), held: 8, slots: slots.clone() });
+    meta.followed.insert(SOURCE, Progress { cursor: None, slots: slots.clone(), as_of: 9, held: 7, copying });
+    meta.unfollowed.insert(HOME, slots);
     for (former, missing_since) in [(None, Some(5)), (Some(BTreeSet::from([HOME])), None)] {
         let right = meta.rights.entry(RegionId(1)).or_default();
         (right.epoch, right.former, right.missing_since) = (9, former, missing_since);

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 #[test]
 fn moves_of_slots_survive_and_their_format_is_pinned() {
     let moved = SlotMove { number: 300, from: ShardId(1), to: ShardId(2) };
-    let contents = Contents { digest: 7, sequence: 8, stamp: 9 };
+    let contents = Contents { digest: 7, sequence: 8, stamp: 9, rights: 300 };
     let steps = [
         SlotStep::Leave(moved),
         SlotStep::Freeze { number: 300 },
@@ -40,7 +40,8 @@ fn moves_of_slots_survive_and_their_format_is_pinned() {
         assert_eq!(encode(hold)[0], tag);
     }
     assert_eq!(encode(&holdings[2]), [2, 172, 2, 1, 2, 5]);
-    [SlotRefusal::OutOfPlace, SlotRefusal::Settled { settled: 5 }, SlotRefusal::Differs].iter().for_each(holds);
+    let unlike = [SlotRefusal::Differs, SlotRefusal::Unsettled, SlotRefusal::RightsDiffer];
+    [SlotRefusal::OutOfPlace, SlotRefusal::Settled { settled: 5 }].iter().chain(&unlike).for_each(holds);
 }
 
 #[test]
@@ -61,6 +62,7 @@ fn what_goes_with_a_slot_survives() {
     let page = SlotPage {
         holds: vec![(slot(5), Some(Hold::Arriving { from: moved, settled: 1 })), (slot(6), None)],
         as_of: 9,
+        rights: 300,
         after: Some(key("a")),
         until: None,
         records: Vec::new(),

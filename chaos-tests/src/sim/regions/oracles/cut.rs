@@ -6,7 +6,7 @@ use crate::sim::regions::{
     hands::Opening,
     reference::{Assumed, Change},
 };
-use sojourn_core::{Key, Life, Slot, SlotTable};
+use sojourn_core::{Key, Life};
 use std::collections::BTreeMap;
 
 /// Compares what whoever began to act held with what had been ordered before.
@@ -21,11 +21,9 @@ pub fn check(evidence: &Evidence<'_>, findings: &mut Findings) {
 }
 
 fn check_shard(evidence: &Evidence<'_>, findings: &mut Findings, opening: &Opening, assumed: &Assumed) {
-    let own = &evidence.regions.all[usize::from(assumed.by.region.0)];
-    let slots = SlotTable::even(own.seat.shards);
-    let is_ours = |slot: Slot| slots.shard(slot) == assumed.by.shard;
+    let is_ours = |key: &Key| assumed.served.contains(key.slot());
     let mut missing = 0;
-    for (key, history) in evidence.reference.histories.iter().filter(|(key, _)| is_ours(key.slot())) {
+    for (key, history) in evidence.reference.histories.iter().filter(|(key, _)| is_ours(key)) {
         let theirs = history.iter().filter(|change| {
             let by = &change.by;
             !change.settled && by.home == opening.home && by.epoch < opening.epoch && by.region != assumed.by.region

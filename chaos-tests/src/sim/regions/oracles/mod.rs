@@ -12,6 +12,7 @@ mod destroyed;
 mod homes;
 mod missing;
 mod orphans;
+mod owners;
 mod replicas;
 mod revoked;
 mod seen;
@@ -56,7 +57,7 @@ impl Evidence<'_> {
 
 type Oracle = fn(&Evidence<'_>, &mut Findings);
 
-const ALL: [(&str, Oracle); 13] = [
+const ALL: [(&str, Oracle); 14] = [
     ("converged", converged::check),
     ("replicas", replicas::check),
     ("acknowledged", acknowledged::check),
@@ -67,6 +68,7 @@ const ALL: [(&str, Oracle); 13] = [
     ("homes", homes::check),
     ("missing", missing::check),
     ("orphans", orphans::check),
+    ("owners", owners::check),
     ("revoked", revoked::check),
     ("seen", seen::check),
     ("tokens", tokens::check),

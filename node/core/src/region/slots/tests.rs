@@ -43,6 +43,26 @@ fn the_table_follows_what_has_moved_and_a_move_is_over_when_nothing_is_left() {
 }
 
 #[test]
+fn slots_that_stayed_go_by_another_move_unless_they_were_to_stay() {
+    let mut region = region();
+    region.apply(wanted(FROM, TO, 5, 7));
+    region.apply(RegionCommand::ServeSlots { number: 1, slots: set(&[5]) });
+    region.apply(RegionCommand::CloseSlots { number: 1, slots: set(&[5, 6]) });
+    let left = |region: &RegionState| {
+        let wanted = region.slot_moves.wanted.iter();
+        wanted.map(|(number, wanted)| (*number, wanted.slots, wanted.left.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(left(&region), [(1, 3, set(&[7])), (2, 1, set(&[6]))]);
+    region.apply(RegionCommand::CloseSlots { number: 1, slots: set(&[7]) });
+    assert_eq!(left(&region), [(2, 1, set(&[6])), (3, 1, set(&[7]))]);
+    for number in [2, 3] {
+        region.apply(RegionCommand::GiveSlotsUp { number });
+        region.apply(RegionCommand::CloseSlots { number, slots: set(&[6, 7]) });
+    }
+    assert_eq!(left(&region), []);
+}
+
+#[test]
 fn what_cannot_be_moved_is_refused_with_the_reason() {
     let mut region = region();
     region.apply(wanted(FROM, TO, 5, 7));
@@ -62,6 +82,4 @@ fn what_cannot_be_moved_is_refused_with_the_reason() {
     assert_eq!(region.apply(wanted(FROM, TO, 4, 4)), RegionOutcome::SlotMove(4));
     let last = region.apply(wanted(FROM, TO, 8_191, 8_191));
     assert_eq!(last, RegionOutcome::Refused(RegionRefusal::LastSlots(FROM)));
-    region.delegate = Some(crate::region::Delegate { voter: crate::ids::NodeId(1), mark: 1 });
-    assert_eq!(region.apply(wanted(TO, FROM, 9_000, 9_000)), RegionOutcome::Refused(RegionRefusal::SlotsOfWorld));
 }

@@ -25,7 +25,7 @@ fn promise(home: RegionId, epoch: u32) -> Op {
 fn tell(state: &mut State, from: RegionId, believed: Believed, piece: Piece) -> Outcome {
     let as_of = match &piece {
         Piece::Changes { records, .. } => records.iter().map(|(_, record)| record.written).max().unwrap_or(0),
-        Piece::Page { .. } | Piece::Held { .. } => T,
+        Piece::Page { .. } | Piece::Held { .. } | Piece::Bounded { .. } => T,
     };
     tell_as_of(state, as_of, (from, believed), piece)
 }
@@ -58,7 +58,12 @@ fn copy(from: &State, to: &mut State, replaces: bool) -> Outcome {
 /// The next changes of `from`, one for one.
 fn changes(from: u64, effects: &[Effect]) -> Piece {
     let records = effects.iter().map(|effect| (effect.key.clone(), (*effect.record).clone())).collect();
-    Piece::Changes { after: cursor(from), next: cursor(from + effects.len() as u64), records }
+    Piece::Changes {
+        after: cursor(from),
+        next: cursor(from + effects.len() as u64),
+        records,
+        turned: crate::SlotSet::default(),
+    }
 }
 
 fn does(state: &mut State, stamp: u64, id: &str, op: Op) -> Vec<Effect> {
@@ -200,10 +205,20 @@ fn a_session_that_left_after_the_heir_had_answered_has_stayed() {
         crate::travel::release(&record, AP, 1, 99, T + 5).expect("it goes")
     };
     let released = left(&na);
-    let piece = || Piece::Changes { after: cursor(1), next: cursor(2), records: vec![(key("s"), released.clone())] };
+    let piece = || Piece::Changes {
+        after: cursor(1),
+        next: cursor(2),
+        records: vec![(key("s"), released.clone())],
+        turned: crate::SlotSet::default(),
+    };
     assert_eq!(tell(&mut ap, NA, na.acts(), piece()), fenced(NA, 5), "the new home has promised, too");
     copy(&State::new(AP, 3), &mut eu, false);
-    let piece = Piece::Changes { after: cursor(0), next: cursor(1), records: vec![(key("s"), released.clone())] };
+    let piece = Piece::Changes {
+        after: cursor(0),
+        next: cursor(1),
+        records: vec![(key("s"), released.clone())],
+        turned: crate::SlotSet::default(),
+    };
     assert_eq!(tell(&mut eu, AP, ap.acts(), piece.clone()), fenced(NA, 5), "it may be decided yet");
     run(&mut eu, T + 5, "any", Op::Assume { home: NA, epoch: 5 });
     assert_eq!(tell(&mut eu, AP, ap.acts(), piece), Outcome::Count(0));

@@ -22,14 +22,14 @@ pub(super) fn absorb(state: &mut State, stamp: u64, piece: Piece) -> Outcome {
 
 pub(super) fn changes(after: usize, next: usize, effects: &[Effect]) -> Piece {
     let records = effects.iter().map(|effect| (effect.key.clone(), (*effect.record).clone())).collect();
-    Piece::Changes { after: cursor(after), next: cursor(next), records }
+    Piece::Changes { after: cursor(after), next: cursor(next), records, turned: crate::SlotSet::default() }
 }
 
 /// Takes a whole copy in pages of `count` records, as a follower does.
 pub(super) fn copy(from: &State, to: &mut State, stamp: u64, begin: usize, count: usize) {
     let mut after = None;
     loop {
-        let until = to.copy_reach(after.as_ref(), count);
+        let until = to.copy_reach(&Span::all_after(after.clone()), count);
         let span = Span { until, ..Span::all_after(after.clone()) };
         let page = from.copy_page(&span, FeedBounds { entries_max: count, bytes_max: u64::MAX });
         let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect();

@@ -55,7 +55,11 @@ impl World {
         let some: Vec<Effect> = self.told[from].iter().skip(begun).take(count).cloned().collect();
         let end = begun + some.len();
         let records = some.into_iter().map(|effect| (effect.key, (*effect.record).clone())).collect();
-        self.take(by, from, Piece::Changes { after: cursor(begun), next: cursor(end), records });
+        self.take(
+            by,
+            from,
+            Piece::Changes { after: cursor(begun), next: cursor(end), records, turned: crate::SlotSet::default() },
+        );
         self.taken.insert((by, from), end);
     }
 

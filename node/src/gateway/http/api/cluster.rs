@@ -179,7 +179,7 @@ impl From<Addresses> for region::Addresses {
 }
 
 impl From<RegionStatus> for Status {
-    fn from(RegionStatus { region, this_node, members, groups, advice }: RegionStatus) -> Self {
+    fn from(RegionStatus { region, this_node, members, groups, advice, slots_wait }: RegionStatus) -> Self {
         let name = |node: NodeId| {
             let member = region.members.get(&node);
             member.map_or_else(|| format!("node {}", node.0), |member| member.name.clone())
@@ -190,7 +190,7 @@ impl From<RegionStatus> for Status {
             answered_by: name(this_node),
             members: members.into_values().map(Member::from).collect(),
             groups: groups.iter().map(|(group, status)| Group::of(*group, status, &region.slots, &name)).collect(),
-            slot_moves: SlotMove::all(&region.slot_moves),
+            slot_moves: SlotMove::all(&region.slot_moves, slots_wait),
             advice: advice.map(Advice::from),
         }
     }

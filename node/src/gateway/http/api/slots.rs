@@ -18,6 +18,9 @@ pub struct SlotMove {
     pub left: u32,
     /// Whether those that have not arrived stay where they are.
     pub stopped: bool,
+    /// Whether they wait until every region of the world acts for itself.
+    #[serde(default)]
+    pub waits: bool,
 }
 
 /// `POST /v1/slots/move`, and `POST /v1/slots/plan` for what is only thought of.
@@ -69,7 +72,7 @@ pub struct StopSlots {
 
 impl SlotMove {
     /// All that are wanted.
-    pub(super) fn all(moves: &SlotMoves) -> Vec<Self> {
+    pub(super) fn all(moves: &SlotMoves, waits: bool) -> Vec<Self> {
         let one = |(number, wanted): (&u64, &WantedMove)| Self {
             number: *number,
             from: wanted.from.0,
@@ -77,6 +80,7 @@ impl SlotMove {
             slots: wanted.slots.into(),
             left: u32::try_from(wanted.left.len()).unwrap_or(u32::MAX),
             stopped: wanted.given_up,
+            waits,
         };
         moves.wanted.iter().map(one).collect()
     }
