@@ -321,9 +321,6 @@ pub enum RegionRefusal {
         /// Who has it.
         owner: String,
     },
-    /// The region is asked to join a world while slots are on their way.
-    #[error("slots are on their way between shards; the region joins a world once they have arrived")]
-    SlotsOnTheirWay,
     /// Too many moves wait.
     #[error("{SLOT_MOVES_MAX} moves of slots wait already; let some end first (`sojourn cluster status` shows them)")]
     SlotMovesWait,
@@ -408,9 +405,6 @@ impl RegionState {
             }
             RegionCommand::Delegate { over, voter, mark } => {
                 self.member(voter)?;
-                if !self.slot_moves.wanted.is_empty() {
-                    return Err(RegionRefusal::SlotsOnTheirWay);
-                }
                 if self.delegate.map(|delegate| delegate.voter) != over {
                     return Err(RegionRefusal::Placement);
                 }

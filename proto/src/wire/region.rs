@@ -138,7 +138,6 @@ wire_enum!(RegionRefusal {
     7 => DefaultNamespace,
     8 => DiskChanged[node],
     9 => Placement,
-    11 => SlotsOnTheirWay,
     12 => SlotMovesWait,
     13 => UnknownShard[shard],
     14 => NoSlots,

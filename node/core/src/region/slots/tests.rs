@@ -83,3 +83,23 @@ fn what_cannot_be_moved_is_refused_with_the_reason() {
     let last = region.apply(wanted(FROM, TO, 8_191, 8_191));
     assert_eq!(last, RegionOutcome::Refused(RegionRefusal::LastSlots(FROM)));
 }
+
+#[test]
+fn a_region_joins_a_world_and_gives_its_vote_to_another_node_while_slots_are_on_their_way() {
+    let mut region = region();
+    let join = |region: &mut RegionState, name: &str| {
+        let (name, addresses) = (name.to_owned(), crate::region::Addresses::default());
+        match region.apply(RegionCommand::AddMember { name, addresses, disk: Some(1) }) {
+            RegionOutcome::Node(node) => node,
+            outcome => panic!("{outcome:?}"),
+        }
+    };
+    let [one, other] = ["na-1", "na-2"].map(|name| join(&mut region, name));
+    region.apply(wanted(FROM, TO, 5, 7));
+    let first = RegionCommand::Delegate { over: None, voter: one, mark: 9 };
+    assert_eq!(region.apply(first), RegionOutcome::Done);
+    let next = RegionCommand::Delegate { over: Some(one), voter: other, mark: 0 };
+    assert_eq!(region.apply(next), RegionOutcome::Done);
+    assert_eq!(region.delegate, Some(crate::region::Delegate { voter: other, mark: 9 }));
+    assert_eq!(region.apply(wanted(FROM, TO, 9, 9)), RegionOutcome::SlotMove(2));
+}
