@@ -15,10 +15,7 @@ use sojourn_core::{
     stream::{Progress, Source},
 };
 use sojourn_proto::{wire::encode, wire_struct};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 /// How long a leader may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -44,8 +41,9 @@ pub struct Standing {
     pub has_moved: bool,
     /// Whether some of its slots are on their way, so that another shard may know better.
     pub is_parted: bool,
-    /// Regions of whose sessions it may lack what their shards told: some of its slots came by a move since.
-    pub lags_behind: BTreeSet<RegionId>,
+    /// Regions of whose sessions it may lack what their shards told, since some of its slots came by a move, and up to which stamp it holds
+    /// all the same what they logged.
+    pub lags_behind: BTreeMap<RegionId, Stamp>,
     /// Up to where its log has all of those that it follows now, by its leader's memory: what brings nothing is not logged.
     pub taken: BTreeMap<Source, FeedCursor>,
     /// Its tombstones.

@@ -27,6 +27,6 @@ wire_enum!(SlotStep {
 });
 wire_enum!(SlotRefusal { 0 => OutOfPlace, 1 => Settled { settled }, 2 => Differs, 3 => Unsettled, 4 => RightsDiffer });
 wire_struct!(SlotAnswer { origin, settled, sequence, outcome });
-wire_struct!(Belongings { sequence, stamp, answers, departures, arrivals, revocations });
+wire_struct!(Belongings { sequence, stamp, answers, departures, arrivals, revocations, held });
 wire_struct!(SlotPage { holds, as_of, rights, after, until, records, others, belongings });
 wire_struct!(SlotsFrom { since, after });

@@ -2,7 +2,7 @@
 
 use crate::wire_struct;
 use sojourn_core::{
-    state::{Answers, Arrival, Departure, Meta, Moves, Origin, Remembered, Right, Tombs},
+    state::{Answers, Arrival, Departure, Lacking, Meta, Moves, Origin, Remembered, Right, Tombs},
     tombstones::Swept,
 };
 
@@ -15,6 +15,7 @@ wire_struct!(Moves { departures, arrivals, closed });
 wire_struct!(Right { epoch, acts, former, missing_since });
 wire_struct!(Swept { epoch, through });
 wire_struct!(Tombs { count, swept, waiting, collectable });
+wire_struct!(Lacking { slots, held });
 wire_struct!(Meta {
     region,
     rights,

@@ -162,7 +162,7 @@ fn differing(regions: &Regions) -> Option<String> {
 /// A shard of a region that may lack something in slots that came to it, in words.
 fn behind(world: &World) -> Option<String> {
     world.shards().into_iter().find_map(|shard| {
-        let behind = latest(world, shard)?.audit(|state| state.lags_behind().next())?;
+        let (behind, _) = latest(world, shard)?.audit(|state| state.lags_behind().next())?;
         Some(format!("{shard:?} of {} does not know that it has what region {} told", world.seat.name, behind.0))
     })
 }

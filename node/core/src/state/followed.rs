@@ -15,6 +15,15 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
+/// Slots whose copies of a region's sessions may be behind what was followed of its shards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lacking {
+    /// Those.
+    pub slots: SlotSet,
+    /// What the region logged up to this stamp is in them all the same.
+    pub held: Stamp,
+}
+
 impl State {
     /// How far this shard has followed a source.
     pub fn progress(&self, source: Source) -> Progress {
@@ -26,9 +35,24 @@ impl State {
         &self.followed
     }
 
-    /// Regions of whose sessions this shard may lack what their shards told that it follows, in slots that came by a move.
-    pub fn lags_behind(&self) -> impl Iterator<Item = RegionId> {
-        self.unfollowed.keys().copied()
+    /// Regions of whose sessions this shard may lack what their shards told that it follows, in slots that came by a move, and up to
+    /// which stamp it holds all the same what they logged.
+    pub fn lags_behind(&self) -> impl Iterator<Item = (RegionId, Stamp)> {
+        self.unfollowed.iter().map(|(region, lacking)| (*region, lacking.held))
+    }
+
+    /// Up to which stamp everything is here that the shards of a region logged, as far as this one shares slots with them.
+    pub(super) fn held_of(&self, region: RegionId) -> Stamp {
+        // One that was never copied from holds everything back, one that shares no slots any more nothing.
+        let shares = |progress: &Progress| progress.cursor.is_none() || !progress.slots.is_empty();
+        let theirs = self.followed.iter().filter(|(source, progress)| source.region == region && shares(progress));
+        let lacking = self.unfollowed.get(&region).map(|lacking| lacking.held);
+        theirs.map(|(_, progress)| progress.held).chain(lacking).min().unwrap_or(0)
+    }
+
+    /// The same of all regions that are followed.
+    pub(super) fn held_of_all(&self) -> BTreeMap<RegionId, Stamp> {
+        self.followed.keys().map(|source| (source.region, self.held_of(source.region))).collect()
     }
 
     /// The slots that this shard serves, where the region's table is `table`, now or at any time before: the table decides where nobody
@@ -55,21 +79,27 @@ impl State {
         self.follow_again(&gone, None);
     }
 
-    /// A slot is served from now on: what other regions changed in it since it was frozen may be missing.
-    pub(super) fn lag_behind(&mut self, slot: Slot) {
-        for source in self.followed.keys() {
-            let lacking = self.unfollowed.entry(source.region).or_default();
-            *lacking = lacking.joined(&SlotSet::of_slots([slot]));
+    /// A slot is served from now on. What other regions changed in it since it was frozen may be missing: whoever froze it held theirs up to
+    /// these stamps.
+    pub(super) fn lag_behind(&mut self, slot: Slot, held: &BTreeMap<RegionId, Stamp>) {
+        for region in self.held_of_all().into_keys() {
+            self.lack(region, &SlotSet::of_slots([slot]), held.get(&region).copied().unwrap_or(0));
         }
+    }
+
+    fn lack(&mut self, region: RegionId, slots: &SlotSet, held: Stamp) {
+        let lacking = self.unfollowed.entry(region).or_insert(Lacking { slots: SlotSet::default(), held });
+        lacking.slots = lacking.slots.joined(slots);
+        lacking.held = lacking.held.min(held);
     }
 
     /// Nothing is missing in these slots of what a region told, or all did.
     fn follow_again(&mut self, slots: &SlotSet, region: Option<RegionId>) {
         self.unfollowed.retain(|of, lacking| {
             if region.is_none_or(|region| region == *of) {
-                *lacking = lacking.without(slots);
+                lacking.slots = lacking.slots.without(slots);
             }
-            !lacking.is_empty()
+            !lacking.slots.is_empty()
         });
     }
 
@@ -131,8 +161,8 @@ impl State {
         let gone = self.slots.holds.iter().filter(|(_, hold)| !hold.serves());
         let left = left.without(&SlotSet::of_slots(gone.map(|(slot, _)| *slot)));
         if !left.is_empty() {
-            let lacking = self.unfollowed.entry(source.region).or_default();
-            *lacking = lacking.joined(&left);
+            let held = self.held_of(source.region);
+            self.lack(source.region, &left, held);
         }
     }
 

@@ -1,10 +1,11 @@
 //! Everything of a shard but its records: the way out and in for snapshots.
 
-use super::{Answers, Belongings, Moves, Right, State, answers::Memory, index::Index, slots::Slots, warmth::Warmth};
+use super::{
+    Answers, Belongings, Lacking, Moves, Right, State, answers::Memory, index::Index, slots::Slots, warmth::Warmth,
+};
 use crate::{
     ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     session::Record,
-    slot_set::SlotSet,
     slots::Hold,
     stream::{Progress, Source},
     tombstones::Swept,
@@ -37,7 +38,7 @@ pub struct Meta {
     /// How far other regions' shards were followed.
     pub followed: BTreeMap<Source, Progress>,
     /// Slots whose copies of a region's sessions are not known to be as far as its shards were followed.
-    pub unfollowed: BTreeMap<RegionId, SlotSet>,
+    pub unfollowed: BTreeMap<RegionId, Lacking>,
     /// What it has to do with slots that were ever moved.
     pub holds: BTreeMap<Slot, Hold>,
     /// What belongs to slots that are kept aside.

@@ -39,6 +39,7 @@ mod walk;
 mod warmth;
 
 pub use answers::{ANSWER_LEAP_MS_MAX, ANSWER_MS_MAX, Answers, Origin, Remembered};
+pub use followed::Lacking;
 pub use index::Usage;
 pub use journal::{CONFLICT_MS, Conflict, JOURNAL, Side};
 pub use leaving::HomePlace;
@@ -57,7 +58,6 @@ use crate::{
     command::{Command, Outcome, Refusal},
     ids::{Key, NamespaceId, RegionId, Slot, Stamp},
     session::{Life, Record},
-    slot_set::SlotSet,
     stream::{Progress, Source},
     tombstones::Swept,
 };
@@ -169,7 +169,7 @@ pub struct State {
     /// How far this shard has followed those of other regions.
     followed: BTreeMap<Source, Progress>,
     /// Slots whose copies of a region's sessions may lack what its shards told that are followed: they came by a move since.
-    unfollowed: BTreeMap<RegionId, SlotSet>,
+    unfollowed: BTreeMap<RegionId, Lacking>,
     /// What became of those of its slots that were ever moved.
     slots: Slots,
     /// Derived from `records`, always.

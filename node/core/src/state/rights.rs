@@ -15,7 +15,6 @@ use crate::{
     digest,
     ids::{RegionId, Stamp},
     session::Record,
-    stream::{Progress, Source},
     travel::left_too_late,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -181,14 +180,12 @@ impl State {
 
     /// The stamp up to which this shard holds all that regions told: those that are named, or all that it follows.
     fn held_until(&self, holders: &BTreeSet<RegionId>) -> Stamp {
-        let told = |source: &Source| holders.is_empty() || holders.contains(&source.region);
-        let shared = |progress: &Progress| progress.cursor.is_none() || !progress.slots.is_empty();
-        let followed = self.followed.iter().filter(|(source, progress)| told(source) && shared(progress));
+        let told = |region: &RegionId| holders.is_empty() || holders.contains(region);
+        let followed: BTreeSet<RegionId> = self.followed.keys().map(|source| source.region).filter(told).collect();
         let unknown = holders
             .iter()
             .any(|holder| *holder != self.region && !self.followed.keys().any(|source| source.region == *holder));
-        let lags = self.lags_behind().any(|region| holders.is_empty() || holders.contains(&region));
-        if unknown || lags { 0 } else { followed.map(|(_, progress)| progress.held).min().unwrap_or(0) }
+        if unknown { 0 } else { followed.into_iter().map(|region| self.held_of(region)).min().unwrap_or(0) }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     command::{Op, Outcome, Refusal},
     digest,
     feed::FeedBounds,
-    ids::{Key, NamespaceId, SLOTS, ShardId, Slot, Stamp, position},
+    ids::{Key, NamespaceId, RegionId, SLOTS, ShardId, Slot, Stamp, position},
     session::{Life, Record},
     slots::{Contents, Hold, SlotRefusal, SlotStep},
 };
@@ -47,6 +47,8 @@ pub struct Belongings {
     pub arrivals: Vec<(Key, Arrival, Option<Stamp>)>,
     /// Revocation epochs of its sessions' users: none that was seen to be revoked lives again.
     pub revocations: Vec<(NamespaceId, Box<[u8]>, u64)>,
+    /// Up to which stamps it was as other regions' shards had logged.
+    pub held: BTreeMap<RegionId, Stamp>,
 }
 
 /// A part of some slots, in the order of keys.
@@ -239,13 +241,14 @@ impl State {
             departures,
             arrivals: taken,
             revocations: revocations.into_iter().collect(),
+            held: self.held_of_all(),
         };
         self.slots.belongings.insert(slot, belongings);
     }
 
     /// Serves a slot that was kept aside.
-    fn bring_back(&mut self, slot: Slot) {
-        let Belongings { sequence, stamp: _, answers, departures, arrivals, revocations } =
+    fn bring_back(&mut self, slot: Slot, was_away: bool) {
+        let Belongings { sequence, stamp: _, answers, departures, arrivals, revocations, held } =
             self.slots.belongings.remove(&slot).unwrap_or_default();
         for (namespace, user, epoch) in revocations {
             let known = self.revocations.entry(namespace).or_default().entry(user).or_default();
@@ -272,6 +275,9 @@ impl State {
             }
             self.moves.arrivals.insert(from, arrival);
         }
+        if was_away {
+            self.lag_behind(slot, &held);
+        }
     }
 
     /// Forgets what is kept aside of a slot.
@@ -296,7 +302,7 @@ const RECORD_OVERHEAD_BYTES: u64 = 256;
 impl Belongings {
     /// By names: what was answered to a request, or left under a version, is one thing only.
     fn digest(&self) -> u64 {
-        let Self { sequence, stamp, answers, departures, arrivals, revocations } = self;
+        let Self { sequence, stamp, answers, departures, arrivals, revocations, held } = self;
         let answers = answers.iter().map(|answer| digest::mixed([1, answer.origin, answer.sequence, answer.settled]));
         let departures = departures.iter().map(|(key, departure)| {
             let waits = u64::from(departure.view.is_some());
@@ -309,7 +315,8 @@ impl Belongings {
         let revocations = revocations
             .iter()
             .map(|(namespace, user, epoch)| digest::mixed([4, u64::from(namespace.0), digest::bytes(user), *epoch]));
-        let all = answers.chain(departures).chain(arrivals).chain(revocations);
+        let held = held.iter().map(|(region, stamp)| digest::mixed([5, u64::from(region.0), *stamp, 0]));
+        let all = answers.chain(departures).chain(arrivals).chain(revocations).chain(held);
         all.fold(digest::mixed([0, *sequence, *stamp, 0]), u64::wrapping_add)
     }
 }
@@ -333,16 +340,12 @@ impl Turn<'_> {
                 after = hold.after(step, self.state.contents(slot)).map_err(Refusal::Slot)?;
             }
             SlotStep::Thaw { .. } => {
-                self.state.bring_back(slot);
-                if !hold.serves() {
-                    self.state.lag_behind(slot);
-                }
+                self.state.bring_back(slot, !hold.serves());
             }
             SlotStep::Adopt { contents, .. } => {
                 // Time never goes back in a slot.
                 self.state.last_stamp = contents.stamp.max(self.state.last_stamp);
-                self.state.bring_back(slot);
-                self.state.lag_behind(slot);
+                self.state.bring_back(slot, true);
             }
             SlotStep::Arrive(_) | SlotStep::Drop { .. } | SlotStep::Abandon { .. } => self.state.forget_aside(slot),
             SlotStep::Leave(_) => {}

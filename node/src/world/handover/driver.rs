@@ -25,7 +25,7 @@ use crate::{
 use futures::future::BoxFuture;
 use sojourn_core::{
     Command, Key, NamespaceId, Op, Outcome, RegionId, Request, ShardId, Stamp,
-    control::{ControlCommand, ControlRefusal, ControlState, FailoverMode, Handover, Region, Step},
+    control::{self, ControlCommand, ControlRefusal, ControlState, FailoverMode, Handover, Region, Step},
     policy::Policy,
     state::Believed,
     stream::{Absorbed, Piece, Source, Span},
@@ -383,11 +383,13 @@ fn missing(here: RegionId, standing: &Standing, handover: &Handover) -> BTreeMap
         }
         let theirs = || reaches(standing).filter(|(source, _)| source.region == region);
         let own = theirs().find(|(source, _)| source.shard == shard).map(|(_, reach)| reach);
-        // Who follows other shards of that region and not this one shares no slots with it.
-        if own.is_none() && theirs().next().is_some() {
+        // Who follows other shards of that region and not this one shares no slots with it, unless some have gone there just now.
+        let behind = standing.lags_behind.get(&region).copied();
+        if own.is_none() && behind.is_none() && theirs().next().is_some() {
             continue;
         }
-        let own = own.unwrap_or_default();
+        let unknown = control::Reach { stamp: behind.unwrap_or(0), ..control::Reach::default() };
+        let own = own.unwrap_or(unknown);
         if (own.stamp, own.index) < (furthest.stamp, furthest.index) {
             let since: &mut Stamp = missing.entry(at).or_insert(own.stamp);
             *since = own.stamp.min(*since);

@@ -21,6 +21,11 @@ pub(super) fn report(here: RegionId, shards: &BTreeMap<ShardId, Standing>) -> Re
             *least = reach;
         }
     }
+    // Slots of theirs may have gone to shards that are not followed here yet.
+    for (region, held) in shards.values().flat_map(|shard| &shard.lags_behind) {
+        let theirs = report.iter_mut().filter(|((of, _), _)| of == region);
+        theirs.for_each(|(_, reach)| reach.stamp = reach.stamp.min(*held));
+    }
     report
 }
 
@@ -29,8 +34,9 @@ pub(super) fn reaches(standing: &Standing) -> impl Iterator<Item = (Source, Reac
     let shares = |progress: &Progress| progress.cursor.is_none() || !progress.slots.is_empty();
     let shared = standing.followed.iter().filter(move |(_, progress)| shares(progress));
     shared.map(|(source, progress)| {
-        let lags = standing.lags_behind.contains(&source.region);
-        (*source, if lags { Reach::default() } else { reach(progress) })
+        let Reach { stamp, .. } = reach(progress);
+        let held = standing.lags_behind.get(&source.region).copied().unwrap_or(stamp);
+        (*source, Reach { stamp: stamp.min(held), ..reach(progress) })
     })
 }
 
@@ -67,9 +73,10 @@ mod tests {
 
         let mut parted = shards.clone();
         let last = parted.get_mut(&ShardId(1)).expect("a shard");
-        last.lags_behind.insert(na);
-        assert_eq!(report(eu, &parted)[&(na, ShardId(0))], Reach::default(), "slots came that lack what na told");
+        last.lags_behind.insert(na, 20);
+        assert_eq!(report(eu, &parted)[&(na, ShardId(0))], reach(20, 9), "slots came that lack what na told");
         let last = parted.get_mut(&ShardId(1)).expect("a shard");
+        last.lags_behind.clear();
         last.followed.values_mut().for_each(|progress| progress.slots = SlotSet::default());
         assert_eq!(report(eu, &parted)[&(na, ShardId(0))], reach(40, 4), "they share no slots any more");
     }

@@ -79,7 +79,7 @@ fn nothing_is_found_out_while_a_region_does_not_act_for_itself_or_lacks_somethin
     let lacking = Right { epoch: 9, missing_since: Some(5), ..Right::default() };
     assert_eq!(changed(&|rights| drop(rights.insert(NA, lacking.clone()))), unsettled, "something may be missing");
     let on_their_way: [&dyn Fn(&mut Standing); 2] =
-        [&|standing| standing.is_parted = true, &|standing| standing.lags_behind = [NA].into()];
+        [&|standing| standing.is_parted = true, &|standing| standing.lags_behind = [(NA, 5)].into()];
     for change in on_their_way {
         let mut surveys = surveys.clone();
         change(standing(&mut surveys, EU, 1));

@@ -7,7 +7,7 @@ use sojourn_core::{
     Version,
     feed::{FeedCursor, FeedId},
     orphans::{Orphaned, Tally},
-    state::{Believed, Meta},
+    state::{Believed, Lacking, Meta},
     stream::{Absorbed, Copying, Piece, Progress, Source, Span},
     tombstones::{Return, Swept},
 };
@@ -77,7 +77,7 @@ fn a_snapshot_says_who_acts() {
     let slots = SlotSet::of_slots([key("a").slot()]);
     let copying = Some(Copying { begin: FeedCursor::default(), after: Some(key("a")), held: 8, slots: slots.clone() });
     meta.followed.insert(SOURCE, Progress { cursor: None, slots: slots.clone(), as_of: 9, held: 7, copying });
-    meta.unfollowed.insert(HOME, slots);
+    meta.unfollowed.insert(HOME, Lacking { slots, held: 300 });
     for (former, missing_since) in [(None, Some(5)), (Some(BTreeSet::from([HOME])), None)] {
         let right = meta.rights.entry(RegionId(1)).or_default();
         (right.epoch, right.former, right.missing_since) = (9, former, missing_since);

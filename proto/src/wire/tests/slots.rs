@@ -58,6 +58,7 @@ fn what_goes_with_a_slot_survives() {
         departures: vec![(key("old"), departure)],
         arrivals: vec![(key("from"), Arrival { version, arrived: true, slot: slot(5) }, Some(6))],
         revocations: vec![(NamespaceId(7), bytes("ann"), 2)],
+        held: [(RegionId(3), 300)].into(),
     };
     let page = SlotPage {
         holds: vec![(slot(5), Some(Hold::Arriving { from: moved, settled: 1 })), (slot(6), None)],
