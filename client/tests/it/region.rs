@@ -4,7 +4,7 @@
 use sojourn_client::{Builder, Client};
 use sojourn_core::{
     Answer, Command, Condition, Expiry, Key, Life, NamespaceId, Op, Outcome, Projection, Query, RegionId, Request,
-    Rules, ShardId, Slot,
+    Rules, ShardId, Slot, SlotSet,
     policy::Policy,
     region::{DEFAULT_NAMESPACE, RegionCommand, RegionOutcome, RegionRefusal, RegionState},
     state::Believed,
@@ -234,7 +234,7 @@ impl Region {
                 let shards = (0..16).map(|shard| Source { region: home, shard: ShardId(shard) });
                 let followed = shards.filter_map(|source| Some((source, led.sessions().progress(source).cursor?)));
                 for (source, begin) in followed.collect::<Vec<_>>() {
-                    let span = Span { after: None, until: None, slots: vec![(slot, slot)] };
+                    let span = Span { after: None, until: None, slots: SlotSet::of_slots([slot]) };
                     let homes = Believed::from([(home, u32::MAX)]);
                     let (believed, records, elsewhere) = (homes.clone(), Vec::new(), Vec::new());
                     let piece =

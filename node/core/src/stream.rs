@@ -42,6 +42,13 @@ pub struct Progress {
     pub copying: Option<Copying>,
 }
 
+impl Progress {
+    /// Whether the source may speak for slots of this shard: it did when it was heard last, or was never heard.
+    pub fn shares_slots(&self) -> bool {
+        self.cursor.is_none() || !self.slots.is_empty()
+    }
+}
+
 /// A copy on its way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Copying {
@@ -118,14 +125,14 @@ pub struct Span {
     pub after: Option<Key>,
     /// Its last key; none if it is all the rest.
     pub until: Option<Key>,
-    /// Only these slots, in ranges from first to last.
-    pub slots: Vec<(Slot, Slot)>,
+    /// Only these slots.
+    pub slots: SlotSet,
 }
 
 impl Span {
     /// All slots, after a key.
     pub fn all_after(after: Option<Key>) -> Self {
-        let slots = Slot::new(0).zip(Slot::new(SLOTS - 1)).into_iter().collect();
+        let slots = SlotSet::of(Slot::new(0).zip(Slot::new(SLOTS - 1)));
         Self { after, until: None, slots }
     }
 }

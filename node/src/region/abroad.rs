@@ -89,11 +89,13 @@ pub struct Ways {
 
 impl Ways {
     fn place(&self, held: &Shard, key: &Key) -> Place {
-        if !held.group.machine().serves(key.slot()) {
+        let (served, known) =
+            held.group.machine().audit(|state| (state.serves(key.slot()), state.record(key).cloned()));
+        if !served {
             // What is asked for here is answered by the shard: it says who serves the slot.
             return Place::Here;
         }
-        if let Some(record) = held.group.machine().record(key) {
+        if let Some(record) = known {
             return self.place_of(held, record.home, key);
         }
         match self.agreed.machine().now().mint_key.provenance(key.namespace(), key.id()) {

@@ -9,7 +9,7 @@ use super::{abroad::Reach, backend::Unavailable, node::Inner};
 use crate::shard::NotProposed;
 use sojourn_core::{
     Answer, Command, Key, NamespaceId, Op, Outcome, Query, Refusal, Request, ShardId, Slot, Stamp,
-    control::{Phase, Region},
+    control::Region,
     policy::Policy,
     query::SlotsFrom,
     region::{RegionCommand, WantedMove},
@@ -109,11 +109,7 @@ impl Inner {
     /// all shards then stays where it is.
     pub(super) fn is_world_settled(&self) -> bool {
         let world = self.ways.get().and_then(|ways| ways.world.borrow().clone());
-        world.is_none_or(|world| {
-            let is_settled =
-                |region: &Region| matches!(region.phase, Phase::Serving) && !region.away && !region.diverged;
-            world.regions.values().all(is_settled)
-        })
+        world.is_none_or(|world| world.regions.values().all(Region::is_at_rest))
     }
 }
 

@@ -251,8 +251,8 @@ async fn page(node: &RegionNode, led: &Led, CopyOf { shard: _, begin, span }: Co
     }
     let as_of = sessions.last_stamp();
     let (served, turned) = sessions.served(&node.region().slots);
-    let slots = served.common(&SlotSet::of(span.slots.iter().copied()));
-    let copied = sessions.copy_page(&Span { slots: slots.to_vec(), ..span }, bounds).await;
+    let slots = served.common(&span.slots);
+    let copied = sessions.copy_page(&Span { slots: slots.clone(), ..span }, bounds).await;
     // A slot that was let go meanwhile would look empty.
     if sessions.turned() != turned {
         return Copied::BeginAnew;

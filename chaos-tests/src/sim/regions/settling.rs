@@ -154,9 +154,17 @@ pub async fn converge(regions: &Arc<Regions>) {
     }
 }
 
-/// What regions do not have alike, or do not know that they have, in words.
+/// What regions do not have alike, or do not know that they have, or still move, in words.
 fn differing(regions: &Regions) -> Option<String> {
-    difference(regions).or_else(|| regions.all.iter().find_map(|world| behind(world)))
+    let restless = |world: &World| behind(world).or_else(|| moving(world));
+    difference(regions).or_else(|| regions.all.iter().find_map(|world| restless(world)))
+}
+
+/// Slots of a region that are on their way, in words.
+fn moving(world: &World) -> Option<String> {
+    let region = world.region()?;
+    let (number, wanted) = region.slot_moves.current()?;
+    Some(format!("move {number} of {} does not end: {wanted:?}", world.seat.name))
 }
 
 /// A shard of a region that may lack something in slots that came to it, in words.

@@ -163,6 +163,12 @@ impl Region {
         }
     }
 
+    /// Whether it acts for itself, is there, and nothing that anybody wrote for it is unsettled.
+    pub fn is_at_rest(&self) -> bool {
+        let is_settled = !self.diverged && self.strays.values().all(Option::is_some);
+        self.phase == Phase::Serving && !self.away && is_settled
+    }
+
     /// Whether a region wrote for this home, others have acted since without having heard all of it, and it is not settled yet what
     /// becomes of that.
     pub fn is_unsettled(&self, by: RegionId) -> bool {

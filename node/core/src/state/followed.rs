@@ -2,8 +2,8 @@
 //!
 //! A cursor stands for the slots for which its source spoke all along. Slots move between shards on both sides. One that the source has
 //! let go is told up to there, and left out from then on ([`Piece::Bounded`](crate::stream::Piece::Bounded)); one that it has taken in is
-//! copied before anything later is told. One that came to this shard by a move is as far as the shard was that it came from. Until what
-//! nobody speaks for any more was copied from whoever does, nobody may count on what this shard says of that region.
+//! copied before anything later is told. One that came to this shard by a move is as far as the shard was that it came from. Until
+//! what is behind was copied from whoever speaks for it by now, this shard holds no more of that region than what is there for certain.
 
 use super::State;
 use crate::{
@@ -44,8 +44,8 @@ impl State {
     /// Up to which stamp everything is here that the shards of a region logged, as far as this one shares slots with them.
     pub(super) fn held_of(&self, region: RegionId) -> Stamp {
         // One that was never copied from holds everything back, one that shares no slots any more nothing.
-        let shares = |progress: &Progress| progress.cursor.is_none() || !progress.slots.is_empty();
-        let theirs = self.followed.iter().filter(|(source, progress)| source.region == region && shares(progress));
+        let theirs = self.followed.iter().filter(|(source, _)| source.region == region);
+        let theirs = theirs.filter(|(_, progress)| progress.shares_slots());
         let lacking = self.unfollowed.get(&region).map(|lacking| lacking.held);
         theirs.map(|(_, progress)| progress.held).chain(lacking).min().unwrap_or(0)
     }
@@ -111,14 +111,11 @@ impl State {
         let goes_back = cursor.is_some_and(|cursor| cursor.feed == begin.feed && begin.index < cursor.index);
         let after = span.until.clone();
         match copying {
-            Some(copying) if copying.begin == begin && copying.after == span.after => Some(Copying {
-                begin,
-                after,
-                held: copying.held,
-                slots: copying.slots.common(&SlotSet::of(span.slots.iter().copied())),
-            }),
+            Some(copying) if copying.begin == begin && copying.after == span.after => {
+                Some(Copying { begin, after, held: copying.held, slots: copying.slots.common(&span.slots) })
+            }
             _other if span.after.is_none() && !goes_back || self.plants.pieces_in_any_order => {
-                Some(Copying { begin, after, held: as_of, slots: SlotSet::of(span.slots.iter().copied()) })
+                Some(Copying { begin, after, held: as_of, slots: span.slots.clone() })
             }
             _other => None,
         }

@@ -141,7 +141,7 @@ impl State {
         homes.keys().copied().filter(|home| free(*home) && self.believes(homes, *home)).collect()
     }
 
-    /// The records of a span, whose slots are in order; those outside of them are not walked.
+    /// The records of a span; those outside of its slots are not walked.
     fn in_span<'a>(&'a self, span: &'a Span) -> impl Iterator<Item = (&'a Key, &'a Arc<Record>)> {
         let Span { after, until, slots } = span;
         slots.iter().flat_map(move |(first, last)| {

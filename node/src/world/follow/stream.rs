@@ -226,13 +226,13 @@ impl Follower {
         &self,
         node: NodeId,
         begin: FeedCursor,
-        (mut after, slots): (Option<Key>, &[(Slot, Slot)]),
+        (mut after, slots): (Option<Key>, &SlotSet),
     ) -> Result<u64, Ended> {
         let mut changed = 0;
         // Some slots say nothing of how far the others are.
         let is_whole = self.led.sessions().progress(self.source).cursor != Some(begin);
         loop {
-            let mut span = Span { after: after.clone(), until: None, slots: slots.to_vec() };
+            let mut span = Span { after: after.clone(), until: None, slots: slots.clone() };
             span.until = self.led.sessions().copy_reach(&span, self.page_reach);
             let copy = CopyOf { shard: self.source.shard, begin, span };
             let asked = self.led.sessions().last_stamp();
@@ -245,7 +245,7 @@ impl Follower {
                 Copied::BeginAnew => return Ok(changed),
                 Copied::NotLeader => return Err(Ended::NotLeader),
             };
-            let span = Span { until: until.clone(), slots: slots.to_vec(), ..copy.span };
+            let span = Span { until: until.clone(), slots, ..copy.span };
             let homes = self.believed(homes)?;
             let believed = homes.clone();
             let as_of = if is_whole { as_of } else { 0 };

@@ -24,7 +24,7 @@ use crate::{
 };
 use futures::future::BoxFuture;
 use sojourn_core::{
-    Command, Key, NamespaceId, Op, Outcome, RegionId, Request, ShardId, Stamp,
+    Command, Key, NamespaceId, Op, Outcome, RegionId, Request, ShardId, SlotSet, Stamp,
     control::{self, ControlCommand, ControlRefusal, ControlState, FailoverMode, Handover, Region, Step},
     policy::Policy,
     state::Believed,
@@ -288,7 +288,7 @@ impl Driver {
         for (source, slots) in sources(&self.node.region().slots, shard, &whereabouts) {
             let mut after = None;
             loop {
-                let span = Span { after: after.take(), until: None, slots: slots.clone() };
+                let span = Span { after: after.take(), until: None, slots: SlotSet::of(slots.iter().copied()) };
                 let (records, until) =
                     self.page(&contacts, source, HeldOf { shard: source.shard, home, epoch, since, span }).await?;
                 let piece = Piece::Held { asked, home, epoch, records };

@@ -31,8 +31,7 @@ pub(super) fn report(here: RegionId, shards: &BTreeMap<ShardId, Standing>) -> Re
 
 /// How far a shard holds what each other one told with which it shares slots.
 pub(super) fn reaches(standing: &Standing) -> impl Iterator<Item = (Source, Reach)> {
-    let shares = |progress: &Progress| progress.cursor.is_none() || !progress.slots.is_empty();
-    let shared = standing.followed.iter().filter(move |(_, progress)| shares(progress));
+    let shared = standing.followed.iter().filter(|(_, progress)| progress.shares_slots());
     shared.map(|(source, progress)| {
         let Reach { stamp, .. } = reach(progress);
         let held = standing.lags_behind.get(&source.region).copied().unwrap_or(stamp);

@@ -3,7 +3,7 @@
 use crate::world::calls::Survey;
 use sojourn_core::{
     RegionId, ShardId, SlotTable,
-    control::{ControlState, Phase},
+    control::ControlState,
     feed::FeedId,
     stream::Source,
     tombstones::{Feed, Progress, Swept},
@@ -32,8 +32,7 @@ pub(in crate::world) enum Unfit {
 /// Somebody may have tombstones that are in nobody's changes: see [`Swept`].
 pub(super) fn begin(world: &ControlState, surveys: &Surveys) -> Result<Swept, Unfit> {
     for region in world.regions.values() {
-        let settled = matches!(region.phase, Phase::Serving) && !region.away && !region.diverged;
-        if !settled {
+        if !region.is_at_rest() {
             return Err(Unfit::NotItself(region.id));
         }
         let survey = surveys.get(&region.id).ok_or(Unfit::Unheard(region.id))?;

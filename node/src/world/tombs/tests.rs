@@ -85,6 +85,9 @@ fn nothing_is_found_out_while_a_region_does_not_act_for_itself_or_lacks_somethin
         change(standing(&mut surveys, EU, 1));
         assert_eq!(begin(&world, &surveys), unsettled, "another shard may know better");
     }
+    let mut strayed = world.clone();
+    strayed.regions.get_mut(&EU).expect("a region").strays.insert(NA, None);
+    assert_eq!(begin(&strayed, &surveys), Err(Unfit::NotItself(EU)), "what one wrote for another is not settled");
     let promised = Right { epoch: 9, ..Right::default() };
     assert!(changed(&|rights| drop(rights.insert(NA, promised.clone()))).is_ok());
     let cause = Cause::Operator { force: false };

@@ -31,7 +31,7 @@ fn with(follower: &State, key: &Key, change: impl FnOnce(Record) -> Option<Recor
 /// Takes a page of this slot anew, without moving the cursor.
 fn mend(source: &State, follower: &mut State, slot: Slot) -> Outcome {
     let begin = follower.progress(SOURCE).cursor.expect("copied before");
-    let span = Span { after: None, until: None, slots: vec![(slot, slot)] };
+    let span = Span { after: None, until: None, slots: crate::SlotSet::of_slots([slot]) };
     let page = source.copy_page(&span, FeedBounds { entries_max: usize::MAX, bytes_max: u64::MAX });
     let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect();
     let (homes, elsewhere) = (page.homes, page.elsewhere);

@@ -49,7 +49,7 @@ fn set_op(value: &str) -> Op {
 
 /// A page of some slots, asked for at the cursor up to which the follower is.
 fn page(source: &State, at: usize, slots: &SlotSet) -> Piece {
-    let span = Span { after: None, until: None, slots: slots.to_vec() };
+    let span = Span { after: None, until: None, slots: slots.clone() };
     let page = source.copy_page(&span, FeedBounds { entries_max: 9, bytes_max: u64::MAX });
     let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect();
     let begin = FeedCursor { feed: FeedId(1), index: at as u64 };

@@ -9,7 +9,7 @@ use crate::{
         packing,
     },
 };
-use sojourn_core::{NodeId, Slot, digest::SlotDigest, feed::FeedCursor, state::Believed, stream::Source};
+use sojourn_core::{NodeId, Slot, SlotSet, digest::SlotDigest, feed::FeedCursor, state::Believed, stream::Source};
 use sojourn_proto::wire::encode;
 use std::{collections::BTreeSet, sync::atomic::Ordering};
 
@@ -41,7 +41,7 @@ impl Follower {
     pub(super) async fn mend(&self, node: NodeId, begin: FeedCursor, slots: BTreeSet<Slot>) -> Result<(), Ended> {
         let Source { region, shard } = self.source;
         for slot in slots.into_iter().take(MENDED_MAX) {
-            let changed = self.copy(node, begin, (None, &[(slot, slot)])).await?;
+            let changed = self.copy(node, begin, (None, &SlotSet::of_slots([slot]))).await?;
             if changed > 0 {
                 self.mended.fetch_add(changed, Ordering::Relaxed);
                 let (region, shard, slot) = (region.0, shard.0, slot.number());
