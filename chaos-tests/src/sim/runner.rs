@@ -276,13 +276,14 @@ const DEMANDED_OF_WORLDS: [(&str, u64); 16] = [
 ];
 
 /// The same where whole regions are lost, beside those faults.
-const DEMANDED_OF_LOSSES: [(&str, u64); 18] = [
+const DEMANDED_OF_LOSSES: [(&str, u64); 19] = [
     ("regions lost: Power", 5),
     ("regions lost: Killed", 5),
     ("regions lost: CutOff", 4),
     ("regions lost: Silenced", 4),
     ("regions lost: Mute", 4),
     ("regions lost: Frozen", 4),
+    ("regions lost: Dazed", 4),
     ("fences of lost regions", 15),
     ("fences by a person", 1),
     ("fences by a person who gives up a region", 5),

@@ -116,6 +116,8 @@ fn preferred(plan: &Plan) -> &'static [Fault] {
         Some("page-drops-beyond-its-span") => &[Restart, Lose],
         Some("answers-when-deposed") => &[Transfer, Transfer, Transfer, OneWay, Storm],
         Some("stale-copies-answer") => &[Part, OneWay, Isolate],
+        // Nothing that keeps others from taking over, or those who are dazed from acting.
+        Some("lease-from-receipt") => &[ClockJump],
         Some("revokes-by-wall-clock") => &[ClockJump, ClockJump, Part, OneWay],
         _ => &[],
     }

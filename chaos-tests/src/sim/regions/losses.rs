@@ -28,15 +28,18 @@ enum Loss {
     Mute,
     /// All its processes are stopped, and go on where they were.
     Frozen,
+    /// The same. What they had just asked was answered meanwhile, and what others told since then comes late.
+    Dazed,
 }
 
-const LOSSES: [Loss; 6] = [Loss::Power, Loss::Killed, Loss::CutOff, Loss::Silenced, Loss::Mute, Loss::Frozen];
+const LOSSES: [Loss; 7] =
+    [Loss::Power, Loss::Killed, Loss::CutOff, Loss::Silenced, Loss::Mute, Loss::Frozen, Loss::Dazed];
 
 /// How regions are lost in a run; those that bring out the planted bug, if there is one.
 fn kinds(plan: &Plan) -> &'static [Loss] {
     match plan.stress {
-        // The answer comes long after it was asked for.
-        Some("lease-from-receipt") => &[Loss::Frozen, Loss::Silenced],
+        // The answer comes long after it was asked for, and before the news that others have taken over.
+        Some("lease-from-receipt") => &[Loss::Dazed],
         // Whoever led goes on by the lease that it has granted itself.
         Some("skips-old-lease") => &[Loss::CutOff],
         _ => &LOSSES,
@@ -49,11 +52,22 @@ const PAUSE_MS_MAX: u64 = 900;
 /// How much longer than its leases a region is away at most, in ms: others need about a second to take over.
 const LONGER_MS_MAX: u64 = 3_600;
 
+/// How long answers to a region that is to be dazed are on their way at most.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(300);
+
+/// How long such a region hears nothing of others once it goes on: long enough to act by what it believes.
+const DAZED: Duration = Duration::from_millis(2_000);
+
 /// A lease that lasts longer than it takes to elect another control leader and to take over, about four seconds.
 const LEASE_LONG_MS: u64 = 9 * LEASE_MS_MIN;
 
-/// How much longer a region is away then, in ms: others have to act for it while its lease still runs.
+/// How much longer a region is away then, in ms: others have to act for it while it takes its lease to run.
 const TAKEOVER_MS: u64 = 3_000;
+
+/// Whether it shows only where others have taken over by the time that the region could know of it.
+fn brings_out_leases(plan: &Plan) -> bool {
+    matches!(plan.stress, Some("lease-from-receipt" | "skips-old-lease"))
+}
 
 /// How long leases last in a run, in ms.
 pub fn lease_ms(plan: &Plan, rng: &mut StdRng) -> u64 {
@@ -76,7 +90,7 @@ pub async fn run(regions: Arc<Regions>, mut rng: StdRng, over: Duration) {
         let drawn = rng.random_range(0..regions.all.len());
         let region = preferred(&regions).unwrap_or(drawn);
         let loss = *kinds(&regions.plan).choose(&mut rng).unwrap_or(&Loss::Power);
-        let least_ms = if regions.lease_ms == LEASE_LONG_MS { TAKEOVER_MS } else { 0 };
+        let least_ms = if brings_out_leases(&regions.plan) { TAKEOVER_MS } else { 0 };
         let lease_ms = regions.lease_ms.min(2 * LEASE_MS_MIN);
         let lasts_ms = assumed_ms(lease_ms) + least_ms + rng.random_range(400..LONGER_MS_MAX);
         let lasts = Duration::from_millis(lasts_ms);
@@ -142,6 +156,22 @@ async fn lose(regions: &Arc<Regions>, region: usize, loss: Loss, lasts: Duration
             freeze(world, true);
             tokio::time::sleep(lasts).await;
             freeze(world, false);
+        }
+        Loss::Dazed => {
+            let mut ways = ways(regions, region, (0..regions.all.len()).filter(|other| *other != region));
+            let own = regions.numbers(region);
+            ways.retain(|(_, to)| own.contains(to));
+            // Long enough for every node to ask for its leases.
+            cut(regions, &ways, true, true);
+            tokio::time::sleep(Duration::from_millis(regions.lease_ms.min(2 * LEASE_MS_MIN) / 3)).await;
+            freeze(world, true);
+            cut(regions, &ways, true, false);
+            tokio::time::sleep(ANSWERED_WITHIN).await;
+            cut(regions, &ways, true, true);
+            tokio::time::sleep(lasts.saturating_sub(ANSWERED_WITHIN)).await;
+            freeze(world, false);
+            tokio::time::sleep(DAZED).await;
+            cut(regions, &ways, true, false);
         }
     }
 }

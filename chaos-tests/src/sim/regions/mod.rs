@@ -125,7 +125,12 @@ fn name_of(region: u16) -> &'static str {
 
 /// Clients in each region; fewer where runs take longer.
 fn clients_per_region(plan: &Plan) -> u64 {
-    if plan.losses() == Losses::Unmet { 4 } else { 2 }
+    match plan.stress {
+        // Somebody has to ask in the moment in which a region acts without being allowed to.
+        Some("lease-from-receipt") => 6,
+        _ if plan.losses() == Losses::Unmet => 4,
+        _ => 2,
+    }
 }
 
 /// Plays one plan on the calling thread's simulation.
