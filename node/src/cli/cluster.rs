@@ -63,7 +63,7 @@ enum Act {
         #[arg(long, conflicts_with = "undo")]
         dry_run: bool,
     },
-    /// Show what is moved between nodes and what will be; hold it up, or bound how fast
+    /// Show what is moved between nodes and shards, and what will be; hold it up, or bound how fast
     Rebalance(RebalanceArgs),
     /// Move slots from one shard to another while they are used
     MoveSlots(MoveSlotsArgs),

@@ -1,4 +1,5 @@
-//! `sojourn cluster rebalance` and `advice`: what is moved between nodes, what would be, and how many nodes there should be.
+//! `sojourn cluster rebalance` and `advice`: what is moved between nodes and shards, what would be, and how many nodes there should
+//! be.
 
 use super::{
     client::Client,
@@ -6,7 +7,7 @@ use super::{
     watch::WatchArgs,
 };
 use crate::{
-    gateway::http::api::{Coming, Done, Lead, Move, Rebalance, SetRebalancing, Status, WhatIf},
+    gateway::http::api::{Coming, Done, Lead, Move, Rebalance, SetRebalancing, SlotMove, Status, WhatIf},
     notation::{parse_size, show_size},
 };
 use clap::Args;
@@ -92,7 +93,7 @@ pub async fn advise(client: &Client, format: Format) -> anyhow::Result<()> {
 }
 
 fn page(rebalance: &Rebalance) -> String {
-    let Rebalance { paused, bytes_per_s_max, coming, moves, leads } = rebalance;
+    let Rebalance { paused, bytes_per_s_max, coming, moves, leads, slot_moves } = rebalance;
     let state = if *paused { "held up (`sojourn cluster rebalance --resume` goes on)" } else { "going on" };
     let limit = bytes_per_s_max.map_or_else(String::new, |bytes| format!(", {} a second at most", show_size(bytes)));
     let mut rows = Vec::new();
@@ -117,6 +118,15 @@ fn page(rebalance: &Rebalance) -> String {
     rows.extend(leads.iter().map(|Lead { group, from, to }| {
         let from = from.as_ref().map_or_else(String::new, |from| format!("from {from} "));
         vec!["then".to_owned(), label(group), format!("the lead {from}to {to}")]
+    }));
+    rows.extend(slot_moves.iter().map(|SlotMove { number, from, to, slots, left, stopped: _, waits }| {
+        let when = if *waits || *paused { "waits" } else { "now" };
+        let gone = slots - left;
+        vec![
+            when.to_owned(),
+            format!("shard {from}"),
+            format!("move {number}: {gone} of {slots} slots are at shard {to}"),
+        ]
     }));
     if rows.is_empty() {
         return format!("Rebalancing: {state}{limit}. All is where it should be.\n");
@@ -149,19 +159,28 @@ mod tests {
                 to: names(&["na-1", "na-2", "na-3"]),
             }],
             leads: vec![Lead { group: "0".to_owned(), from: Some("na-0".to_owned()), to: "na-3".to_owned() }],
+            slot_moves: vec![SlotMove { number: 5, from: 0, to: 2, slots: 9, left: 2, stopped: false, waits: false }],
         };
         let text = page(&rebalance);
         assert!(text.starts_with(
             "Rebalancing: held up (`sojourn cluster rebalance --resume` goes on), 10MiB a second at most.\n"
         ));
         for line in [
-            "now   shard 2  na-3 joins it, 7 entries behind",
-            "next  shard 0  a replica from na-0 to na-3",
-            "then  shard 0  the lead from na-0 to na-3",
+            "now    shard 2  na-3 joins it, 7 entries behind",
+            "next   shard 0  a replica from na-0 to na-3",
+            "then   shard 0  the lead from na-0 to na-3",
+            "waits  shard 0  move 5: 7 of 9 slots are at shard 2",
         ] {
             assert!(text.contains(line), "{text}");
         }
-        let idle = Rebalance { paused: false, bytes_per_s_max: None, coming: vec![], moves: vec![], leads: vec![] };
+        let idle = Rebalance {
+            paused: false,
+            bytes_per_s_max: None,
+            coming: vec![],
+            moves: vec![],
+            leads: vec![],
+            slot_moves: vec![],
+        };
         assert_eq!(page(&idle), "Rebalancing: going on. All is where it should be.\n");
     }
 }

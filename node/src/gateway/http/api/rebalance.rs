@@ -1,5 +1,6 @@
 //! Replicas and leads on their way, and how many nodes there should be, in JSON.
 
+use super::slots::SlotMove;
 use crate::region::{rebalance, status::RegionStatus};
 use serde::{Deserialize, Serialize};
 use sojourn_core::{NodeId, advisor, rebalancing::PlannedMove};
@@ -30,6 +31,9 @@ pub struct Rebalance {
     pub moves: Vec<Move>,
     /// Leads that will be handed over then.
     pub leads: Vec<Lead>,
+    /// Slots on their way between shards, in the order in which they are moved.
+    #[serde(default)]
+    pub slot_moves: Vec<SlotMove>,
 }
 
 /// A replica that catches up.
@@ -106,7 +110,7 @@ impl From<advisor::Advice> for Advice {
 
 impl From<rebalance::Rebalance> for Rebalance {
     fn from(rebalance::Rebalance { status, coming, forecast, leads }: rebalance::Rebalance) -> Self {
-        let RegionStatus { region, .. } = &status;
+        let RegionStatus { region, slots_wait, .. } = &status;
         let name = |node: NodeId| {
             let member = region.members.get(&node);
             member.map_or_else(|| format!("node {}", node.0), |member| member.name.clone())
@@ -133,6 +137,7 @@ impl From<rebalance::Rebalance> for Rebalance {
             coming: coming.collect(),
             moves: moves.collect(),
             leads: leads.collect(),
+            slot_moves: SlotMove::all(&region.slot_moves, *slots_wait),
         }
     }
 }
