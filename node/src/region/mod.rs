@@ -41,7 +41,7 @@ pub mod standing;
 pub mod status;
 pub mod sweep;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod travel;
 mod uses;
 

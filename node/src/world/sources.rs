@@ -406,3 +406,6 @@ fn latest(entries: Vec<Changed>, slots: &[(Slot, Slot)]) -> BTreeMap<Key, Record
     let latest: BTreeMap<Key, Arc<Record>> = ours.map(|effect| (effect.key, effect.record)).collect();
     latest.into_iter().map(|(key, record)| (key, Arc::unwrap_or_clone(record))).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,7 +68,7 @@ struct Running {
 }
 
 /// A region; nodes by the number of their machine, which for founders is their number in the region.
-struct World {
+pub(crate) struct World {
     network: SimulatedNetwork,
     seams: Arc<Virtual>,
     founders: u64,
@@ -93,7 +93,7 @@ impl World {
     }
 
     /// A region whose founders all run.
-    async fn founded(seed: u64, founders: u64) -> Self {
+    pub(crate) async fn founded(seed: u64, founders: u64) -> Self {
         let mut world = Self::new(seed, founders);
         let numbers: Vec<u64> = (1..=founders).collect();
         world.found(&numbers).await;
@@ -152,11 +152,11 @@ impl World {
         self.disks.insert(number, SimulatedDisk::new(self.seed * 1000 + number));
     }
 
-    fn node(&self, number: u64) -> &RegionNode {
+    pub(crate) fn node(&self, number: u64) -> &RegionNode {
         &self.running[&number].node
     }
 
-    fn any(&self) -> &RegionNode {
+    pub(crate) fn any(&self) -> &RegionNode {
         &self.running.values().next().expect("a running node").node
     }
 
@@ -165,7 +165,7 @@ impl World {
     }
 
     /// Waits until `test` holds, a few minutes of virtual time at most.
-    async fn until(&self, what: &str, test: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&self, what: &str, test: impl Fn(&Self) -> bool) {
         for _ in 0..1_500 {
             if test(self) {
                 return;
@@ -177,7 +177,7 @@ impl World {
     }
 
     /// How many shards each running node leads, lowest first.
-    fn leads(&self) -> Vec<usize> {
+    pub(crate) fn leads(&self) -> Vec<usize> {
         let leads =
             |running: &Running| running.node.inner.shards.all().iter().filter(|(_, shard)| shard.leads()).count();
         let mut leads: Vec<usize> = self.running.values().map(leads).collect();
@@ -186,7 +186,7 @@ impl World {
     }
 
     /// The running machine that leads a shard.
-    fn leader(&self, shard: u32) -> Option<u64> {
+    pub(crate) fn leader(&self, shard: u32) -> Option<u64> {
         let leads =
             |running: &Running| running.node.inner.shards.get(ShardId(shard)).is_some_and(|shard| shard.leads());
         self.running.iter().find(|(_, running)| leads(running)).map(|(number, _)| *number)
@@ -284,11 +284,11 @@ fn options_of(identity: &NodeIdentity, founders: Vec<Member>, addresses: Address
     }
 }
 
-fn key(number: u64) -> Key {
+pub(crate) fn key(number: u64) -> Key {
     Key::new(NamespaceId(0), format!("key-{number}").as_bytes()).expect("a key")
 }
 
-fn set(number: u64, value: u64) -> Command {
+pub(crate) fn set(number: u64, value: u64) -> Command {
     let op = Op::Set {
         value: value.to_be_bytes().into(),
         expiry: Expiry::Never,

@@ -23,6 +23,15 @@ impl World {
         self.running.values().all(|running| running.node.region().slot_moves.wanted.is_empty())
     }
 
+    /// Moves a slot to the next shard: from which to which.
+    pub(crate) async fn move_slot(&self, slot: Slot) -> (ShardId, ShardId) {
+        let from = self.any().region().slots.shard(slot);
+        let to = ShardId((from.0 + 1) % SHARDS);
+        self.any().move_slots(from, to, (slot, slot)).await.expect("wanted");
+        self.until("moved", Self::rests).await;
+        (from, to)
+    }
+
     /// The shards whose leaders serve a slot; those that it never was at are not asked.
     fn owners(&self, slot: Slot) -> BTreeSet<ShardId> {
         let serves = |shard: &ShardId| {
