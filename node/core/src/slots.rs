@@ -250,6 +250,22 @@ pub enum Next {
     Over(ShardId),
 }
 
+/// Slots that go together at least: one after the other they would take long.
+pub const SLOTS_TOGETHER_MIN: usize = 16;
+
+/// Slots that go together at most: all of them are frozen for a moment, and followers in other regions begin anew.
+pub const SLOTS_TOGETHER_MAX: usize = 256;
+
+/// Records of slots that go together, if those are not too few: each is looked at while its slot is frozen.
+const RECORDS_TOGETHER: u64 = 1_024;
+
+/// How many slots go together next where `slots` of them held so many records.
+pub fn together(slots: usize, records: u64) -> usize {
+    let each = records.div_ceil(slots.max(1) as u64).max(1);
+    let next = usize::try_from(RECORDS_TOGETHER / each).unwrap_or(SLOTS_TOGETHER_MAX);
+    next.clamp(SLOTS_TOGETHER_MIN, SLOTS_TOGETHER_MAX)
+}
+
 /// The next step of a move, from what both shards have logged; `lag` is how many changes are missing at the target, once it
 /// has the snapshot.
 ///

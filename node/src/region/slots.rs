@@ -13,21 +13,19 @@ use sojourn_core::{
     policy::Policy,
     query::SlotsFrom,
     region::{RegionCommand, WantedMove},
-    slots::{Hold, Next, SlotMove, SlotRefusal, SlotStep, Wish, plan},
+    slots::{Hold, Next, SLOTS_TOGETHER_MIN, SlotMove, SlotRefusal, SlotStep, Wish, plan, together},
     state::SlotPage,
 };
 use sojourn_proto::wire::encode;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     sync::{Arc, Weak},
     time::Duration,
 };
 
 /// How often the leader of the system group looks whether there is something to move.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// Slots that are on their way at a time: few, so that what is frozen is copied in a moment.
-const SLOTS_AT_ONCE: usize = 16;
 
 /// Records that may be missing at the target when slots are frozen.
 const LAG_MAX: u64 = 64;
@@ -59,12 +57,13 @@ enum Left {
 
 /// Moves slots whenever this node leads the system group, until the node is gone.
 pub(super) async fn run_slots(node: Weak<Inner>) {
+    let mut at_once = SLOTS_TOGETHER_MIN;
     loop {
         let Some(inner) = node.upgrade() else { return };
         if inner.is_stopping() {
             return;
         }
-        let carried = match inner.carry_slots().await {
+        let carried = match inner.carry_slots(&mut at_once).await {
             Ok(carried) => carried,
             Err(left) => {
                 tracing::debug!(reason = %left, "a move of slots is left for the next look");
@@ -80,14 +79,15 @@ pub(super) async fn run_slots(node: Weak<Inner>) {
 }
 
 impl Inner {
-    /// Carries the next few slots to where they are wanted; whether there were any.
-    async fn carry_slots(self: &Arc<Self>) -> Result<bool, Left> {
+    /// Carries the next few slots to where they are wanted, and says how many there may be the next time; whether there were any.
+    async fn carry_slots(self: &Arc<Self>, at_once: &mut usize) -> Result<bool, Left> {
         if !self.system.raft().is_leader() {
             return Ok(false);
         }
         let region = self.system.machine().now();
         let Some((number, wanted)) = region.slot_moves.current() else { return Ok(false) };
-        let slots: BTreeSet<Slot> = wanted.left.iter().copied().take(SLOTS_AT_ONCE).collect();
+        let slots: BTreeSet<Slot> =
+            wanted.left.iter().copied().take(mem::replace(at_once, SLOTS_TOGETHER_MIN)).collect();
         let carrier = Carrier {
             inner: self,
             moved: wanted.of(number),
@@ -97,9 +97,12 @@ impl Inner {
             since: 0,
             copies: 0,
             changed: 0,
+            records: None,
             began_frozen: None,
         };
-        carrier.run().await?;
+        if let Some(next) = carrier.run().await? {
+            *at_once = next;
+        }
         Ok(true)
     }
 }
@@ -127,6 +130,8 @@ struct Carrier<'a> {
     copies: u32,
     /// How many records the last copy brought.
     changed: u64,
+    /// How many there are, once it has copied all of them.
+    records: Option<u64>,
     /// Slots that somebody else had frozen before.
     began_frozen: Option<BTreeSet<Slot>>,
 }
@@ -141,13 +146,14 @@ struct Todo {
 }
 
 impl Carrier<'_> {
-    async fn run(mut self) -> Result<(), Left> {
+    /// Brings them there; how many slots may go together next, unless somebody else had copied some of these.
+    async fn run(mut self) -> Result<Option<usize>, Left> {
         for _look in 0..LOOKS_MAX {
             if !self.inner.system.raft().is_leader() {
                 return Err(Left::Deposed);
             }
             let region = self.inner.system.machine().now();
-            let Some(wanted) = region.slot_moves.wanted.get(&self.moved.number) else { return Ok(()) };
+            let Some(wanted) = region.slot_moves.wanted.get(&self.moved.number) else { return Ok(None) };
             let (source, target) = futures::join!(self.holds(self.moved.from), self.holds(self.moved.to));
             let ((source, rights), (target, rights_there)) = (source?, target?);
             let todo = self.plan(wanted, &source, &target);
@@ -163,7 +169,7 @@ impl Carrier<'_> {
                 self.agree(RegionCommand::CloseSlots { number: self.moved.number, slots: self.slots.clone() }).await?;
                 let SlotMove { number, from, to } = self.moved;
                 tracing::debug!(number, from = from.0, to = to.0, slots = self.slots.len(), "slots have moved");
-                return Ok(());
+                return Ok(self.records.map(|records| together(self.slots.len(), records)));
             }
             self.take(todo, region.rebalancing.bytes_per_s_max).await?;
         }
@@ -242,6 +248,9 @@ impl Carrier<'_> {
                 Some(until) => after = Some(until),
                 None => break,
             }
+        }
+        if since == 0 && slots == self.slots {
+            self.records = Some(changed);
         }
         self.since = began.unwrap_or_default();
         self.changed = changed;

@@ -234,3 +234,19 @@ fn a_move_that_is_not_disturbed_takes_these_steps() {
     assert_eq!(world.holds, [Hold::Away { settled: 1 }, Hold::Serving { settled: 1 }]);
     assert_eq!(world.data, [0, 2]);
 }
+
+#[test]
+fn as_many_slots_go_together_as_hold_few_records() {
+    for (slots, records, next) in [
+        (16, 0, 256),
+        (16, 16, 256),
+        (16, 96, 170),
+        (170, 1_020, 170),
+        (16, 1_000, 16),
+        (256, 1_000_000, 16),
+        (0, 0, 256),
+        (16, u64::MAX, 16),
+    ] {
+        assert_eq!(together(slots, records), next, "{slots} slots of {records} records");
+    }
+}

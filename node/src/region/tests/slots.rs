@@ -77,6 +77,32 @@ async fn slots_move_under_writes_and_hardly_anybody_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn thousands_of_slots_move_under_writes_and_hardly_anybody_waits() {
+    let world = World::founded(66, 3).await;
+    world.until("led evenly", |world| world.leads() == [1, 1, 2]).await;
+    let load = Load::start(&world);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    load.gap_ms();
+    let table = world.any().region().slots.clone();
+    let from = table.shard(key(0).slot());
+    let to = ShardId((from.0 + 1) % SHARDS);
+    let held = table.ranges().into_iter().find(|(.., shard)| *shard == from);
+    let (first, last, _) = held.expect("a range");
+    // A shard keeps one slot.
+    let slot = |number| Slot::new(number).expect("a slot");
+    world.any().move_slots(from, to, (slot(first), slot(last - 1))).await.expect("wanted");
+    world.until("moved", World::rests).await;
+    let gap_ms = load.gap_ms();
+    assert!(gap_ms < 150, "a client waited {gap_ms} ms for a slot that moved");
+    let after = world.any().region().slots.clone();
+    assert_eq!((after.count(from), after.count(to)), (1, 2 * table.count(from) - 1));
+    for slot in slots().into_iter().filter(|slot| after.shard(*slot) == to && table.shard(*slot) == from) {
+        assert_eq!(world.owners(slot), BTreeSet::from([after.shard(slot)]));
+    }
+    load.check(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_moves_slots_may_be_lost_at_any_time() {
     let mut world = World::founded(61, 3).await;
     world.until("led evenly", |world| world.leads() == [1, 1, 2]).await;
