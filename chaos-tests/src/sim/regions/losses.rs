@@ -64,7 +64,7 @@ const LEASE_LONG_MS: u64 = 9 * LEASE_MS_MIN;
 /// How much longer a region is away then, in ms: others have to act for it while it takes its lease to run.
 const TAKEOVER_MS: u64 = 3_000;
 
-/// Whether it shows only where others have taken over by the time that the region could know of it.
+/// Whether the bug that is to be brought out shows only where others have taken over before the region hears of it.
 fn brings_out_leases(plan: &Plan) -> bool {
     matches!(plan.stress, Some("lease-from-receipt" | "skips-old-lease"))
 }
@@ -157,23 +157,25 @@ async fn lose(regions: &Arc<Regions>, region: usize, loss: Loss, lasts: Duration
             tokio::time::sleep(lasts).await;
             freeze(world, false);
         }
-        Loss::Dazed => {
-            let mut ways = ways(regions, region, (0..regions.all.len()).filter(|other| *other != region));
-            let own = regions.numbers(region);
-            ways.retain(|(_, to)| own.contains(to));
-            // Long enough for every node to ask for its leases.
-            cut(regions, &ways, true, true);
-            tokio::time::sleep(Duration::from_millis(regions.lease_ms.min(2 * LEASE_MS_MIN) / 3)).await;
-            freeze(world, true);
-            cut(regions, &ways, true, false);
-            tokio::time::sleep(ANSWERED_WITHIN).await;
-            cut(regions, &ways, true, true);
-            tokio::time::sleep(lasts.saturating_sub(ANSWERED_WITHIN)).await;
-            freeze(world, false);
-            tokio::time::sleep(DAZED).await;
-            cut(regions, &ways, true, false);
-        }
+        Loss::Dazed => daze(regions, region, lasts).await,
     }
+}
+
+async fn daze(regions: &Regions, region: usize, lasts: Duration) {
+    let (world, own) = (&regions.all[region], regions.numbers(region));
+    let mut ways = ways(regions, region, (0..regions.all.len()).filter(|other| *other != region));
+    ways.retain(|(_, to)| own.contains(to));
+    // Long enough for every node to ask for its leases.
+    cut(regions, &ways, true, true);
+    tokio::time::sleep(Duration::from_millis(regions.lease_ms.min(2 * LEASE_MS_MIN) / 3)).await;
+    freeze(world, true);
+    cut(regions, &ways, true, false);
+    tokio::time::sleep(ANSWERED_WITHIN).await;
+    cut(regions, &ways, true, true);
+    tokio::time::sleep(lasts.saturating_sub(ANSWERED_WITHIN)).await;
+    freeze(world, false);
+    tokio::time::sleep(DAZED).await;
+    cut(regions, &ways, true, false);
 }
 
 fn freeze(world: &World, frozen: bool) {

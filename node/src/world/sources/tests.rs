@@ -85,8 +85,14 @@ async fn a_stream_vouches_for_nothing_and_ends_once_its_shard_serves_other_slots
     node.move_slots(shard, to, (slot, slot)).await.expect("wanted");
     let sessions = sending.led.sessions().clone();
     let goes = async {
-        while sessions.turned() == sending.turned {
-            sleep(Duration::from_millis(1)).await;
+        loop {
+            let fed = sessions.fed();
+            tokio::pin!(fed);
+            fed.as_mut().enable();
+            if sessions.turned() != sending.turned {
+                return;
+            }
+            fed.await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), goes).await.expect("the slot goes");
