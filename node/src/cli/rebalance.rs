@@ -21,7 +21,7 @@ pub struct RebalanceArgs {
     /// Move them again
     #[arg(long)]
     resume: bool,
-    /// Send at most so many bytes a second in snapshots from each node, as 10MiB; 0 for as fast as it goes
+    /// Send new replicas at most so many bytes a second from each node, as 10MiB; 0 for as fast as it goes
     #[arg(long, value_name = "SIZE", value_parser = size)]
     limit: Option<u64>,
     /// How to print it

@@ -104,7 +104,7 @@ struct Inner {
     service: Mutex<Option<Arc<dyn Service>>>,
     ways: Mutex<HashMap<(NodeId, Lane), Arc<Way>>>,
     calls: Mutex<Calls>,
-    bulk: Throttle,
+    bulk: Arc<Throttle>,
 }
 
 #[derive(Default)]
@@ -128,7 +128,7 @@ struct Way {
 impl Rpc {
     /// Calls over `network`; requests of others are refused until [`Rpc::serve`].
     pub fn new(env: Env, network: Arc<dyn Network>, options: RpcOptions) -> Self {
-        let bulk = Throttle::new(env.clone());
+        let bulk = Arc::new(Throttle::new(env.clone()));
         let inner = Inner {
             bulk,
             env,
@@ -146,8 +146,8 @@ impl Rpc {
         *self.inner.service.lock() = Some(service);
     }
 
-    /// What snapshots wait for before they are sent.
-    pub fn bulk(&self) -> &Throttle {
+    /// What snapshots, and what learners missed, wait for before they are sent.
+    pub fn bulk(&self) -> &Arc<Throttle> {
         &self.inner.bulk
     }
 

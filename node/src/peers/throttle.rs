@@ -16,7 +16,7 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    pub(super) fn new(env: Env) -> Self {
+    pub(crate) fn new(env: Env) -> Self {
         Self { env, bytes_per_s_max: AtomicU64::new(0), paid_at: Mutex::default() }
     }
 

@@ -130,13 +130,14 @@ impl RaftNetworkV2<Types> for Link {
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         let link = self.clone();
-        let input = Paced::new(input, self.pace.clone(), self.target.0, self.commit_news_delay).into_stream();
+        let (pace, bulk) = (self.pace.clone(), self.rpc.bulk().clone());
+        let input = Paced::new(input, pace, self.target.0, bulk, self.commit_news_delay).into_stream();
         // `append` posts the request before it returns its future: the order of the input is the order on the wire.
         let answers = input.map(move |request| link.append(&request)).buffered(APPENDS_IN_FLIGHT_MAX);
         let (pace, follower) = (self.pace.clone(), self.target.0);
         let answers = answers.inspect(move |answer| match answer {
             Ok(Ok(logged)) => pace.answered(follower, logged.map_or(0, |id| id.index)),
-            Ok(Err(_)) => {}
+            Ok(Err(_)) => pace.rejected(follower),
             Err(_) => pace.failed(follower),
         });
         Box::pin(async move { Ok(answers.boxed()) })

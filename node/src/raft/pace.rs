@@ -4,8 +4,13 @@
 //! gathered in a moment, in one append: one message each way, one sync and one turn of their Raft core for several entries. Whoever
 //! answers sooner is among the hurried ones: one that lags behind changes places with one that does not. Until that shows, an
 //! entry waits for the gathering at most.
+//!
+//! Who catches up is sent one append after the other, so that what it missed never stands before new entries of other groups: the
+//! nodes of both ends keep one log for all of theirs. A learner, whom nobody waits for, is also sent no more in a second than
+//! the region wants to spend on moving replicas.
 
-use super::types::{LogId, StoredMembership, Types};
+use super::types::{LogId, StoredMembership, Types, payload_bytes};
+use crate::peers::Throttle;
 use futures::{Stream, StreamExt, stream::BoxStream};
 use openraft::raft::AppendEntriesRequest;
 use parking_lot::Mutex;
@@ -35,6 +40,8 @@ pub(super) struct Pace {
     followers: Mutex<Followers>,
     /// Others are hurried than before.
     changed: Notify,
+    /// Somebody owes less than before.
+    settled: Notify,
 }
 
 #[derive(Default)]
@@ -72,6 +79,16 @@ impl Pace {
         followers.order.iter().take(followers.hurried).any(|hurried| *hurried == follower)
     }
 
+    fn votes(&self, follower: u64) -> bool {
+        self.followers.lock().order.contains(&follower)
+    }
+
+    fn owes(&self, follower: u64, index: u64) -> bool {
+        let followers = self.followers.lock();
+        let oldest = followers.owed.get(&follower).and_then(VecDeque::front);
+        oldest.is_some_and(|(sent, _)| *sent <= index)
+    }
+
     /// The follower was sent entries up to this one. Where a stream begins anew it is sent some of them again.
     pub fn sent(&self, follower: u64, index: u64) {
         let mut followers = self.followers.lock();
@@ -98,9 +115,16 @@ impl Pace {
         let place = followers.order.iter().position(|other| *other == follower);
         if let Some((late, place)) = late.zip(place).filter(|(_, place)| *place >= followers.hurried) {
             followers.order.swap(late, place);
-            drop(followers);
             self.changed.notify_waiters();
         }
+        drop(followers);
+        self.settled.notify_waiters();
+    }
+
+    /// The follower does not take what it was sent: it is sent something else.
+    pub fn rejected(&self, follower: u64) {
+        self.followers.lock().owed.remove(&follower);
+        self.settled.notify_waiters();
     }
 
     /// The follower cannot be reached: others are hurried before it.
@@ -113,6 +137,7 @@ impl Pace {
         }
         drop(followers);
         self.changed.notify_waiters();
+        self.settled.notify_waiters();
     }
 }
 
@@ -123,6 +148,10 @@ pub(super) struct Paced<S> {
     input: futures::stream::Fuse<S>,
     pace: Arc<Pace>,
     follower: u64,
+    /// What the nodes of learners are sent passes through it.
+    bulk: Arc<Throttle>,
+    /// The last entry of an append to a follower that catches up: nothing more before that is answered.
+    catches_up_to: Option<u64>,
     /// No entries before that, unless the follower is hurried.
     rests_until: Option<Instant>,
     /// The last entry that the follower was sent in this stream.
@@ -134,10 +163,10 @@ pub(super) struct Paced<S> {
 
 impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static> Paced<S> {
     /// Lets `input` through to `follower`; news of a commit wait for `news_delay` at most.
-    pub fn new(input: S, pace: Arc<Pace>, follower: u64, news_delay: Duration) -> Self {
+    pub fn new(input: S, pace: Arc<Pace>, follower: u64, bulk: Arc<Throttle>, news_delay: Duration) -> Self {
         let held_until = Box::pin(sleep(news_delay));
-        let input = input.fuse();
-        Self { input, pace, follower, rests_until: None, sent: None, held: None, held_until, news_delay }
+        let (input, catches_up_to, rests_until, sent, held) = (input.fuse(), None, None, None, None);
+        Self { input, pace, follower, bulk, catches_up_to, rests_until, sent, held, held_until, news_delay }
     }
 
     pub fn into_stream(self) -> BoxStream<'static, AppendEntriesRequest<Types>> {
@@ -167,6 +196,10 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static> Pac
             self.sent = Some(last.or(request.prev_log_id));
             let catches_up = request.entries.len() >= GATHERED_ENTRIES_MAX;
             self.rests_until = (last.is_some() && !catches_up).then(|| Instant::now() + GATHER);
+            self.catches_up_to = last.filter(|_| catches_up).map(|last| last.index);
+            if catches_up && !self.pace.votes(self.follower) {
+                self.bulk.pass(request.entries.iter().map(payload_bytes).sum()).await;
+            }
             if let Some(last) = last {
                 self.pace.sent(self.follower, last.index);
             }
@@ -176,6 +209,15 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static> Pac
 
     /// Waits until the follower may be sent more.
     async fn rest(&mut self) {
+        if let Some(index) = self.catches_up_to.take() {
+            loop {
+                let settled = self.pace.settled.notified();
+                if !self.pace.owes(self.follower, index) {
+                    return;
+                }
+                settled.await;
+            }
+        }
         let Some(until) = self.rests_until.take() else { return };
         let pace = self.pace.clone();
         loop {

@@ -1,6 +1,7 @@
 //! A group of three to five in virtual time, led by node 1.
 
 use super::*;
+use crate::env::RealEnv;
 use openraft::{EmptyNode, Entry, EntryPayload, Membership, entry::RaftEntry, vote::RaftLeaderId};
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
@@ -40,9 +41,18 @@ fn append(after: u64, last: u64) -> AppendEntriesRequest<Types> {
 
 /// What leaves for a follower, and when, in ms.
 fn stream(pace: &Arc<Pace>, follower: u64) -> (mpsc::UnboundedSender<AppendEntriesRequest<Types>>, Leaving) {
+    stream_through(pace, follower, &Arc::new(Throttle::new(RealEnv::current())))
+}
+
+fn stream_through(
+    pace: &Arc<Pace>,
+    follower: u64,
+    bulk: &Arc<Throttle>,
+) -> (mpsc::UnboundedSender<AppendEntriesRequest<Types>>, Leaving) {
     let (requests, input) = mpsc::unbounded_channel();
     let input = futures::stream::unfold(input, |mut input| async move { Some((input.recv().await?, input)) });
-    let paced = Paced::new(input.boxed(), pace.clone(), follower, Duration::from_millis(25)).into_stream();
+    let paced =
+        Paced::new(input.boxed(), pace.clone(), follower, bulk.clone(), Duration::from_millis(25)).into_stream();
     (requests, Leaving { begun: Instant::now(), paced })
 }
 
@@ -98,19 +108,66 @@ async fn the_hurried_get_every_entry_at_once_and_the_others_what_gathers() {
     for to in [&to_2, &to_3] {
         to.send(append(1, 2)).unwrap();
         to.send(append(2, 3)).unwrap();
-        to.send(append(3, 60)).unwrap();
-        to.send(append(60, 61)).unwrap();
+        to.send(append(3, 4)).unwrap();
     }
-    let mut all = Vec::new();
-    for _ in 0..4 {
-        all.push(for_2.next().await);
+    for last in 2..=4 {
+        assert_eq!(for_2.next().await, (0, Some(last)));
     }
-    assert_eq!(all, [(0, Some(2)), (0, Some(3)), (0, Some(60)), (0, Some(61))]);
     assert_eq!(for_3.next().await, (0, Some(2)));
     assert_eq!(for_3.next().await, (10, Some(3)));
-    assert_eq!(for_3.next().await, (20, Some(60)));
-    // One that catches up is not held up.
-    assert_eq!(for_3.next().await, (20, Some(61)));
+    assert_eq!(for_3.next().await, (20, Some(4)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_catches_up_is_sent_one_append_after_the_other_without_rests() {
+    for follower in [2, 3] {
+        let pace = pace(&[1, 2, 3], &[1, 2, 3]);
+        let (to, mut leaving) = stream(&pace, follower);
+        for (after, last) in [(1, 60), (60, 120), (120, 180), (180, 181), (181, 182)] {
+            to.send(append(after, last)).unwrap();
+        }
+        assert_eq!(leaving.next().await, (0, Some(60)));
+        let answers = async {
+            for (after_ms, index) in [(3, 59), (4, 60)] {
+                tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                pace.answered(follower, index);
+            }
+        };
+        let (next, ()) = tokio::join!(leaving.next(), answers);
+        assert_eq!(next, (7, Some(120)), "it has all of the first then");
+        let failing = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            pace.failed(follower);
+        };
+        let (next, ()) = tokio::join!(leaving.next(), failing);
+        assert_eq!(next, (12, Some(180)), "what is lost is waited for no longer");
+        pace.rejected(follower);
+        assert_eq!(leaving.next().await, (12, Some(181)), "nor is what was not taken");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_learner_missed_is_sent_no_faster_than_replicas_may_move_and_voters_do_not_wait() {
+    let pace = pace(&[1, 2, 3], &[1, 2, 3, 4]);
+    let bulk = Arc::new(Throttle::new(RealEnv::current()));
+    // An entry without content counts as 64 bytes.
+    bulk.limit(64 * 100 * 10);
+    let ((to_3, mut for_3), (to_4, mut for_4)) = (stream_through(&pace, 3, &bulk), stream_through(&pace, 4, &bulk));
+    for to in [&to_3, &to_4] {
+        for (after, last) in [(0, 100), (100, 200), (200, 201)] {
+            to.send(append(after, last)).unwrap();
+        }
+    }
+    for (follower, leaving, waits_ms) in [(3, &mut for_3, 0_u128), (4, &mut for_4, 100)] {
+        assert_eq!(leaving.next().await, (0, Some(100)));
+        pace.answered(follower, 100);
+        let (at_ms, last) = leaving.next().await;
+        assert!((waits_ms.saturating_sub(10)..=waits_ms + 10).contains(&at_ms), "{follower}: {at_ms} ms");
+        assert_eq!(last, Some(200));
+        pace.answered(follower, 200);
+        let (then_ms, _) = leaving.next().await;
+        assert!(then_ms <= at_ms + 1, "one entry more waits for nothing");
+    }
 }
 
 #[tokio::test(start_paused = true)]
