@@ -136,7 +136,8 @@ impl Copy {
     fn take(&mut self, world: &World, pulled: Pulled) -> bool {
         match pulled {
             Pulled::Changes(Ok(Followed::Changes { entries, next })) => {
-                let nothing = entries.is_empty();
+                // Where the shard began to serve other slots an answer ends, though more follows.
+                let nothing = matches!(&self.stage, Stage::Following(cursor) if *cursor == next);
                 world.ledger.with(|book| book.coverage.add("entries followed", entries.len() as u64));
                 for effect in entries.into_iter().flat_map(|entry| entry.effects) {
                     put(&mut self.records, effect.key, &effect.record);
