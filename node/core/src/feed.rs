@@ -6,11 +6,11 @@
 //! reaches back as far as the log was read again.
 
 use crate::{
-    ids::{Slot, Stamp},
+    ids::{Key, Slot, Stamp},
     slot_set::SlotSet,
     state::Effect,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Which feed an index is of: drawn anew when the indexes of a shard begin anew, so that a cursor from before then is not
 /// taken for a place in the new one.
@@ -132,6 +132,16 @@ impl Feed {
         self.turned
     }
 
+    /// The sessions that entries after this one changed, by what is told of them; `None` where the feed does not know.
+    pub fn changed_after(&self, index: u64) -> Option<BTreeSet<Key>> {
+        if !(self.after..=self.last).contains(&index) {
+            return None;
+        }
+        let begin = self.entries.partition_point(|(_, entry)| entry.index <= index);
+        let effects = self.entries.range(begin..).flat_map(|(_, entry)| &entry.effects);
+        Some(effects.map(|effect| effect.key.clone()).collect())
+    }
+
     /// Forgets everything: the shard's state is now that after the entry at `index`, and what led to it is not known here.
     pub fn skip(&mut self, index: u64) {
         *self = Self { after: index, last: index, turned: index, ..Self::new(self.id, self.bytes_max) };
@@ -172,7 +182,7 @@ fn bytes_of(effect: &Effect) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Command, Condition, Expiry, Key, NamespaceId, Op, RegionId, Request, State, policy::Policy};
+    use crate::{Command, Condition, Expiry, NamespaceId, Op, RegionId, Request, State, policy::Policy};
 
     const FEED: FeedId = FeedId(7);
 
@@ -201,6 +211,15 @@ mod tests {
             feed.push(index, index, effects);
         }
         feed
+    }
+
+    #[test]
+    fn what_changed_after_an_entry_is_known_as_far_as_the_feed_reaches_back() {
+        let feed = feed(3_000);
+        let reaches = |index| feed.changed_after(index).map(|keys| keys.len());
+        assert_eq!([9, 13, 15].map(reaches), [None, None, None], "what went out of the feed is not known");
+        assert_eq!([16, 19, 20].map(reaches), [Some(1), Some(1), Some(0)], "one session was set again and again");
+        assert_eq!(reaches(21), None, "nor is what never came");
     }
 
     fn follow(feed: &Feed, index: u64, bytes_max: u64) -> Option<(Vec<u64>, u64)> {

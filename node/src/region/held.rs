@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{peers::Lane, shard::NotProposed};
 use sojourn_core::{Key, Record, RegionId, ShardId, Stamp, feed::FeedBounds, stream::Span};
-use sojourn_proto::wire::encode;
-use std::time::Duration;
+use sojourn_proto::{wire::encode, wire_struct};
+use std::{sync::Arc, time::Duration};
 
 /// How long a leader may take to give a page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -18,11 +18,22 @@ const PAGE: FeedBounds = FeedBounds { entries_max: 256, bytes_max: 512 << 10 };
 /// Records, and the last key that the page speaks of: none if it is the last one.
 pub type HeldRecords = (Vec<(Key, Record)>, Option<Key>);
 
-/// Asks a shard for a page: home, first stamp, span.
-pub(super) type Wanted = (RegionId, (Stamp, Span));
+/// Up to where others hold what a shard logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Up to this stamp, but for the last of several entries that have it, maybe.
+    pub stamp: Stamp,
+    /// Up to this index; 0 where only the stamp is known.
+    pub index: u64,
+}
+
+wire_struct!(Told { stamp, index });
+
+/// Asks a shard for a page: home, what others hold, span.
+pub(super) type Wanted = (RegionId, (Told, Span));
 
 impl RegionNode {
-    /// A page of what a shard of this region holds of a home, as far as it was written at `since` or later.
+    /// A page of what a shard of this region holds of a home, as far as others may lack it: they hold what was `told`.
     ///
     /// # Errors
     /// The shard's leader does not answer.
@@ -30,10 +41,10 @@ impl RegionNode {
         &self,
         shard: ShardId,
         home: RegionId,
-        since: Stamp,
+        told: Told,
         span: Span,
     ) -> Result<HeldRecords, NotProposed> {
-        let (inner, wanted) = (&self.inner, (home, (since, span)));
+        let (inner, wanted) = (&self.inner, (home, (told, span)));
         let lead = inner.find_leader(shard).await.ok_or(NotProposed::NotLeader)?;
         if lead.node == inner.options.node {
             return inner.held_here(shard, &wanted).await;
@@ -52,17 +63,22 @@ impl Inner {
     pub(super) async fn held_here(
         &self,
         shard: ShardId,
-        (home, (since, span)): &Wanted,
+        (home, (told, span)): &Wanted,
     ) -> Result<HeldRecords, NotProposed> {
         let held = self.shards.get(shard).ok_or(NotProposed::NotLeader)?;
         if !held.reads.confirm().await {
             return Err(NotProposed::NotLeader);
         }
-        let page = held.group.machine().held_page(*home, *since, span, PAGE).await.map_err(|error| {
+        let sessions = held.group.machine();
+        let page = sessions.held_page(*home, told.stamp, span, PAGE).await.map_err(|error| {
             tracing::error!(%error, "a session cannot be read from the engine");
             NotProposed::Stopped
         })?;
-        let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone()));
-        Ok((records.collect(), page.until))
+        let mut records = page.records;
+        // Asked after the page: what has changed since counts as untold.
+        if let Some(changed) = sessions.changed_after(told.index) {
+            records.retain(|(key, record)| record.written > told.stamp || changed.contains(key));
+        }
+        Ok((records.into_iter().map(|(key, record)| (key, Arc::unwrap_or_clone(record))).collect(), page.until))
     }
 }

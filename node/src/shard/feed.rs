@@ -13,7 +13,7 @@ use sojourn_core::{
     state::{Believed, ColdSession},
     stream::{CopyPage, HeldPage, Span},
 };
-use std::{io, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 impl Sessions {
     /// Says which feed this is; until then no cursor fits it.
@@ -127,6 +127,12 @@ impl Sessions {
             records.extend(record.map(|record| (key, record)));
         }
         Ok(HeldPage { records, ..page })
+    }
+
+    /// The sessions that entries after this one changed, by what is told of them; `None` where the feed does not know, and for no entry at
+    /// all.
+    pub fn changed_after(&self, index: u64) -> Option<BTreeSet<Key>> {
+        (index > 0).then(|| self.feed.lock().changed_after(index)).flatten()
     }
 
     /// See [`State::digests`](sojourn_core::State::digests).

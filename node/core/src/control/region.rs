@@ -115,7 +115,8 @@ pub type Report = BTreeMap<(RegionId, ShardId), Reach>;
 pub struct Reach {
     /// The stamp of the last entry that is held. Stamps of a shard ascend, whatever feed its indexes are of.
     pub stamp: Stamp,
-    /// The index of that entry.
+    /// The index of that entry; 0 where some of what was told up to there may be missing for all that the stamp says, in slots that
+    /// came by a move.
     pub index: u64,
     /// The highest index that was heard of.
     pub head: u64,
@@ -126,7 +127,7 @@ pub struct Reach {
 pub struct Gap {
     /// Who holds most.
     pub at: RegionId,
-    /// The index up to which nothing is missing.
+    /// The index up to which nothing is missing; 0 where only the stamp says.
     pub index: u64,
     /// The stamp of that entry.
     pub stamp: Stamp,
@@ -231,8 +232,8 @@ impl Handover {
         let acted = self.furthest().into_iter().filter(|((region, _), _)| self.holders.contains(region));
         let gap = |(shard, (at, Reach { stamp, index, head })): ((RegionId, ShardId), (RegionId, Reach))| {
             let whole = self.reports.contains_key(&shard.0);
-            let (entries, ms) =
-                if whole { (0, 0) } else { (head.saturating_sub(index), self.since.saturating_sub(stamp)) };
+            let known = if index == 0 && stamp > 0 { 0 } else { head.saturating_sub(index) };
+            let (entries, ms) = if whole { (0, 0) } else { (known, self.since.saturating_sub(stamp)) };
             (shard, Gap { at, index, stamp, entries, ms })
         };
         acted.map(gap).collect()

@@ -1,12 +1,13 @@
 //! Shards as somebody outside follows them.
 
 use super::*;
-use crate::shard::Sessions;
+use crate::{region::held::Told, shard::Sessions};
 use sojourn_core::{
     Record,
     feed::{FeedBounds, FeedCursor, Followed},
     stream::{CopyPage, Span},
 };
+use std::collections::BTreeSet;
 
 const BOUNDS: FeedBounds = FeedBounds { entries_max: 2, bytes_max: 1 << 20 };
 
@@ -74,4 +75,42 @@ async fn a_follower_begins_with_a_copy_and_goes_on_at_another_replica_and_after_
     let again = follow(&sessions(&world, 3), cursor, &mut records).await;
     assert_eq!(records, copy(&sessions(&world, 3)).await);
     assert!(again.feed == cursor.feed && again.index >= cursor.index, "{cursor:?}, then {again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_settles_is_given_what_others_lack_and_not_what_they_hold_of_the_same_millisecond() {
+    let mut world = World::founded(51, 3).await;
+    let shard = ShardId(0);
+    let mut here = (0..).filter(|number| key(*number).slot().number() < 4_096);
+    let [first, second] = [0, 1].map(|_| here.next().expect("a session of the first shard"));
+    let write = async |world: &World, number| {
+        let written = world.node(1).write(vec![set(number, 1)]).await;
+        assert!(written.iter().all(Result::is_ok), "{written:?}");
+        let leader = sessions(world, world.leader(0).expect("a leader"));
+        (leader.record(&key(number)).expect("a record"), leader.feed_end().index)
+    };
+    let (record, index) = write(&world, first).await;
+    let _later = write(&world, second).await;
+    let home = record.home;
+    let held = async |world: &World, index| {
+        let told = Told { stamp: record.written, index };
+        let held = world.node(2).held(shard, home, told, Span::all_after(None)).await.expect("held");
+        held.0.into_iter().map(|(key, _)| key).collect::<BTreeSet<_>>()
+    };
+    let (first, second) = (key(first), key(second));
+    let both = BTreeSet::from([first, second.clone()]);
+    assert_eq!(held(&world, index).await, BTreeSet::from([second.clone()]), "they hold the first");
+    assert_eq!(held(&world, index - 1).await, both, "they hold what was logged before");
+    assert_eq!(held(&world, 0).await, both, "they may hold some of that millisecond");
+    assert_eq!(held(&world, index + 1_000).await, both, "no entry of this log");
+    // The engines have all of it, and the logs nothing.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    for number in 1..=3 {
+        world.crash(number).await;
+    }
+    for number in 1..=3 {
+        world.restart(number).await;
+    }
+    world.until("ready", World::all_ready).await;
+    assert_eq!(held(&world, index - 1).await, both, "the feed does not know any more");
 }

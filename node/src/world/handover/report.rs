@@ -2,7 +2,7 @@
 
 use crate::region::standing::Standing;
 use sojourn_core::{
-    RegionId, ShardId,
+    RegionId, ShardId, Stamp,
     control::{Reach, Report},
     stream::{Progress, Source},
 };
@@ -17,14 +17,13 @@ pub(super) fn report(here: RegionId, shards: &BTreeMap<ShardId, Standing>) -> Re
     let mut report: Report = own.collect();
     for (Source { region, shard }, reach) in shards.values().flat_map(reaches) {
         let least = report.entry((region, shard)).or_insert(reach);
-        if (reach.stamp, reach.index) < (least.stamp, least.index) {
-            *least = reach;
-        }
+        let Reach { stamp, index, head } = *least;
+        *least = Reach { stamp: stamp.min(reach.stamp), index: index.min(reach.index), head: head.max(reach.head) };
     }
     // Slots of theirs may have gone to shards that are not followed here yet.
     for (region, held) in shards.values().flat_map(|shard| &shard.lags_behind) {
         let theirs = report.iter_mut().filter(|((of, _), _)| of == region);
-        theirs.for_each(|(_, reach)| reach.stamp = reach.stamp.min(*held));
+        theirs.for_each(|(_, reach)| *reach = lagging(*reach, *held));
     }
     report
 }
@@ -33,10 +32,14 @@ pub(super) fn report(here: RegionId, shards: &BTreeMap<ShardId, Standing>) -> Re
 pub(super) fn reaches(standing: &Standing) -> impl Iterator<Item = (Source, Reach)> {
     let shared = standing.followed.iter().filter(|(_, progress)| progress.shares_slots());
     shared.map(|(source, progress)| {
-        let Reach { stamp, .. } = reach(progress);
-        let held = standing.lags_behind.get(&source.region).copied().unwrap_or(stamp);
-        (*source, Reach { stamp: stamp.min(held), ..reach(progress) })
+        let held = standing.lags_behind.get(&source.region);
+        (*source, held.map_or(reach(progress), |held| lagging(reach(progress), *held)))
     })
+}
+
+/// What is left of a reach where slots came that lack what was logged after `held`: no index says how far they are.
+fn lagging(reach: Reach, held: Stamp) -> Reach {
+    Reach { stamp: reach.stamp.min(held), index: 0, ..reach }
 }
 
 fn reach(progress: &Progress) -> Reach {
@@ -66,14 +69,18 @@ mod tests {
             (ShardId(1), Standing { stamp: 60, index: 6, followed: followed(30, 9), ..Standing::default() }),
         ]);
         let reach = |stamp, index| Reach { stamp, index, head: index };
-        let expected = [((na, 0), reach(30, 9)), ((eu, 0), reach(50, 5)), ((eu, 1), reach(60, 6))];
+        let last = Reach { head: 9, ..reach(30, 4) };
+        let expected = [((na, 0), last), ((eu, 0), reach(50, 5)), ((eu, 1), reach(60, 6))];
         let expected = expected.map(|((region, shard), reach)| ((region, ShardId(shard)), reach));
         assert_eq!(report(eu, &shards), Report::from(expected));
 
         let mut parted = shards.clone();
         let last = parted.get_mut(&ShardId(1)).expect("a shard");
         last.lags_behind.insert(na, 20);
-        assert_eq!(report(eu, &parted)[&(na, ShardId(0))], reach(20, 9), "slots came that lack what na told");
+        let lacking = |stamp| Reach { index: 0, ..reach(stamp, 9) };
+        assert_eq!(report(eu, &parted)[&(na, ShardId(0))], lacking(20), "slots came that lack what na told");
+        let held = reaches(&parted[&ShardId(1)]).next();
+        assert_eq!(held.map(|(_, reach)| reach), Some(lacking(20)));
         let last = parted.get_mut(&ShardId(1)).expect("a shard");
         last.lags_behind.clear();
         last.followed.values_mut().for_each(|progress| progress.slots = SlotSet::default());

@@ -5,10 +5,10 @@
 //! once.
 
 use super::driver::{Driver, Undone};
-use crate::region::{backend::Backend, standing::Standing};
+use crate::region::{backend::Backend, held::Told, standing::Standing};
 use sha2::{Digest, Sha256};
 use sojourn_core::{
-    Command, Key, Op, Outcome, Record, RegionId, Request, ShardId, Stamp,
+    Command, Key, Op, Outcome, Record, RegionId, Request, ShardId,
     control::{Region, Step},
     orphans::{Orphaned, Tally},
     policy::Policy,
@@ -49,8 +49,8 @@ impl Driver {
         // The planted bug: nobody hears of them.
         let drops = self.node.env().plants.drops_orphans;
         for (shard, standing) in shards.iter().filter(|_| !drops) {
-            let since = cut(home, here, (*shard, standing));
-            self.settle_shard((home.id, home.epoch), acting, (*shard, since), &mut orphans).await?;
+            let told = cut(home, here, (*shard, standing));
+            self.settle_shard((home.id, home.epoch), acting, (*shard, told), &mut orphans).await?;
         }
         tracing::info!(home = home.id.0, ?orphans, "what only this region had written is settled");
         self.step(home.id, home.epoch, Step::Settled { by: here, orphans }).await
@@ -65,7 +65,7 @@ impl Driver {
     ) -> Result<(), Undone> {
         for (shard, standing) in shards {
             // Those who act stamp by their own clocks.
-            let since = cut(own, own.id, (*shard, standing)).saturating_sub(CLOCK_SLACK_MS);
+            let since = cut(own, own.id, (*shard, standing)).stamp.saturating_sub(CLOCK_SLACK_MS);
             self.pull((own.id, own.epoch), acting, (*shard, standing.stamp), since, &Believed::new()).await?;
         }
         self.step(own.id, own.epoch, Step::Reconciled).await
@@ -75,12 +75,12 @@ impl Driver {
         &self,
         home: (RegionId, u32),
         acting: RegionId,
-        (shard, since): (ShardId, Stamp),
+        (shard, told): (ShardId, Told),
         orphans: &mut Tally,
     ) -> Result<(), Undone> {
         let mut span = Span::all_after(None);
         loop {
-            let (records, until) = self.node.held(shard, home.0, since, span).await?;
+            let (records, until) = self.node.held(shard, home.0, told, span).await?;
             let mut left: Vec<(Key, Record)> = records.into_iter().filter(|(_, mine)| is_orphan(mine, home)).collect();
             for _attempt in 0..ATTEMPTS_MAX {
                 if !left.is_empty() {
@@ -119,14 +119,15 @@ impl Driver {
     }
 }
 
-/// From which stamp on others may lack what a shard of region `by` wrote for a home: all before was told; of several entries with this
-/// stamp maybe not the last. What a slot brought from another shard was written by that one.
-fn cut(home: &Region, by: RegionId, (shard, standing): (ShardId, &Standing)) -> Stamp {
+/// Up to where others hold what a shard of region `by` wrote for a home. What a slot brought from another shard was written by that one, under
+/// indexes of its own.
+fn cut(home: &Region, by: RegionId, (shard, standing): (ShardId, &Standing)) -> Told {
     if standing.has_moved {
         let theirs = home.cut.iter().filter(|((region, _), _)| *region == by);
-        return theirs.map(|(_, gap)| gap.stamp).min().unwrap_or(0);
+        let stamp = theirs.map(|(_, gap)| gap.stamp).min().unwrap_or(0);
+        return Told { stamp, index: 0 };
     }
-    home.cut.get(&(by, shard)).map_or(0, |gap| gap.stamp)
+    home.cut.get(&(by, shard)).map_or(Told::default(), |gap| Told { stamp: gap.stamp, index: gap.index })
 }
 
 /// Whether a record may be what this region wrote itself, where `epoch` is the one under which others act by now: it wrote under those
