@@ -123,8 +123,11 @@ impl Shard {
         state.checked_sub(1).and_then(|step| self.steps.get(step)).map_or(0, |step| step.tick)
     }
 
-    /// Goes on with what a shard did between two states.
+    /// Goes on with what a shard did between two states. That it took the slot over is a step of its own: it may know of a revocation that
+    /// whoever served the slot before had not heard of.
     fn follow(&mut self, shard: &Self, slot: Slot, (from, to): (usize, usize)) {
+        let taken_over = from.checked_sub(1).filter(|_| !self.steps.is_empty());
+        self.steps.extend(taken_over.and_then(|step| shard.steps.get(step)).cloned());
         let offset = self.steps.len();
         for step in &shard.steps[from..to] {
             self.name(step.command.request, &step.outcome);
