@@ -34,6 +34,9 @@ const BEFORE_TIMES: f64 = 3.0;
 /// The longest that joining may take.
 const JOIN_MAX: Duration = Duration::from_secs(600);
 
+/// How often it is looked whether the node has joined.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// A write that takes longer is counted as delayed, in milliseconds: no snapshot may do that.
 const DELAYED_MS: f64 = 50.0;
 
@@ -160,6 +163,8 @@ fn watch(region: &mut Region, load: &Going, plan: &Plan) -> anyhow::Result<Watch
     let added = Instant::now();
     let position = region.add_node()?;
     wait_until("replicas and leads on the new node", JOIN_MAX, || {
+        // Every node tells of itself for a status: asked without pause, it would be a load of its own.
+        sleep(LOOK_EVERY);
         load.has_failed() || region.status().is_ok_and(|status| is_spread(&status))
     })?;
     let spread = Instant::now();
