@@ -291,3 +291,17 @@ fn a_pinned_namespace_is_written_where_it_may_be_held() {
     assert_eq!(state.acting_for(NA, Slot::of(b"s"), NamespaceId(1)), None);
     assert!(state.acting_for(APAC, Slot::of(b"s"), NamespaceId(1)).is_some());
 }
+
+#[test]
+fn where_only_a_stamp_says_how_far_somebody_is_no_entry_is_known_to_be_missing() {
+    let gap = |index| {
+        let reach = Reach { stamp: 1_093, index, head: 95 };
+        let reports = BTreeMap::from([(APAC, Report::from([((NA, ShardId(0)), reach)]))]);
+        let (released, given_up) = Default::default();
+        let handover = Handover { cause: Cause::Lost, since: AT, holders: [NA].into(), released, given_up, reports };
+        let gap = handover.gaps()[&(NA, ShardId(0))];
+        (gap.index, gap.entries, gap.ms)
+    };
+    assert_eq!(gap(93), (93, 2, AT - 1_093));
+    assert_eq!(gap(0), (0, 0, AT - 1_093));
+}
