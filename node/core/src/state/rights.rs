@@ -83,6 +83,13 @@ impl State {
         self.rights.get(&home).is_some_and(|right| !right.acts && right.missing_since.is_some())
     }
 
+    /// Whether what is here of a session may be this region's own write that whoever acts for its home has not heard of: then it must
+    /// be settled while it is here.
+    fn may_have_to_settle(&self, known: &Record) -> bool {
+        let own = known.home == self.region && self.acts_for(known.home).is_none();
+        own || self.lacks(known.home) && self.may_have_written(known)
+    }
+
     /// Whether this shard may have acted for a home for which it does not act now.
     pub fn may_have_acted(&self, home: RegionId) -> bool {
         self.rights.get(&home).is_some_and(|right| !right.acts && right.may_have_been(self.region))
@@ -134,7 +141,7 @@ impl State {
         }
         if let Some(known) = left {
             let promised = self.promised(known.home);
-            let ours = self.orders(known) || known.home == self.region;
+            let ours = self.orders(known) || self.may_have_to_settle(known);
             let was_given_away = record.version.home_epoch > known.version.home_epoch && record.version > known.version;
             // What this region orders it gives away itself. Who has given it away acts after this region, whose last writes are
             // to be settled before it takes that in; then it hears of it from who acts.
@@ -142,10 +149,8 @@ impl State {
                 return Some(Refusal::Fenced { home: known.home, epoch: promised });
             }
         }
-        let awaits = known.filter(|known| known.home == self.region && known.home != record.home);
-        if let Some(known) =
-            awaits.filter(|known| self.acts_for(known.home).is_none() && !self.believes(believed, known.home))
-        {
+        let awaits = known.filter(|known| known.home != record.home && self.may_have_to_settle(known));
+        if let Some(known) = awaits.filter(|known| !self.believes(believed, known.home)) {
             // Another session has the id by now, in another home. What this region wrote to the one before it must be settled while
             // it is here.
             return Some(Refusal::Fenced { home: known.home, epoch: self.promised(known.home) });

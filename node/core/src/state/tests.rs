@@ -12,6 +12,7 @@ mod slots;
 mod streams;
 mod tombs;
 mod travels;
+mod unsettled;
 mod walks;
 
 use super::{Effect, State};

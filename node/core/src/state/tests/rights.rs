@@ -5,24 +5,22 @@ use crate::{
     Record, ShardId,
     control::{Cause, ControlCommand, ControlState, Phase, Report, Step, Successors},
     feed::{FeedBounds, FeedCursor, FeedId},
-    orphans::Orphaned,
     session::Version,
     state::{Believed, Right},
     stream::{Absorbed, Piece, Source, Span},
-    tombstones::Return,
 };
 use std::collections::BTreeSet;
 
-const NA: RegionId = RegionId(0);
-const EU: RegionId = RegionId(1);
-const AP: RegionId = RegionId(2);
-const ALL: FeedBounds = FeedBounds { entries_max: usize::MAX, bytes_max: u64::MAX };
+pub(super) const NA: RegionId = RegionId(0);
+pub(super) const EU: RegionId = RegionId(1);
+pub(super) const AP: RegionId = RegionId(2);
+pub(super) const ALL: FeedBounds = FeedBounds { entries_max: usize::MAX, bytes_max: u64::MAX };
 
-fn promise(home: RegionId, epoch: u32) -> Op {
+pub(super) fn promise(home: RegionId, epoch: u32) -> Op {
     Op::Promise { home, epoch, holders: BTreeSet::from([home]) }
 }
 
-fn tell(state: &mut State, from: RegionId, believed: Believed, piece: Piece) -> Outcome {
+pub(super) fn tell(state: &mut State, from: RegionId, believed: Believed, piece: Piece) -> Outcome {
     let as_of = match &piece {
         Piece::Changes { records, .. } => records.iter().map(|(_, record)| record.written).max().unwrap_or(0),
         Piece::Page { .. } | Piece::Held { .. } | Piece::Bounded { .. } => T,
@@ -39,12 +37,12 @@ fn tell_as_of(state: &mut State, as_of: u64, (from, believed): (RegionId, Believ
     outcome
 }
 
-fn cursor(index: u64) -> FeedCursor {
+pub(super) fn cursor(index: u64) -> FeedCursor {
     FeedCursor { feed: FeedId(1), index }
 }
 
 /// A whole copy of what `from` orders, taken in at once.
-fn copy(from: &State, to: &mut State, replaces: bool) -> Outcome {
+pub(super) fn copy(from: &State, to: &mut State, replaces: bool) -> Outcome {
     let span = Span::all_after(None);
     let page = from.copy_page(&span, ALL);
     let source = Source { region: from.region(), shard: ShardId(0) };
@@ -56,7 +54,7 @@ fn copy(from: &State, to: &mut State, replaces: bool) -> Outcome {
 }
 
 /// The next changes of `from`, one for one.
-fn changes(from: u64, effects: &[Effect]) -> Piece {
+pub(super) fn changes(from: u64, effects: &[Effect]) -> Piece {
     let records = effects.iter().map(|effect| (effect.key.clone(), (*effect.record).clone())).collect();
     Piece::Changes {
         after: cursor(from),
@@ -66,7 +64,7 @@ fn changes(from: u64, effects: &[Effect]) -> Piece {
     }
 }
 
-fn does(state: &mut State, stamp: u64, id: &str, op: Op) -> Vec<Effect> {
+pub(super) fn does(state: &mut State, stamp: u64, id: &str, op: Op) -> Vec<Effect> {
     let mut effects = Vec::new();
     let command = Command { request: Request::default(), key: key(id), rules: rules(), touched: None, op };
     let outcome = state.apply(stamp, command, &mut effects);
@@ -75,23 +73,23 @@ fn does(state: &mut State, stamp: u64, id: &str, op: Op) -> Vec<Effect> {
     effects
 }
 
-fn fenced(home: RegionId, epoch: u32) -> Outcome {
+pub(super) fn fenced(home: RegionId, epoch: u32) -> Outcome {
     Outcome::Refused(Refusal::Fenced { home, epoch })
 }
 
-fn held(from: &State, home: RegionId, epoch: u32, since: u64) -> Piece {
+pub(super) fn held(from: &State, home: RegionId, epoch: u32, since: u64) -> Piece {
     let page = from.held_page(home, since, &Span::all_after(None), ALL);
     assert_eq!(page.until, None);
     let records = page.records.into_iter().map(|(key, record)| (key, (*record).clone())).collect();
     Piece::Held { asked: u64::MAX, home, epoch, records }
 }
 
-fn records(state: &State) -> BTreeMap<Key, Record> {
+pub(super) fn records(state: &State) -> BTreeMap<Key, Record> {
     state.records(None).map(|(key, record)| (key.clone(), (**record).clone())).collect()
 }
 
 /// Three regions with one session of the first, of which the others know up to two different writes.
-fn parted() -> (State, State, State, Vec<Effect>) {
+pub(super) fn parted() -> (State, State, State, Vec<Effect>) {
     let [mut na, mut eu, mut ap] = [NA, EU, AP].map(|region| State::new(region, 1 + u32::from(region.0)));
     run(&mut na, T, "s", set("old", Expiry::Default));
     copy(&na, &mut eu, false);
@@ -237,63 +235,6 @@ fn a_source_is_held_as_far_as_its_own_log_whatever_clock_its_sessions_were_writt
 }
 
 #[test]
-fn what_is_to_be_settled_yet_gives_way_to_nobody_to_whom_others_have_given_the_session() {
-    let (mut na, mut eu, mut ap, _) = parted();
-    run(&mut eu, T + 5, "any", Op::Assume { home: NA, epoch: 5 });
-    let told = does(&mut eu, T + 6, "s", Op::Release { to: AP });
-    copy(&State::new(EU, 2), &mut ap, false);
-    assert_eq!(tell(&mut ap, EU, eu.acts(), changes(0, &told)), Outcome::Count(1));
-    let written = does(&mut ap, T + 7, "s", set("ap", Expiry::Default));
-    copy(&State::new(AP, 3), &mut na, false);
-    let mine = records(&na);
-    for promised in [1, 5] {
-        assert_eq!(tell(&mut na, AP, ap.acts(), changes(0, &written)), fenced(NA, promised), "nothing is settled");
-        assert_eq!(records(&na), mine);
-        run(&mut na, T + 8, "any", promise(NA, 5));
-    }
-    assert_eq!(tell(&mut na, EU, Believed::new(), held(&eu, NA, 5, T + 6)), Outcome::Count(1), "it is settled");
-    assert_eq!(tell(&mut na, AP, ap.acts(), changes(0, &written)), Outcome::Count(1));
-    assert_eq!(value(&na, T + 9, "s"), Some("ap".to_owned()));
-}
-
-#[test]
-fn what_is_to_be_settled_yet_gives_way_to_no_other_session_under_its_id() {
-    for ends in [false, true] {
-        let (mut na, mut eu, ..) = parted();
-        run(&mut eu, T + 5, "any", Op::Assume { home: NA, epoch: 5 });
-        does(&mut eu, T + 6, "s", Op::Destroy);
-        let another = does(&mut eu, T + 7, "s", set("another", Expiry::Default));
-        assert_eq!(another[0].record.home, EU);
-        does(&mut na, T + 6, "s", if ends { Op::Destroy } else { set("alone", Expiry::Default) });
-        run(&mut na, T + 8, "any", promise(NA, 5));
-        let mine = records(&na);
-        copy(&State::new(EU, 2), &mut na, false);
-        // A region believes nobody about its home before it has settled what it wrote.
-        assert_eq!(tell(&mut na, EU, Believed::from([(EU, 2)]), changes(0, &another)), fenced(NA, 5));
-        assert_eq!(records(&na), mine, "it is there to be settled");
-        assert_eq!(tell(&mut na, EU, eu.acts(), changes(0, &another)), Outcome::Count(1), "it is settled");
-        assert_eq!(value(&na, T + 9, "s"), Some("another".to_owned()));
-    }
-}
-
-#[test]
-fn who_has_not_heard_that_others_act_is_not_told_by_a_third_one_what_they_wrote() {
-    let (mut na, mut eu, mut ap, _) = parted();
-    does(&mut na, T + 4, "s", set("alone", Expiry::Default));
-    run(&mut eu, T + 5, "any", Op::Assume { home: NA, epoch: 5 });
-    // Once the third one has told of the session: what it tells of is as it has it when it does.
-    let told = does(&mut eu, T + 6, "s", set("eu", Expiry::Default));
-    assert_eq!(tell(&mut ap, EU, Believed::new(), held(&eu, NA, 5, T + 6)), Outcome::Count(1));
-    copy(&State::new(AP, 3), &mut na, false);
-    let mine = records(&na);
-    assert_eq!(tell(&mut na, AP, ap.acts(), changes(0, &told)), fenced(NA, 1));
-    assert_eq!(records(&na), mine, "it is there to be settled");
-    // What it has written itself, and hears of again, changes nothing.
-    let own = does(&mut na, T + 7, "s", set("again", Expiry::Default));
-    assert_eq!(tell(&mut na, AP, ap.acts(), changes(0, &own)), Outcome::Count(0));
-}
-
-#[test]
 fn who_acted_and_missed_what_others_wrote_after_it_lacks_that() {
     let missing = |holders: &[RegionId]| {
         let (_, mut eu, ..) = parted_acting();
@@ -312,30 +253,11 @@ fn who_acted_and_missed_what_others_wrote_after_it_lacks_that() {
 }
 
 /// The same, and the second acts for the first.
-fn parted_acting() -> (State, State, State, Vec<Effect>) {
+pub(super) fn parted_acting() -> (State, State, State, Vec<Effect>) {
     let (na, mut eu, ap, effects) = parted();
     run(&mut eu, T + 3, "any", Op::CaughtUp { home: NA, epoch: 5 });
     run(&mut eu, T + 3, "any", Op::Assume { home: NA, epoch: 5 });
     (na, eu, ap, effects)
-}
-
-#[test]
-fn what_a_region_wrote_is_settled_once_somebody_acts_however_often_it_asked_before() {
-    let (mut na, mut eu, ..) = parted();
-    does(&mut na, T + 6, "s", set("alone", Expiry::Default));
-    let orphan = Orphaned { key: key("s"), mine: (**na.record(&key("s")).expect("it lives")).clone(), base: None };
-    let mut settle = |stamp| {
-        let request = Request { origin: 9, sequence: 1, settled: 0 };
-        let op = Op::Settle { by: NA, home: NA, epoch: 2, how: Return::Merge, orphans: vec![orphan.clone()] };
-        let command = Command { request, key: key("s"), rules: rules(), touched: None, op };
-        let outcome = eu.apply(stamp, command, &mut Vec::new());
-        run(&mut eu, stamp, "any", Op::Assume { home: NA, epoch: 5 });
-        outcome
-    };
-    assert_eq!(settle(T + 7), fenced(NA, 5), "nobody acts yet");
-    let settled = settle(T + 8);
-    assert!(matches!(settled, Outcome::Settled(tally) if tally.total() == 1), "{settled:?}");
-    assert_eq!(settle(T + 9), settled, "and counted once");
 }
 
 #[test]
@@ -389,48 +311,6 @@ fn the_same_where_the_other_home_has_changed_hands_too() {
     }
     assert_eq!(pull(&mut na, EU, Believed::from([(NA, 9)])), Outcome::Count(1), "what it wrote itself is settled");
     assert_eq!(value(&na, T + 9, "s"), Some("another".to_owned()));
-}
-
-#[test]
-fn a_session_that_was_taken_in_beyond_the_cut_is_settled_by_the_heir() {
-    for heir_writes in [false, true] {
-        let [mut na, mut eu, mut ap] = [NA, EU, AP].map(|region| State::new(region, 1 + u32::from(region.0)));
-        run(&mut na, T, "s", set("old", Expiry::Default));
-        copy(&na, &mut eu, false);
-        copy(&na, &mut ap, false);
-        let told = does(&mut na, T + 5, "s", Op::Release { to: AP });
-        assert_eq!(tell(&mut ap, NA, na.acts(), changes(0, &told)), Outcome::Count(1));
-        let written = does(&mut ap, T + 6, "s", set("ap", Expiry::Default));
-        assert_eq!(written[0].record.home, AP);
-        // Nobody who answered had heard of it.
-        run(&mut eu, T + 9, "any", promise(NA, 5));
-        run(&mut eu, T + 9, "any", Op::Assume { home: NA, epoch: 5 });
-        if heir_writes {
-            does(&mut eu, T + 10, "s", set("eu", Expiry::Default));
-        }
-        run(&mut ap, T + 9, "any", promise(NA, 5));
-        let held = ap.held_page(NA, T + 5, &Span::all_after(None), ALL).records;
-        let orphan =
-            |(key, record): (Key, std::sync::Arc<Record>)| Orphaned { key, mine: (*record).clone(), base: None };
-        let orphans: Vec<Orphaned> = held.into_iter().map(orphan).collect();
-        assert_eq!(orphans.len(), 1);
-        let settle = Op::Settle { by: NA, home: NA, epoch: 5, how: Return::Merge, orphans };
-        let mut effects = Vec::new();
-        let command = Command { request: Request::default(), key: key("s"), rules: rules(), touched: None, op: settle };
-        let Outcome::Settled(tally) = eu.apply(T + 11, command, &mut effects) else { panic!("it acts") };
-        assert_eq!((tally.fast_forwarded, tally.journaled), if heir_writes { (0, 1) } else { (1, 0) });
-        copy(&State::new(EU, 2), &mut ap, false);
-        if heir_writes {
-            copy(&eu, &mut ap, false);
-        } else {
-            assert!(effects.iter().all(|effect| effect.told));
-            assert_eq!(tell(&mut ap, EU, eu.acts(), changes(0, &effects)), Outcome::Count(0), "it has it");
-        }
-        let orders = |state: &State| state.orders(state.record(&key("s")).expect("it lives"));
-        assert_eq!((orders(&eu), orders(&ap)), (heir_writes, !heir_writes));
-        let last = if heir_writes { "eu" } else { "ap" };
-        assert_eq!([&eu, &ap].map(|state| value(state, T + 12, "s")), [Some(last.to_owned()), Some(last.to_owned())]);
-    }
 }
 
 /// What happens in a world: a person gives a region up, a handover goes on, a region looks at the agreed state and does as it
