@@ -29,6 +29,11 @@ pub trait Spawn: Send + Sync + 'static {
 
     /// Runs `work` where it may block on the disk without holding anybody up: a thread of its own, when real.
     fn spawn_blocking(&self, name: &'static str, work: Work);
+
+    /// Drops what takes long to drop, such as a hundred thousand sessions, without holding anybody up: on a thread of its own, when real.
+    fn discard(&self, what: Box<dyn Send>) {
+        drop(what);
+    }
 }
 
 /// Where unguessable numbers come from.

@@ -119,6 +119,10 @@ impl Spawn for TokioSpawn {
             std::process::abort();
         }
     }
+
+    fn discard(&self, what: Box<dyn Send>) {
+        self.spawn_blocking("discard", Box::pin(async move { drop(what) }));
+    }
 }
 
 /// Files of the operating system.

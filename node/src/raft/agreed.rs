@@ -180,4 +180,8 @@ impl<S: AgreedState> Loading for LoadingState<S> {
         }
         Ok(())
     }
+
+    fn complete(self) -> Self {
+        self
+    }
 }

@@ -119,7 +119,7 @@ impl<M: Machine> Keeper<M> {
                 }
                 loading.take(key, value)
             })?;
-            Ok((position, loading))
+            Ok((position, loading.complete()))
         };
         let (position, loading) = blocking(&env, "engine-load", work).await?;
         machine.adopt(position.index(), loading, Box::pin(std::future::ready(Ok(())))).await?;
@@ -333,7 +333,7 @@ impl<M: Machine> Keeper<M> {
                 replacement.put(key, value)?;
                 if key < M::Loading::KEY_END { loading.take(key, value) } else { Ok(()) }
             })?;
-            Ok((meta, replacement, loading))
+            Ok((meta, replacement, loading.complete()))
         });
         let (written, replacement, loading) = read.await?;
         if written.last_log_id != meta.last_log_id {

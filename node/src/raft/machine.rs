@@ -89,6 +89,10 @@ pub trait Loading: Send + 'static {
     /// # Errors
     /// Bytes of another version.
     fn take(&mut self, key: &[u8], value: &[u8]) -> io::Result<()>;
+
+    /// Makes of all rows, once they are here, what [`Machine::adopt`] takes over at once.
+    #[must_use]
+    fn complete(self) -> Self;
 }
 
 /// A machine as openraft drives it.

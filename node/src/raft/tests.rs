@@ -69,6 +69,10 @@ impl Loading for LoadingLines {
         self.0.push(Bytes::copy_from_slice(value));
         Ok(())
     }
+
+    fn complete(self) -> Self {
+        self
+    }
 }
 
 struct Door(Inbox);

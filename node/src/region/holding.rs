@@ -76,7 +76,8 @@ impl Inner {
         let Self { env, log, options, .. } = self;
         let group = shard.0 + 1;
         let part = self.storage.part(group);
-        let sessions = Sessions::new(shard, options.region, 1, self.touch_intervals(), part, self.notices.clone());
+        let (notices, spawn) = (self.notices.clone(), env.spawn.clone());
+        let sessions = Sessions::new(shard, options.region, 1, self.touch_intervals(), part, notices, spawn);
         let sessions = Arc::new(sessions.plant(env, self.clock.clone()));
         let group = RunningGroup::start(self.parts(group), sessions, &self.door.inbox).await?;
         let reads = Reads::start(group.clone(), env.plants.read_without_read_index);

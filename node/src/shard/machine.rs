@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     engine::Part,
+    env::Spawn,
     raft::{Applied, Machine, Proposal, Unsaved},
     region::backend::Notice,
 };
@@ -23,7 +24,7 @@ use sojourn_core::{
     stream::{Progress, Source},
 };
 use std::{
-    io,
+    io, mem,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -48,12 +49,20 @@ pub struct Sessions {
     /// Whether it has logged that it answers under leases only: asked for every request.
     pub(super) leased: AtomicBool,
     notices: broadcast::Sender<Arc<Notice>>,
+    /// Takes what is not needed any more: dropping it would hold up all that this node does.
+    spawn: Arc<dyn Spawn>,
     pub(super) planted: Option<Planted>,
+}
+
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        self.spawn.discard(Box::new(mem::take(self.state.get_mut())));
+    }
 }
 
 impl Sessions {
     /// An empty shard whose fields are kept in `part` where memory does not hold them; what is applied is told to
-    /// `notices`. As leader it logs touches at these intervals.
+    /// `notices`. As leader it logs touches at these intervals. What it does not need any more is dropped by `spawn`.
     pub fn new(
         shard: ShardId,
         region: RegionId,
@@ -61,6 +70,7 @@ impl Sessions {
         intervals: Intervals,
         part: Part,
         notices: broadcast::Sender<Arc<Notice>>,
+        spawn: Arc<dyn Spawn>,
     ) -> Self {
         Self {
             shard,
@@ -72,6 +82,7 @@ impl Sessions {
             feed: Mutex::new(Feed::new(FeedId::UNNAMED, FEED_BYTES_MAX)),
             fed: Notify::new(),
             notices,
+            spawn,
             planted: None,
         }
     }
@@ -221,11 +232,11 @@ impl Machine for Sessions {
     }
 
     fn settle(&self, saved: bool) {
-        let mut state = self.state.write();
         if saved {
-            state.saved();
+            let written = self.state.write().saved();
+            self.spawn.discard(Box::new(written));
         } else {
-            state.not_saved();
+            self.state.write().not_saved();
         }
     }
 
@@ -239,17 +250,22 @@ impl Machine for Sessions {
         loaded: LoadingSessions,
         commit: BoxFuture<'_, io::Result<()>>,
     ) -> io::Result<()> {
-        let Some(mut loaded) = loaded.finish() else { return commit.await };
+        let Some(mut loaded) = loaded.state else { return commit.await };
         let _alone = self.shelf.replaced.write().await;
         commit.await?;
         let mut state = self.state.write();
         loaded.plants = state.plants.clone();
-        *state = loaded;
+        let before = mem::replace(&mut *state, loaded);
         self.leased.store(is_leased(&state), Ordering::SeqCst);
         self.feed.lock().skip(index);
         self.shelf.make_room(&mut state);
+        drop(state);
+        self.spawn.discard(Box::new(before));
         // Nobody may be listening.
         let _listeners = self.notices.send(Arc::new(Notice::Skipped { shard: self.shard }));
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,13 +96,8 @@ impl Unsaved for UnsavedSessions {
 pub struct LoadingSessions {
     meta: Option<Meta>,
     records: Vec<(Key, Record)>,
-}
-
-impl LoadingSessions {
-    /// The state, if the engine has one.
-    pub(super) fn finish(self) -> Option<State> {
-        self.meta.map(|meta| State::restore(meta, self.records))
-    }
+    /// All of it; none before it is complete, or if the engine has nothing.
+    pub(super) state: Option<State>,
 }
 
 impl Loading for LoadingSessions {
@@ -123,5 +118,10 @@ impl Loading for LoadingSessions {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn complete(mut self) -> Self {
+        self.state = self.meta.take().map(|meta| State::restore(meta, std::mem::take(&mut self.records)));
+        self
     }
 }

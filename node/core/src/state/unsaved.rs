@@ -88,9 +88,9 @@ impl State {
         self.unsaved.saving.clone()
     }
 
-    /// The engine has what was taken last.
-    pub fn saved(&mut self) {
-        self.unsaved.saving = Arc::default();
+    /// The engine has what was taken last; it is returned, for dropping it may take long.
+    pub fn saved(&mut self) -> Arc<Changes> {
+        std::mem::take(&mut self.unsaved.saving)
     }
 
     /// The engine does not have what was taken last: it is unsaved again, but for what changed meanwhile.
