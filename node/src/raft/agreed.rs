@@ -144,14 +144,9 @@ impl<S: AgreedState> Machine for Agreed<S> {
         LoadingState(None)
     }
 
-    async fn adopt(
-        &self,
-        _index: u64,
-        loaded: LoadingState<S>,
-        commit: BoxFuture<'_, io::Result<()>>,
-    ) -> io::Result<()> {
+    async fn adopt(&self, _index: u64, loaded: Option<S>, commit: BoxFuture<'_, io::Result<()>>) -> io::Result<()> {
         commit.await?;
-        if let Some(state) = loaded.0 {
+        if let Some(state) = loaded {
             self.change(|now| *now = Arc::new(state));
         }
         Ok(())
@@ -173,6 +168,7 @@ pub struct LoadingState<S>(Option<S>);
 
 impl<S: AgreedState> Loading for LoadingState<S> {
     const KEY_END: &'static [u8] = &[2];
+    type Loaded = Option<S>;
 
     fn take(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
         if key == STATE_KEY {
@@ -181,7 +177,7 @@ impl<S: AgreedState> Loading for LoadingState<S> {
         Ok(())
     }
 
-    fn complete(self) -> Self {
-        self
+    fn complete(self) -> Option<S> {
+        self.0
     }
 }

@@ -68,7 +68,7 @@ pub trait Machine: Send + Sync + 'static {
     fn adopt(
         &self,
         index: u64,
-        loaded: Self::Loading,
+        loaded: <Self::Loading as Loading>::Loaded,
         commit: BoxFuture<'_, io::Result<()>>,
     ) -> impl Future<Output = io::Result<()>> + Send;
 }
@@ -83,6 +83,8 @@ pub trait Unsaved: Send {
 pub trait Loading: Send + 'static {
     /// Rows below this key are needed; those from it on stay in the engine.
     const KEY_END: &'static [u8];
+    /// What the rows make; [`Machine::adopt`] takes it over at once.
+    type Loaded: Send;
 
     /// Takes a row.
     ///
@@ -90,9 +92,8 @@ pub trait Loading: Send + 'static {
     /// Bytes of another version.
     fn take(&mut self, key: &[u8], value: &[u8]) -> io::Result<()>;
 
-    /// Makes of all rows, once they are here, what [`Machine::adopt`] takes over at once.
-    #[must_use]
-    fn complete(self) -> Self;
+    /// Makes a state of the rows, once all are here; takes long where there are many.
+    fn complete(self) -> Self::Loaded;
 }
 
 /// A machine as openraft drives it.

@@ -43,9 +43,9 @@ impl Machine for Lines {
     fn loading(&self) -> LoadingLines {
         LoadingLines::default()
     }
-    async fn adopt(&self, _index: u64, loaded: LoadingLines, commit: BoxFuture<'_, io::Result<()>>) -> io::Result<()> {
+    async fn adopt(&self, _index: u64, loaded: Vec<Bytes>, commit: BoxFuture<'_, io::Result<()>>) -> io::Result<()> {
         commit.await?;
-        *self.0.lock() = loaded.0;
+        *self.0.lock() = loaded;
         Ok(())
     }
 }
@@ -64,14 +64,15 @@ struct LoadingLines(Vec<Bytes>);
 
 impl Loading for LoadingLines {
     const KEY_END: &'static [u8] = &[2];
+    type Loaded = Vec<Bytes>;
 
     fn take(&mut self, _key: &[u8], value: &[u8]) -> io::Result<()> {
         self.0.push(Bytes::copy_from_slice(value));
         Ok(())
     }
 
-    fn complete(self) -> Self {
-        self
+    fn complete(self) -> Vec<Bytes> {
+        self.0
     }
 }
 

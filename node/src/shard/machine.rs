@@ -244,13 +244,8 @@ impl Machine for Sessions {
         LoadingSessions::default()
     }
 
-    async fn adopt(
-        &self,
-        index: u64,
-        loaded: LoadingSessions,
-        commit: BoxFuture<'_, io::Result<()>>,
-    ) -> io::Result<()> {
-        let Some(mut loaded) = loaded.state else { return commit.await };
+    async fn adopt(&self, index: u64, loaded: Option<State>, commit: BoxFuture<'_, io::Result<()>>) -> io::Result<()> {
+        let Some(mut loaded) = loaded else { return commit.await };
         let _alone = self.shelf.replaced.write().await;
         commit.await?;
         let mut state = self.state.write();

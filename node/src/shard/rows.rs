@@ -96,12 +96,12 @@ impl Unsaved for UnsavedSessions {
 pub struct LoadingSessions {
     meta: Option<Meta>,
     records: Vec<(Key, Record)>,
-    /// All of it; none before it is complete, or if the engine has nothing.
-    pub(super) state: Option<State>,
 }
 
 impl Loading for LoadingSessions {
     const KEY_END: &'static [u8] = &[FIELDS];
+    /// None if the engine has nothing.
+    type Loaded = Option<State>;
 
     fn take(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
         match key.split_first() {
@@ -120,8 +120,7 @@ impl Loading for LoadingSessions {
         }
     }
 
-    fn complete(mut self) -> Self {
-        self.state = self.meta.take().map(|meta| State::restore(meta, std::mem::take(&mut self.records)));
-        self
+    fn complete(self) -> Option<State> {
+        self.meta.map(|meta| State::restore(meta, self.records))
     }
 }

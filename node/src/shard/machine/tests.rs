@@ -32,7 +32,7 @@ impl Spawn for Kept {
 impl Kept {
     /// How many things were given to it since the last call.
     fn drop_all(&self) -> usize {
-        std::mem::take(&mut *self.0.lock()).len()
+        mem::take(&mut *self.0.lock()).len()
     }
 }
 
@@ -52,20 +52,17 @@ async fn sessions_that_are_not_needed_any_more_are_given_away() {
     let (clock, disk) = (Arc::new(Hands::default()), Arc::new(SimulatedDisk::new(1)));
     let env = Env { clock, disk, spawn: kept.clone(), random: Arc::new(Virtual::start()), plants: Plants::default() };
     let storage = Storage::open(&env, &StorageOptions::simulated("/engine")).expect("an empty disk");
-    let new = || {
-        let intervals: Intervals = Arc::new(|_, _| 0);
-        let notices = broadcast::channel(1).0;
-        Sessions::new(ShardId(0), RegionId(0), 1, intervals, storage.part(1), notices, kept.clone())
-    };
-    let machine = new();
-    let write = |machine: &Sessions, index| {
+    let (intervals, notices) = (Arc::new(|_, _| 0), broadcast::channel(1).0);
+    let machine = Sessions::new(ShardId(0), RegionId(0), 1, intervals, storage.part(1), notices, kept.clone());
+    let write = |index| {
         assert!(machine.apply(index, (1, vec![set()])).is_ok());
         machine.record(&key()).expect("it lives")
     };
     // What the engine has, once another write has taken its place.
-    let first = write(&machine, 1);
+    let first = write(1);
     let rows = machine.take_unsaved().rows();
-    let second = write(&machine, 2);
+    let second = write(2);
+    // Those who follow are told of both; let nothing but the machine hold them.
     machine.feed.lock().skip(2);
     machine.settle(true);
     assert_eq!((Arc::strong_count(&first), kept.drop_all()), (2, 1));
