@@ -9,7 +9,9 @@ use sojourn_chaos_tests::{
     resp::{self, Reply},
 };
 use sojourn_client::{Client, Error, NewSession, Put, Session, SessionId};
-use sojourn_node::gateway::http::api::{DrainRegion, DrainWhatIf, Draining, RegionStatus, Regions};
+use sojourn_node::gateway::http::api::{
+    DrainRegion, DrainWhatIf, Draining, List, Page, RegionStatus, Regions, Session as Shown, Which,
+};
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
@@ -137,10 +139,25 @@ fn drain_under_visits(world: &mut World, told: &[AtomicU64], failed: impl Fn() -
         })?;
     }
     // A session that is written without pause leaves when no answer of it may be asked for again, which is a matter of luck.
-    let rest = |counts: &[u64]| counts.iter().all(|count| *count <= VISITED as u64);
-    wait_until("what is idle to leave", DRAINED_MAX, || failed() || homes(world).is_ok_and(|counts| rest(&counts)))?;
+    wait_until("what is idle to leave", DRAINED_MAX, || {
+        failed() || idle_of_na(world).is_ok_and(|left| left.is_empty())
+    })
+    .with_context(|| format!("{:?} of what is idle is left", idle_of_na(world)))?;
     let before = now();
     wait_until("all sessions to be visited again", DRAINED_MAX, || failed() || moved_on(&before)).map(drop)
+}
+
+/// Which sessions that nobody asks for are still at home in `na`, as any region knows.
+fn idle_of_na(world: &World) -> anyhow::Result<Vec<String>> {
+    let which = Which { pattern: Some("idle:*".to_owned()), ..Which::default() };
+    let list = List { which, limit: Some(1_000), from: None, show_ids: true };
+    let mut left = Vec::new();
+    for region in world.regions() {
+        let page: Page = serde_json::from_str(&post(region, "/v1/sessions/list", &list)?)?;
+        ensure!(page.sessions.len() == IDLE, "{} lists {} of {IDLE}", region.name(), page.sessions.len());
+        left.extend(page.sessions.into_iter().filter(|Shown { home, .. }| home == "na").map(|Shown { id, .. }| id));
+    }
+    Ok(left)
 }
 
 /// How many sessions each region knows to be at home in `na`.

@@ -28,6 +28,8 @@ pub struct View {
     pub incarnation: Incarnation,
     /// Which body.
     pub version: Version,
+    /// Which region orders its writes, as far as the region that answers knows.
+    pub home: RegionId,
     /// The last logged change.
     pub written: Stamp,
     /// 0 where the client set no expiry.

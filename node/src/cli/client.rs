@@ -40,6 +40,11 @@ impl Client {
         Self { nodes: args.node.clone() }
     }
 
+    /// Asks this node.
+    pub fn of(node: String) -> Self {
+        Self { nodes: vec![node] }
+    }
+
     /// Asks `also` too, when those it was given are down.
     pub fn learn(&mut self, also: impl IntoIterator<Item = String>) {
         for node in also {

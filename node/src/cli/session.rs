@@ -289,6 +289,7 @@ fn details(session: &Session) -> String {
         ("written", ago(session.written_at)),
         ("life", ends(session)),
         ("version", session.version.clone()),
+        ("home", session.home.clone()),
     ];
     let facts: String = facts.iter().map(|(name, value)| format!("{name:<9}{value}\n")).collect();
     let fields = session.fields.iter().flatten().map(|(name, value)| match name.as_str() {
@@ -318,6 +319,7 @@ mod tests {
             ends_at_latest: 90_000_000,
             idle_timeout_ms: Some(1_800_000),
             version: "1.0.5".to_owned(),
+            home: "eu".to_owned(),
             field_count: 2,
             bytes: 1_536,
             fields: None,

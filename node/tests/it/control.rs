@@ -16,6 +16,7 @@ fn three_regions_agree_and_decide_over_a_lost_one() {
     // Nothing is said of regions: three are started.
     let world = World::start_with(free_ports_from(8_000, 400), directory.path(), &[]);
 
+    what_is_called_ready_can_lose_a_region(&world);
     all_nodes_know_the_three_regions(&world);
     what_one_region_decides_the_others_see(&world);
     a_namespace_is_the_same_in_all_regions(&world);
@@ -46,6 +47,14 @@ fn region<'a>(status: &'a Value, name: &str) -> &'a Value {
 
 fn voters(status: &Value) -> usize {
     status["control"]["voters"].as_array().map_or(0, Vec::len)
+}
+
+fn what_is_called_ready_can_lose_a_region(world: &World<'_>) {
+    for (_, first) in REGIONS {
+        let status = status_at(world, first);
+        let leased = REGIONS.iter().all(|(name, _)| region(&status, name)["leased"] == true);
+        assert!(voters(&status) == 3 && leased, "{status}");
+    }
 }
 
 fn all_nodes_know_the_three_regions(world: &World<'_>) {

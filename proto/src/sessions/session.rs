@@ -98,6 +98,7 @@ pub(super) fn session(id: Bytes, view: View) -> v1::Session {
         kind,
         incarnation,
         version,
+        home: _,
         written,
         idle_timeout_ms,
         idle_deadline,

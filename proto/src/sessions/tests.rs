@@ -17,6 +17,7 @@ fn view(value_bytes: usize) -> View {
         kind: Kind::Hash,
         incarnation: Incarnation { stamp: 5, region: RegionId(2) },
         version: Version { epoch: 1, home_epoch: 2, sequence: 3 },
+        home: RegionId(1),
         written: 9,
         idle_timeout_ms: 60_000,
         idle_deadline: 70_000,

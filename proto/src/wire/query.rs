@@ -11,6 +11,7 @@ wire_struct!(View {
     kind,
     incarnation,
     version,
+    home,
     written,
     idle_timeout_ms,
     idle_deadline,

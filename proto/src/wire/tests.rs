@@ -40,6 +40,7 @@ fn view() -> View {
         kind: Kind::Hash,
         incarnation: Incarnation { stamp: 5, region: RegionId(2) },
         version: Version { epoch: 1, home_epoch: 2, sequence: u64::MAX },
+        home: RegionId(3),
         written: 9,
         idle_timeout_ms: 60_000,
         idle_deadline: 70_000,

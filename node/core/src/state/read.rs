@@ -39,6 +39,7 @@ impl View {
             kind: record.kind,
             incarnation: record.incarnation,
             version: record.version,
+            home: record.home,
             written: record.written,
             idle_timeout_ms: record.idle_timeout_ms,
             idle_deadline,

@@ -3,6 +3,7 @@
 mod child;
 mod control;
 mod directory;
+mod meeting;
 mod page;
 mod plan;
 mod ports;
@@ -28,7 +29,7 @@ pub const DATA_DIR: &str = ".data/dev";
 /// Start a world on this machine, or act on the one that runs.
 ///
 /// Without a subcommand: starts regions `na`, `eu` and `apac` (or those of --regions) with three nodes each, as processes of their
-/// own, waits until they are ready and says how to use them. Ctrl-C ends all of it; what was stored is there again the next time, unless --fresh is given.
+/// own, waits until they are ready and have met, and says how to use them. Ctrl-C ends all of it; what was stored is there again the next time, unless --fresh is given.
 ///
 /// Node j of region k (na 0, eu 1, apac 2) listens on 7400 + 100·k + 10·j: gRPC on that, Redis clients on +1, HTTP on +2, other nodes on +3.
 /// What goes from one region to another goes through 7400 + 100·k + 99, where `dev wan` delays, limits and cuts it.

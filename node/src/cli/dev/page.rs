@@ -11,7 +11,7 @@ pub fn welcome(plan: &Plan, nodes: &[NodeLine], program: &str, took: Duration) -
     let (resp, http) = (first.ports.resp, first.ports.http);
     let data_dir = shown(&plan.data_dir);
     let at = at(&plan.data_dir);
-    let node = if http == 7402 { String::new() } else { format!(" --node 127.0.0.1:{http}") };
+    let node = node_flag(http);
     let count = plan.nodes.len();
     let seconds = took.as_secs_f64();
     format!(
@@ -37,6 +37,17 @@ pub fn welcome(plan: &Plan, nodes: &[NodeLine], program: &str, took: Duration) -
         nodes = addresses(nodes),
         wan = ways(plan, program, &at),
     )
+}
+
+/// What is said of a world whose regions have not met in time.
+pub fn unmet(plan: &Plan, program: &str) -> String {
+    let node = plan.nodes.first().map(|node| node_flag(node.ports.http)).unwrap_or_default();
+    format!("the regions have not all met yet, so none is written for while it is lost: {program} region status{node}")
+}
+
+/// What has a command ask a node, unless it does anyway.
+fn node_flag(http: u16) -> String {
+    if http == 7402 { String::new() } else { format!(" --node 127.0.0.1:{http}") }
 }
 
 /// What can be done to the ways between regions, and to a region as a whole, if there are several.

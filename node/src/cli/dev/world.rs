@@ -3,7 +3,7 @@
 use super::{
     child,
     control::{self, Asked, NodeLine, Reply, Request},
-    page,
+    meeting, page,
     plan::{Plan, PlannedNode, Ports},
     wan,
 };
@@ -66,6 +66,8 @@ struct World {
     restarts: FuturesUnordered<BoxFuture<'static, usize>>,
     restart_after: Option<Duration>,
     began: Instant,
+    /// Whether its regions have met, once all nodes were ready.
+    meeting: FuturesUnordered<BoxFuture<'static, bool>>,
     welcomed: bool,
 }
 
@@ -91,6 +93,7 @@ pub async fn run(plan: Plan, wan: Option<Wan>, restart_after: Option<Duration>) 
             Some((index, ended)) = world.running.next(), if !world.running.is_empty() => world.on_ended(index, ended)?,
             Some(index) = world.restarts.next(), if !world.restarts.is_empty() => world.on_restart(index)?,
             Some(index) = ready.recv() => world.on_ready(index)?,
+            Some(met) = world.meeting.next(), if !world.meeting.is_empty() => world.on_met(met)?,
             Some(asked) = asked.recv() => world.on_asked(asked)?,
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
@@ -127,6 +130,7 @@ impl World {
             restarts: FuturesUnordered::new(),
             restart_after,
             began: Instant::now(),
+            meeting: FuturesUnordered::new(),
             welcomed: false,
         }
     }
@@ -153,12 +157,20 @@ impl World {
         if self.welcomed {
             return self.tell(&format!("{name} is ready"));
         }
-        if self.nodes.iter().all(|node| node.state == State::Ready) {
-            self.welcomed = true;
-            let program = page::shown(Path::new(&std::env::args().next().unwrap_or_else(|| "sojourn".to_owned())));
-            output::print(&page::welcome(&self.plan, &self.lines(), &program, self.began.elapsed()))?;
+        if self.meeting.is_empty() && self.nodes.iter().all(|node| node.state == State::Ready) {
+            let plan = self.plan.clone();
+            self.meeting.push(async move { meeting::met(&plan).await }.boxed());
         }
         Ok(())
+    }
+
+    fn on_met(&mut self, met: bool) -> anyhow::Result<()> {
+        self.welcomed = true;
+        let program = page::shown(Path::new(&std::env::args().next().unwrap_or_else(|| "sojourn".to_owned())));
+        if !met {
+            self.tell(&page::unmet(&self.plan, &program))?;
+        }
+        output::print(&page::welcome(&self.plan, &self.lines(), &program, self.began.elapsed()))
     }
 
     fn on_ended(&mut self, index: usize, ended: io::Result<ExitStatus>) -> anyhow::Result<()> {

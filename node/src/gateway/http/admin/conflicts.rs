@@ -8,15 +8,12 @@ use super::{
         api::{Conflict, Conflicts, ListConflicts, Place},
     },
     Refused, namespaces,
-    sessions::{Body, begin, cursor, here, other_version, read, shards, stand_in},
+    sessions::{Body, begin, cursor, here, other_version, read, region_name, shards, stand_in},
 };
-use crate::{
-    notation::{escape, unescape},
-    world::control::Agreement,
-};
+use crate::notation::{escape, unescape};
 use axum::{Json, extract::State};
 use sojourn_core::{
-    Answer, Key, NamespaceId, Projection, Query, RegionId, ShardId,
+    Answer, Key, NamespaceId, Projection, Query, ShardId,
     ids::NEVER,
     query::{Cursor, Filter, Line},
     state::{self, JOURNAL},
@@ -128,15 +125,4 @@ fn shown(node: &Node, conflict: &state::Conflict, show_ids: bool, values: bool) 
     let name = region.namespaces.get(&namespace).map_or_else(|| namespace.0.to_string(), |known| known.name.clone());
     let session = if show_ids { escape(id) } else { stand_in(&region.mint_key, namespace, id) };
     Conflict::of(conflict, (name, session), values, |region| region_name(node, region))
-}
-
-/// A region's name, as far as this node knows it.
-fn region_name(node: &Node, region: RegionId) -> String {
-    let own = node.backend.region();
-    if region == own.region {
-        return own.name.clone();
-    }
-    let world = node.control.as_ref().and_then(|control| control.watch().borrow().clone());
-    let name = world.and_then(|world| world.regions.get(&region).map(|region| region.name.clone()));
-    name.unwrap_or_else(|| region.0.to_string())
 }

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     notation::{escape, unescape},
     region::backend::Read,
+    world::control::Agreement,
 };
 use axum::{
     Json,
@@ -17,11 +18,11 @@ use axum::{
     http::StatusCode,
 };
 use sojourn_core::{
-    Answer, Command, Key, NamespaceId, Op, Outcome, Projection, Query, Request, ShardId,
+    Answer, Command, Key, NamespaceId, Op, Outcome, Projection, Query, RegionId, Request, ShardId,
     command::{ExpireCondition, Expiry},
     mint::{MintKey, Provenance},
     policy::Namespace,
-    query::{Cursor, Filter},
+    query::{Cursor, Filter, Line, View},
 };
 use std::collections::BTreeSet;
 
@@ -42,7 +43,8 @@ pub async fn get(State(node): State<Node>, body: Body<Find>) -> Result<Json<Foun
         return Err(other_version());
     };
     let now = node.backend.now_ms();
-    Ok(Json(Found { session: view.map(|view| Session::of(id, &view, values, now)) }))
+    let shown = |view: Box<View>| Session::of((id, region_name(&node, view.home)), &view, values, now);
+    Ok(Json(Found { session: view.map(shown) }))
 }
 
 pub async fn destroy(State(node): State<Node>, body: Body<Find>) -> Result<Json<Destroyed>, Refused> {
@@ -94,7 +96,8 @@ pub async fn list(State(node): State<Node>, body: Body<List>) -> Result<Json<Pag
         let query = Query::Scan { namespace, filter: filter.clone(), from: cursor(place), count: left, until: None };
         let Answer::Page { lines, next } = read(&node, Some(shard), query).await? else { return Err(other_version()) };
         let now = node.backend.now_ms();
-        page.sessions.extend(lines.iter().map(|line| Session::of(name(&line.id), &line.view, false, now)));
+        let shown = |Line { id, view }: &Line| Session::of((name(id), region_name(&node, view.home)), view, false, now);
+        page.sessions.extend(lines.iter().map(shown));
         let after = shards.iter().find(|other| **other > shard).map(|shard| begin(*shard));
         page.next = next.map(|cursor| here(shard, cursor)).or(after);
     }
@@ -135,6 +138,17 @@ pub(super) fn cursor(place: Place) -> Option<Cursor> {
 
 pub(super) fn stand_in(mint_key: &MintKey, namespace: NamespaceId, id: &[u8]) -> String {
     format!("#{:016x}", mint_key.stand_in(namespace, id))
+}
+
+/// A region's name, as far as this node knows it.
+pub(super) fn region_name(node: &Node, region: RegionId) -> String {
+    let own = node.backend.region();
+    if region == own.region {
+        return own.name.clone();
+    }
+    let world = node.control.as_ref().and_then(|control| control.watch().borrow().clone());
+    let name = world.and_then(|world| world.regions.get(&region).map(|region| region.name.clone()));
+    name.unwrap_or_else(|| region.0.to_string())
 }
 
 pub(super) async fn read(node: &Node, shard: Option<ShardId>, query: Query) -> Result<Answer, Refused> {

@@ -174,6 +174,8 @@ pub struct Session {
     pub idle_timeout_ms: Option<u64>,
     /// `epoch.home epoch.sequence`.
     pub version: String,
+    /// The region that orders its writes, as far as the one that answers knows.
+    pub home: String,
     /// How many fields it has.
     pub field_count: u64,
     /// Their size.
@@ -184,8 +186,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session called `id`, as it is at `now`.
-    pub fn of(id: String, view: &View, with_fields: bool, now: u64) -> Self {
+    /// A session called `id` that is at home in the region called `home`, as it is at `now`.
+    pub fn of((id, home): (String, String), view: &View, with_fields: bool, now: u64) -> Self {
         let View { kind, incarnation, version, written, idle_timeout_ms, .. } = view;
         let owner = view.owner.as_deref();
         let labels = owner.iter().flat_map(|owner| &owner.labels);
@@ -203,6 +205,7 @@ impl Session {
             ends_at_latest: view.absolute_deadline,
             idle_timeout_ms: (view.idle_deadline != NEVER && *idle_timeout_ms > 0).then_some(*idle_timeout_ms),
             version: format!("{}.{}.{}", version.epoch, version.home_epoch, version.sequence),
+            home,
             field_count: view.field_count,
             bytes: view.bytes,
             fields: with_fields.then(fields),
