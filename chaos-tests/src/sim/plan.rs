@@ -93,6 +93,12 @@ impl Plan {
         }
     }
 
+    /// Whether a region is lost while the world is being founded, and clients do not wait until it is.
+    pub fn loses_early(&self) -> bool {
+        let met_late = self.losses() == Losses::Automatic && !self.waits_for_others();
+        met_late && self.stress.is_none() && self.seed % 4 == 3
+    }
+
     /// Whether two regions are lost at once.
     pub fn loses_two(&self) -> bool {
         self.stress == Some("geo-opens-without-quorum")

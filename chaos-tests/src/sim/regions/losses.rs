@@ -49,6 +49,9 @@ fn kinds(plan: &Plan) -> &'static [Loss] {
 /// The longest pause between two losses, in ms.
 const PAUSE_MS_MAX: u64 = 900;
 
+/// Until when a region is lost while the world is being founded, in ms since its machines were started.
+const EARLY_MS_MAX: u64 = 4_000;
+
 /// How much longer than its leases a region is away at most, in ms: others need about a second to take over.
 const LONGER_MS_MAX: u64 = 3_600;
 
@@ -76,6 +79,17 @@ pub fn lease_ms(plan: &Plan, rng: &mut StdRng) -> u64 {
         return LEASE_LONG_MS;
     }
     rng.random_range(LEASE_MS_MIN..=LEASE_MS_MIN + LEASE_MS_MIN / 2)
+}
+
+/// Loses a region while the world is being founded.
+pub async fn early(regions: Arc<Regions>, mut rng: StdRng) {
+    tokio::time::sleep(Duration::from_millis(rng.random_range(0..EARLY_MS_MAX))).await;
+    let region = rng.random_range(0..regions.all.len());
+    let loss = *LOSSES.choose(&mut rng).unwrap_or(&Loss::Power);
+    let lasts = Duration::from_millis(rng.random_range(400..assumed_ms(regions.lease_ms) + LONGER_MS_MAX));
+    regions.history.ledger.note(format_args!("EARLY LOSS of region {region} ({loss:?}) for {lasts:?}"));
+    regions.history.ledger.count(format!("regions lost early: {loss:?}"));
+    lose(&regions, region, loss, lasts, &mut rng).await;
 }
 
 /// Loses one region after the other until the harm is over.

@@ -144,6 +144,11 @@ pub async fn play(plan: &Plan) -> Report {
             region_faults::restart(world, machine, Duration::from_millis(rng.random_range(0..50)));
         }
     }
+    // Drawn from the seed alone: what others draw stays as it is.
+    let own = |number: u64| StdRng::seed_from_u64(!plan.seed ^ number);
+    if plan.loses_early() {
+        drop(raft::spawn(losses::early(regions.clone(), own(4))));
+    }
     let begun = settling::begin(&regions).await;
     let (end, ending) = watch::channel(false);
     let homes = (0..regions.all.len()).flat_map(|home| (0..clients_per_region(plan)).map(move |_| Some(home)));
@@ -153,18 +158,14 @@ pub async fn play(plan: &Plan) -> Report {
         clients.map(|(number, home)| Client::new(regions.clone(), number, home, &mut rng)).collect();
     let clients: Vec<_> = clients.into_iter().map(|client| raft::spawn(client.run(ending.clone()))).collect();
     if plan.travels() {
-        // Drawn from the seed alone: what others draw stays as it is.
-        let own = StdRng::seed_from_u64(!plan.seed);
-        drop(raft::spawn(travels::run(regions.clone(), own, ending.clone())));
+        drop(raft::spawn(travels::run(regions.clone(), own(0), ending.clone())));
     }
     if plan.shifts_slots() {
-        let own = StdRng::seed_from_u64(!plan.seed ^ 3);
-        drop(raft::spawn(shifts::run(regions.clone(), own, ending.clone())));
+        drop(raft::spawn(shifts::run(regions.clone(), own(3), ending.clone())));
     }
     let over = regions.history.ledger.now() + faults::lasting(plan);
     let (decided, deciding) = watch::channel(false);
     if plan.losses() != Losses::Unmet {
-        let own = |number: u64| StdRng::seed_from_u64(!plan.seed ^ number);
         drop(raft::spawn(losses::run(regions.clone(), own(1), over)));
         drop(raft::spawn(person::run(regions.clone(), own(2), over, deciding)));
     }
@@ -175,7 +176,6 @@ pub async fn play(plan: &Plan) -> Report {
     let healed = regions.history.ledger.now();
     settling::heal(&regions, &mut rng).await;
     settling::settle_homes(&regions).await;
-    decided.send_replace(true);
     // Clients see the healed world, too.
     tokio::time::sleep(Duration::from_secs(1)).await;
     end.send_replace(true);
@@ -184,6 +184,8 @@ pub async fn play(plan: &Plan) -> Report {
         let _panicked = client.await;
     }
     settling::converge(&regions).await;
+    // What was decided before the heal may be agreed on after it: somebody sees to that to the end.
+    decided.send_replace(true);
     report(&regions, healed)
 }
 

@@ -30,7 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Makes the sessions that there are in the beginning, and waits until every region has them. Returns whether all went well.
 pub async fn begin(regions: &Arc<Regions>) -> bool {
     let beginning = async {
-        while regions.plan.losses() != Losses::Unmet && person::unmet(regions).is_some() {
+        let waits = regions.plan.losses() != Losses::Unmet && !regions.plan.loses_early();
+        while waits && person::unmet(regions).is_some() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         while regions.plan.waits_for_others() && !wait_for_others(regions).await {
