@@ -28,7 +28,7 @@ pub struct View {
     pub incarnation: Incarnation,
     /// Which body.
     pub version: Version,
-    /// Which region orders its writes, as far as the region that answers knows.
+    /// Its home, as far as the region that answers knows: which orders its writes, unless others act for that.
     pub home: RegionId,
     /// The last logged change.
     pub written: Stamp,

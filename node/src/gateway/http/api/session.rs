@@ -174,7 +174,7 @@ pub struct Session {
     pub idle_timeout_ms: Option<u64>,
     /// `epoch.home epoch.sequence`.
     pub version: String,
-    /// The region that orders its writes, as far as the one that answers knows.
+    /// Its home, as far as the region that answers knows: which orders its writes, unless others act for that.
     pub home: String,
     /// How many fields it has.
     pub field_count: u64,
