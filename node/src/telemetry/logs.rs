@@ -31,7 +31,10 @@ const QUIET: &str = "openraft=error";
 pub fn init_logs(options: &LogOptions) -> anyhow::Result<()> {
     // What comes later in the list wins, so a level for openraft can still be asked for.
     let filter = EnvFilter::try_new(format!("{QUIET},{}", options.level))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that finds no room, or no reader any more, is lost. To complain of it on standard error fails there, too, and would end
+    // the node.
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match options.format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).finish().try_init()?,
         LogFormat::Json => lines.json().flatten_event(true).finish().try_init()?,

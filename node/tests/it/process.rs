@@ -28,6 +28,11 @@ impl Process {
 
     /// The same with more flags.
     pub async fn start_with(flags: &[&str]) -> Self {
+        Self::start_logging(flags, Stdio::null()).await
+    }
+
+    /// The same with log lines that go somewhere.
+    async fn start_logging(flags: &[&str], log: Stdio) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         // Bound together, so that they differ; free again before the node takes them.
         let listeners: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
@@ -41,7 +46,7 @@ impl Process {
             .args(["--listen-grpc", &grpc.to_string(), "--listen-http", &http.to_string()])
             .args(flags)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .expect("sojourn starts");
         let process = Self { child, resp, http, _directory: directory };
@@ -69,6 +74,19 @@ impl Process {
         let status = status.expect("the node runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
+    }
+}
+
+/// Whoever reads the lines may have gone, and the disk that they are written to may be full, as that of the sessions may be.
+#[tokio::test]
+async fn a_node_whose_log_lines_nobody_takes_keeps_sessions() {
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a device without room");
+    let (reader, pipe) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    for log in [Stdio::from(full), Stdio::from(pipe)] {
+        let node = Process::start_logging(&["--log-level", "debug"], log).await;
+        let mut client = crate::wire::Client::connect(node.resp).await;
+        client.expect("GET ready", r"$3\r\nyes").await;
     }
 }
 
