@@ -160,6 +160,7 @@ fn a_world_is_started_broken_mended_and_ended() {
     sessions_are_listed_and_ended(&world);
     namespaces_come_and_go(&world);
     a_killed_node_stays_down_until_it_is_started(&world);
+    a_node_that_does_not_start_says_why(&world);
     moves_are_shown_and_held_up(&world);
     misuse_is_told_apart_from_failure(&world);
 
@@ -200,7 +201,8 @@ fn sessions_are_listed_and_ended(world: &World<'_>) {
     assert!(listed.code == 0 && !listed.out.contains("sess:") && listed.out.contains('#'), "{listed:?}");
     let shown = world.json(&["session", "list", "--show-ids", "--pattern", "sess:b"]);
     assert_eq!(shown[0]["id"], "sess:b");
-    assert_eq!(world.json(&["session", "get", "sess:a", "--values"])["fields"][""], "value");
+    let shown = world.json(&["session", "get", "sess:a", "--values"]);
+    assert_eq!((&shown["fields"][""], &shown["home"]), (&"value".into(), &"na".into()));
     let ttl = world.json(&["session", "ttl", "sess:a", "--set", "10m"])["ttl_ms"].as_u64().expect("a number");
     assert!((500_000..=600_000).contains(&ttl), "{ttl}");
     assert_eq!(world.run(&["session", "destroy", "sess:c"]).code, 0);
@@ -241,6 +243,18 @@ fn a_killed_node_stays_down_until_it_is_started(world: &World<'_>) {
     assert_eq!(world.dev(&["cont", "na-1"]).code, 0);
     let moved = until_led_by(world, "na-2");
     assert_eq!(moved, "na-2");
+}
+
+fn a_node_that_does_not_start_says_why(world: &World<'_>) {
+    let (data, kept) = (world.data_dir.join("na-1"), world.data_dir.join("kept"));
+    assert_eq!(world.dev(&["kill", "na-1"]).code, 0);
+    std::fs::rename(&data, &kept).expect("moved");
+    let refused = world.dev(&["start", "na-1"]);
+    assert!(refused.code == 1 && refused.err.contains("another data directory"), "{refused:?}");
+    std::fs::remove_dir_all(&data).expect("removed");
+    std::fs::rename(&kept, &data).expect("moved back");
+    assert_eq!(world.dev(&["start", "na-1"]).code, 0);
+    until("the node is back", || world.run(&["cluster", "members"]).out.contains("3 of 3 nodes ready\n"));
 }
 
 /// Gives the lead of shard 0 to `node`, once it can take it.

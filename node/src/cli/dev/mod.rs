@@ -145,11 +145,15 @@ fn each(data_dir: &Path, name: &str, request: impl Fn(String) -> Request + Sync)
         let asked: Vec<_> = named.iter().map(|node| scope.spawn(move || ask(node))).collect();
         asked.into_iter().map(|asked| asked.join().map_err(|_| anyhow!("asking failed"))?).collect::<Vec<_>>()
     });
+    let mut failed = Vec::new();
     for answer in answers {
-        if let Reply::Done(text) | Reply::Refused(text) = answer? {
-            output::print(&format!("{text}\n"))?;
+        match answer {
+            Ok(Reply::Done(text) | Reply::Refused(text)) => output::print(&format!("{text}\n"))?,
+            Ok(Reply::Nodes(_) | Reply::Links(_)) => {}
+            Err(error) => failed.push(error.to_string()),
         }
     }
+    ensure!(failed.is_empty(), failed.join("\n"));
     Ok(())
 }
 

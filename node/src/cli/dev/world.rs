@@ -53,8 +53,17 @@ struct Node {
     state: State,
     pid: Option<u32>,
     starts: u64,
-    /// Who waits for it to be ready or down.
-    waiting: Vec<oneshot::Sender<()>>,
+    /// Who waits for it to be ready or down; they are told how it ended, if it did.
+    waiting: Vec<oneshot::Sender<Option<String>>>,
+}
+
+impl Node {
+    fn tell_waiting(&mut self, ended: Option<&str>) {
+        for waiting in self.waiting.drain(..) {
+            // Whoever asked may have gone.
+            let _gone = waiting.send(ended.map(str::to_owned));
+        }
+    }
 }
 
 struct World {
@@ -152,7 +161,7 @@ impl World {
             return Ok(());
         }
         node.state = State::Ready;
-        node.waiting.clear();
+        node.tell_waiting(None);
         let name = node.planned.name.clone();
         if self.welcomed {
             return self.tell(&format!("{name} is ready"));
@@ -179,7 +188,7 @@ impl World {
         let (name, pid) = (node.planned.name.clone(), node.pid.take().unwrap_or_default());
         let was_starting = node.state == State::Starting;
         node.state = State::Down { ended: ended.clone() };
-        node.waiting.clear();
+        node.tell_waiting(Some(&ended));
         let log_file = self.plan.log_file(&self.nodes[index].planned);
         if was_starting && !self.welcomed {
             bail!("{name} {ended} before the region was ready; {} ends with:\n{}", page::shown(&log_file), {
@@ -280,12 +289,17 @@ impl World {
     fn reply_when_started(&mut self, index: usize, reply: oneshot::Sender<Reply>) {
         let node = &mut self.nodes[index];
         let (name, http) = (node.planned.name.clone(), node.planned.ports.http);
-        let log_file = page::shown(&self.plan.log_file(&node.planned));
+        let log_file = self.plan.log_file(&node.planned);
+        let shown = page::shown(&log_file);
         let (sender, settled) = oneshot::channel();
         node.waiting.push(sender);
         tokio::spawn(async move {
             let said = match tokio::time::timeout(START_TIMEOUT, settled).await {
-                Ok(_) => Reply::Done(format!("{name} was started; its log is {log_file}")),
+                Ok(Ok(Some(ended))) => Reply::Refused(format!(
+                    "{name} {ended}; its log {shown} ends with:\n{}",
+                    child::last_words(&log_file, LAST_WORDS)
+                )),
+                Ok(_) => Reply::Done(format!("{name} was started; its log is {shown}")),
                 Err(_) => Reply::Done(format!(
                     "{name} runs but is not ready yet; `curl http://127.0.0.1:{http}/readyz` says what is missing"
                 )),
