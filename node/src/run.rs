@@ -10,6 +10,7 @@ use crate::{
         grpc::GrpcOptions,
         http::{Endpoint, HttpOptions},
         resp::RespOptions,
+        shares::Shares,
     },
     log::{Log, LogFailure, LogOptions},
     peers::{Calling, Identity, PeersServer, Roster, Rpc, RpcOptions, TcpEnquiry, TcpNetwork},
@@ -43,11 +44,12 @@ const READING: &str = "it is reading its log and its state";
 /// # Errors
 /// What keeps it from starting, with the mend.
 pub async fn serve(config: NodeConfig) -> anyhow::Result<()> {
-    let open_files_max = raise_open_files();
     let listeners = Listeners::bind(&config.listen).await?;
     let Listen { grpc, resp, http, .. } = config.listen;
     let mut running = Running::start(config, listeners).await?;
-    tracing::info!(node = %running.name, number = running.number, %grpc, %resp, %http, open_files_max, "serving");
+    let Shares { resp: redis_clients_max, grpc: grpc_connections_max, http: _ } = running.shares;
+    let (node, number) = (&running.name, running.number);
+    tracing::info!(%node, number, %grpc, %resp, %http, redis_clients_max, grpc_connections_max, "serving");
     let ready = running.node.clone();
     tokio::spawn(async move {
         ready.until_ready().await;
@@ -100,6 +102,8 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub struct Running {
     name: String,
     number: u64,
+    /// How many connections its endpoints take.
+    shares: Shares,
     node: RegionNode,
     /// The other regions, if there are some: as long as this lives they are followed.
     contacts: Option<Arc<Contacts>>,
@@ -124,11 +128,12 @@ impl Running {
     /// What keeps it from starting, with the mend.
     pub async fn start(config: NodeConfig, listeners: Listeners) -> anyhow::Result<Self> {
         let env = RealEnv::current();
+        let shares = Shares::of(raise_open_files())?;
         let (close, closing) = watch::channel(false);
         let (stop, stopped) = watch::channel(false);
         // Probes are answered from the beginning. What fails here drops `stop`, which ends it.
         let endpoint = Endpoint::new(READING);
-        let http = tokio::spawn(endpoint.clone().serve(listeners.http, is_set(stopped.clone())));
+        let http = tokio::spawn(endpoint.clone().serve(listeners.http, shares.http, is_set(stopped.clone())));
         let geo = match &config.geo.database {
             Some(file) => Geo::open(&env, file).await?,
             None => Geo::built_in()?,
@@ -171,8 +176,10 @@ impl Running {
         let (sessions, registry) = (Arc::new(metrics.measured()), metrics.registry().clone());
         endpoint.open(node.clone(), control.clone(), metrics, guide.clone(), HttpOptions { open: config.insecure });
         let api = Arc::new(Api::new(sessions.clone(), guide));
-        let grpc = gateway::grpc::serve(listeners.grpc, api, GrpcOptions::default(), closing.clone());
+        let options = GrpcOptions { connections_max: shares.grpc, ..GrpcOptions::default() };
+        let grpc = gateway::grpc::serve(listeners.grpc, api, options, closing.clone());
         let options = RespOptions {
+            clients_max: shares.resp,
             cluster: config.resp_cluster,
             proxied: config.resp_proxy,
             memory_bytes,
@@ -181,7 +188,7 @@ impl Running {
         };
         let resp = gateway::resp::serve(listeners.resp, sessions, options, is_set(closing));
         let (grpc, resp) = (tokio::spawn(grpc), tokio::spawn(resp));
-        Ok(Self { name, number, node, contacts, control, remembers, close, stop, grpc, resp, http, peers })
+        Ok(Self { name, number, shares, node, contacts, control, remembers, close, stop, grpc, resp, http, peers })
     }
 
     /// The node behind the endpoints.

@@ -41,6 +41,9 @@ const MARK: &[u8] = &[KEY_FIRST_BYTE_MAX];
 /// Blocks that were read lately, in bytes: cold sessions are mostly read once, and then are in memory.
 const CACHE_BYTES: u64 = 16 << 20;
 
+/// Tables that stay open to be read from: beside those that are written. Connections need files, too.
+const CACHED_FILES_MAX: usize = 256;
+
 /// Rows of a replacement that are gathered before they are written, in bytes.
 const GATHER_BYTES_MAX: usize = 4 << 20;
 
@@ -76,8 +79,12 @@ impl FjallEngine {
     /// # Errors
     /// Whatever fjall says: another process has it, or it is damaged.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        let database =
-            Database::builder(directory).cache_size(CACHE_BYTES).worker_threads(1).open().map_err(io_error)?;
+        let database = Database::builder(directory)
+            .cache_size(CACHE_BYTES)
+            .max_cached_files(Some(CACHED_FILES_MAX))
+            .worker_threads(1)
+            .open()
+            .map_err(io_error)?;
         let mut groups: BTreeMap<GroupId, Generation> = BTreeMap::new();
         let mut leftovers = Vec::new();
         for found in database.list_keyspace_names() {

@@ -1,11 +1,14 @@
 //! A node in a process of its own, for what can only be measured from outside.
 
+use crate::wire;
 use std::{
     net::{SocketAddr, TcpListener},
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+
+const SOJOURN: &str = env!("CARGO_BIN_EXE_sojourn");
 
 /// How long a node may take to start on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -17,6 +20,8 @@ pub struct Process {
     pub resp: SocketAddr,
     /// Where its administration is.
     pub http: SocketAddr,
+    /// Where it takes gRPC clients.
+    grpc: SocketAddr,
     _directory: tempfile::TempDir,
 }
 
@@ -28,17 +33,19 @@ impl Process {
 
     /// The same with more flags.
     pub async fn start_with(flags: &[&str]) -> Self {
-        Self::start_logging(flags, Stdio::null()).await
+        let mut program = Command::new(SOJOURN);
+        program.stderr(Stdio::null());
+        Self::start_by(program, flags).await
     }
 
-    /// The same with log lines that go somewhere.
-    async fn start_logging(flags: &[&str], log: Stdio) -> Self {
+    /// The same by a program that becomes `sojourn`.
+    async fn start_by(mut program: Command, flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         // Bound together, so that they differ; free again before the node takes them.
         let listeners: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
         let [peers, resp, grpc, http] = [0, 1, 2, 3].map(|at: usize| listeners[at].local_addr().expect("an address"));
         drop(listeners);
-        let child = Command::new(env!("CARGO_BIN_EXE_sojourn"))
+        let child = program
             .arg("serve")
             .args(["--node-data-dir", &directory.path().display().to_string()])
             .args(["--region-founders", &format!("1:alone={peers}/{resp}/{grpc}/{http}")])
@@ -46,10 +53,9 @@ impl Process {
             .args(["--listen-grpc", &grpc.to_string(), "--listen-http", &http.to_string()])
             .args(flags)
             .stdout(Stdio::null())
-            .stderr(log)
             .spawn()
             .expect("sojourn starts");
-        let process = Self { child, resp, http, _directory: directory };
+        let process = Self { child, resp, http, grpc, _directory: directory };
         process.until_ready().await;
         process
     }
@@ -59,13 +65,19 @@ impl Process {
         loop {
             assert!(Instant::now() < deadline, "the node does not answer");
             if tokio::net::TcpStream::connect(self.resp).await.is_ok() {
-                let mut client = crate::wire::Client::connect(self.resp).await;
+                let mut client = wire::Client::connect(self.resp).await;
                 if client.ask("SET ready yes").await == "+OK" {
                     return;
                 }
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// How many files it has open.
+    fn open_files(&self) -> usize {
+        let open = std::fs::read_dir(Path::new("/proc").join(self.child.id().to_string()).join("fd"));
+        open.expect("the node runs").count()
     }
 
     /// The bytes of memory that it has resident.
@@ -84,10 +96,33 @@ async fn a_node_whose_log_lines_nobody_takes_keeps_sessions() {
     let (reader, pipe) = std::io::pipe().expect("a pipe");
     drop(reader);
     for log in [Stdio::from(full), Stdio::from(pipe)] {
-        let node = Process::start_logging(&["--log-level", "debug"], log).await;
-        let mut client = crate::wire::Client::connect(node.resp).await;
+        let mut program = Command::new(SOJOURN);
+        program.stderr(log);
+        let node = Process::start_by(program, &["--log-level", "debug"]).await;
+        let mut client = wire::Client::connect(node.resp).await;
         client.expect("GET ready", r"$3\r\nyes").await;
     }
+}
+
+/// Connections are files: those who open as many as they can must leave the node what its log and its engine need.
+#[tokio::test]
+async fn a_node_keeps_files_for_itself_whoever_connects() {
+    const OPEN_FILES_MAX: usize = 300;
+    let mut program = Command::new("sh");
+    program.args(["-c", &format!("ulimit -n {OPEN_FILES_MAX} && exec \"$0\" \"$@\""), SOJOURN]).stderr(Stdio::null());
+    let node = Process::start_by(program, &[]).await;
+    let mut first = wire::Client::connect(node.resp).await;
+    first.expect("PING", "+PONG").await;
+    let mut crowd = Vec::new();
+    for (address, count) in [(node.resp, 150), (node.grpc, 80), (node.http, 80)] {
+        for _ in 0..count {
+            crowd.push(tokio::net::TcpStream::connect(address).await.expect("at least in the queue"));
+        }
+    }
+    let mut late = wire::Client::connect(node.resp).await;
+    assert_eq!(wire::shown(&late.reply().await), "-ERR max number of clients reached");
+    assert!(node.open_files() < OPEN_FILES_MAX * 2 / 3, "{} files are open", node.open_files());
+    first.expect("SET still v", "+OK").await;
 }
 
 impl Drop for Process {

@@ -3,13 +3,12 @@
 //! Who may not call is turned away before that. Each call is three moves: decode it into what a caller asks, ask the [`Api`], encode what it answers.
 
 mod caller;
-mod connections;
 mod door;
 mod service;
 mod topology;
 
+use super::connections::Connections;
 use crate::api::Api;
-use connections::Connections;
 use door::Door;
 use service::SessionsService;
 use sojourn_proto::sessions::{MESSAGE_BYTES_MAX, v1::sessions_server::SessionsServer};

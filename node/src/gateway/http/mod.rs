@@ -6,6 +6,7 @@ mod metrics;
 mod probes;
 mod starting;
 
+use super::connections::{Connections, Peer};
 use crate::{
     region::{RegionNode, admin::Admin, backend::Backend},
     telemetry::Metrics,
@@ -15,7 +16,6 @@ use axum::{Router, extract::Request, response::Response};
 use parking_lot::Mutex;
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     sync::{Arc, OnceLock},
 };
 use tokio::net::TcpListener;
@@ -78,19 +78,20 @@ impl Endpoint {
         let _opened = self.node.set(router);
     }
 
-    /// Serves until `stop` completes.
+    /// Serves so many connections at a time until `stop` completes.
     ///
     /// # Errors
     /// The listener failed.
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
+        connections_max: usize,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
         let starting = starting::routes(self.clone());
         let routes = Router::new().fallback(async move |request| self.answer(&starting, request).await);
-        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(listener, service).with_graceful_shutdown(stop).await
+        let service = routes.into_make_service_with_connect_info::<Peer>();
+        axum::serve(Connections::new(listener, connections_max), service).with_graceful_shutdown(stop).await
     }
 
     async fn answer(&self, starting: &Router, request: Request) -> Result<Response, Infallible> {

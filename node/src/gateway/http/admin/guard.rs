@@ -1,18 +1,19 @@
 //! Who may administer: whoever is on this machine, until there are roles; everybody only where the operator said so.
 
 use super::{super::HttpOptions, Refused};
+use crate::gateway::connections::Peer;
 use axum::{
     extract::{ConnectInfo, Request, State},
     http::{StatusCode, header},
     middleware::Next,
     response::Response,
 };
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// Lets through what comes from this machine.
 pub async fn only_operators(
     State(options): State<HttpOptions>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Result<Response, Refused> {

@@ -1,8 +1,10 @@
 //! Accepts connections, so many at a time.
 
+use axum::{extract::connect_info, serve};
 use futures::{Stream, stream};
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -33,20 +35,20 @@ impl Connections {
     /// Connections as they come.
     pub fn stream(self) -> impl Stream<Item = io::Result<Connection>> {
         stream::unfold(self, async |connections| {
-            let connection = connections.accept().await?;
+            let connection = connections.next().await?;
             Some((Ok(connection), connections))
         })
     }
 
-    async fn accept(&self) -> Option<Connection> {
+    async fn next(&self) -> Option<Connection> {
         let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "cannot tune a connection");
                     }
-                    return Some(Connection { stream, _permit: permit });
+                    return Some(Connection { stream, peer, _permit: permit });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection; raise the limit of open files if it says so");
@@ -60,7 +62,38 @@ impl Connections {
 /// A connection, and its place among those that may be open.
 pub struct Connection {
     stream: TcpStream,
+    peer: SocketAddr,
     _permit: OwnedSemaphorePermit,
+}
+
+/// For servers of HTTP.
+impl serve::Listener for Connections {
+    type Io = Connection;
+    type Addr = Peer;
+
+    async fn accept(&mut self) -> (Connection, Peer) {
+        loop {
+            // There is none only if nobody lets any in any more, which nobody decides.
+            if let Some(connection) = self.next().await {
+                let peer = Peer(connection.peer);
+                return (connection, peer);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Peer> {
+        self.listener.local_addr().map(Peer)
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+impl connect_info::Connected<serve::IncomingStream<'_, Connections>> for Peer {
+    fn connect_info(stream: serve::IncomingStream<'_, Connections>) -> Self {
+        *stream.remote_addr()
+    }
 }
 
 impl Connected for Connection {
