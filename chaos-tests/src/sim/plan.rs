@@ -95,8 +95,9 @@ impl Plan {
 
     /// Whether a region is lost while the world is being founded, and clients do not wait until it is.
     pub fn loses_early(&self) -> bool {
-        let met_late = self.losses() == Losses::Automatic && !self.waits_for_others();
-        met_late && self.stress.is_none() && self.seed % 4 == 3
+        // That writes wait for others is agreed on by a world that was founded.
+        let may_begin = self.losses() == Losses::Automatic && !self.waits_for_others();
+        may_begin && self.stress.is_none() && self.seed % 4 == 3
     }
 
     /// Whether two regions are lost at once.

@@ -22,8 +22,9 @@ const FRAME_BYTES_MAX: usize = 80 << 20;
 /// The size of a connection's read buffer, unless a frame is larger.
 const READ_BYTES: usize = 64 << 10;
 
-/// Connections from other nodes: two lanes and a question for each of some hundred nodes.
-const CONNECTIONS_MAX: usize = 1_024;
+/// Connections from other nodes: two lanes and a question for each of some hundred nodes. Half of the files that a node keeps for
+/// itself, for anybody may open them.
+const CONNECTIONS_MAX: usize = 512;
 
 /// How long a caller may take to say who it is.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
