@@ -35,12 +35,13 @@ impl Connections {
     /// Connections as they come.
     pub fn stream(self) -> impl Stream<Item = io::Result<Connection>> {
         stream::unfold(self, async |connections| {
-            let connection = connections.next().await?;
+            let (connection, _) = connections.next().await?;
             Some((Ok(connection), connections))
         })
     }
 
-    async fn next(&self) -> Option<Connection> {
+    /// The next one, and who is at its other end.
+    async fn next(&self) -> Option<(Connection, SocketAddr)> {
         let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
         loop {
             match self.listener.accept().await {
@@ -48,7 +49,7 @@ impl Connections {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "cannot tune a connection");
                     }
-                    return Some(Connection { stream, peer, _permit: permit });
+                    return Some((Connection { stream, _permit: permit }, peer));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection; raise the limit of open files if it says so");
@@ -62,7 +63,6 @@ impl Connections {
 /// A connection, and its place among those that may be open.
 pub struct Connection {
     stream: TcpStream,
-    peer: SocketAddr,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -74,9 +74,8 @@ impl serve::Listener for Connections {
     async fn accept(&mut self) -> (Connection, Peer) {
         loop {
             // There is none only if nobody lets any in any more, which nobody decides.
-            if let Some(connection) = self.next().await {
-                let peer = Peer(connection.peer);
-                return (connection, peer);
+            if let Some((connection, peer)) = self.next().await {
+                return (connection, Peer(peer));
             }
         }
     }
